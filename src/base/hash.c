@@ -1,0 +1,64 @@
+/* lookup3 over bytes. */
+#include "base/hash.h"
+
+static inline uint32_t rotl(uint32_t x, unsigned r)
+{
+	return (x << r) | (x >> (32 - r));
+}
+
+/* Up to four bytes, missing ones taken as zero. */
+static inline uint32_t le32(const uint8_t *p, size_t n)
+{
+	uint32_t v = 0;
+
+	for (size_t i = 0; i < n && i < 4; i++) {
+		v |= (uint32_t)p[i] << (8 * i);
+	}
+	return v;
+}
+
+#define MIX(x, z, y, r)                                                                            \
+	do {                                                                                       \
+		x -= z;                                                                            \
+		x ^= rotl(z, r);                                                                   \
+		z += y;                                                                            \
+	} while (0)
+
+#define FINAL(x, y, r)                                                                             \
+	do {                                                                                       \
+		x ^= y;                                                                            \
+		x -= rotl(y, r);                                                                   \
+	} while (0)
+
+uint32_t hash_lookup3(const uint8_t *key, size_t len)
+{
+	uint32_t a = 0xDEADBEEFU + (uint32_t)len, b = a, c = a;
+
+	while (len > 12) {
+		a += le32(key, 4);
+		b += le32(key + 4, 4);
+		c += le32(key + 8, 4);
+		MIX(a, c, b, 4);
+		MIX(b, a, c, 6);
+		MIX(c, b, a, 8);
+		MIX(a, c, b, 16);
+		MIX(b, a, c, 19);
+		MIX(c, b, a, 4);
+		key += 12;
+		len -= 12;
+	}
+	if (len == 0) {
+		return c;
+	}
+	a += le32(key, len);
+	b += len > 4 ? le32(key + 4, len - 4) : 0;
+	c += len > 8 ? le32(key + 8, len - 8) : 0;
+	FINAL(c, b, 14);
+	FINAL(a, c, 11);
+	FINAL(b, a, 25);
+	FINAL(c, b, 16);
+	FINAL(a, c, 4);
+	FINAL(b, a, 14);
+	FINAL(c, b, 24);
+	return c;
+}

@@ -1,0 +1,84 @@
+/* Configuration: ctdb.conf plus conf.d, strict, one declaration of all options; the nodes file; the paths. */
+#ifndef SHARED_CONF_H
+#define SHARED_CONF_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <talloc.h>
+
+#include "shared/log.h"
+
+enum conf_arbitration { CONF_ARBITRATION_MAJORITY, CONF_ARBITRATION_NONE, CONF_ARBITRATION_LOCK, CONF_ARBITRATION_ETCD };
+
+/*
+ * Where things are. Base directory B: environment CTDB_BASE if set, then etc = B, run = B/run, var = B/var; else /etc/ctdb,
+ * /run/ctdb, /var/lib/ctdb. Options in ctdb.conf override single paths.
+ */
+struct conf_paths {
+	char *etc, *run, *var;
+	char *config;	     /* etc/ctdb.conf */
+	char *nodes;	     /* etc/nodes, or [cluster] nodes file */
+	char *socket;	     /* run/ctdbd.socket: classic client socket */
+	char *msg_dir;	     /* run/msg: datagram endpoints */
+	char *libexec;	     /* directory of the daemons: next to ctdbd, or environment CTDB_LIBEXEC */
+	char *db_volatile, *db_persistent, *db_state;
+};
+
+/* All options, defaults filled in. Milliseconds unless said. See conf.c's table for section, name, range and default of each. */
+struct conf {
+	struct conf_paths path;
+	struct {
+		char *node_address;	      /* NULL: the first nodes entry found on an interface */
+		enum conf_arbitration arbitration; /* majority */
+		uint32_t heartbeat_interval;  /* 250, 20..10000 */
+		uint32_t dead_interval;	      /* 1000, 100..60000, at least 3 heartbeats */
+		bool leader_capability;	      /* true */
+		bool lmaster_capability;      /* true */
+		char *cluster_lock;	      /* NULL */
+	} cluster;
+	struct {
+		uint16_t port;	  /* transportd, 4379 */
+		uint16_t db_port; /* the databases' own lane, 4380 */
+	} transport;
+	struct {
+		bool tdb_mutexes;      /* true */
+		uint32_t hash_size;    /* 100001 chains */
+		uint32_t slots;	       /* 1024 */
+		uint32_t attach_timeout; /* 120000 */
+		uint32_t control_timeout; /* 60000 */
+		uint32_t max_packet;   /* bytes, 64 MiB: largest packet accepted from a client */
+		uint32_t max_queue;    /* bytes, 256 MiB: queued for one client before it is disconnected */
+	} database;
+	struct {
+		char *location; /* file:/var/log/ctdb/log.ctdb */
+		enum log_level level; /* NOTICE */
+		uint32_t stall_warning; /* 100: a handler longer than this is logged */
+	} logging;
+};
+
+/* Loads path (NULL: the default) and conf.d/ *.conf beside it. A missing default file is an empty one. 0 or errno; *err is
+ * "FILE:LINE: what is wrong and what to do". Unknown section or option, bad value, duplicate option in one file: error. */
+int conf_load(TALLOC_CTX *mem, const char *path, struct conf **conf, char **err);
+
+/* One line of the nodes file. */
+struct conf_node {
+	bool deleted;		      /* commented out: the pnn stays */
+	struct sockaddr_storage addr; /* port 0 */
+	char *text;		      /* the address as text in canonical form */
+};
+
+struct conf_nodes {
+	uint32_t n;
+	struct conf_node *v; /* index = pnn */
+};
+
+/* Reads and checks the nodes file: unparsable, duplicate or no address is an error naming file and line. */
+int conf_nodes_load(TALLOC_CTX *mem, const char *path, struct conf_nodes **nodes, char **err);
+
+/* Which entry am I: conf->cluster.node_address, or the only entry that is on a local interface. ENOENT with *err naming the file
+ * and what to do when none or several match. */
+int conf_nodes_self(TALLOC_CTX *mem, const struct conf *conf, const struct conf_nodes *nodes, uint32_t *pnn, char **err);
+
+#endif

@@ -1,0 +1,61 @@
+/* The daemon template: a daemon's main() fills a struct daemon_ops and calls daemon_main(). */
+#ifndef SHARED_DAEMON_H
+#define SHARED_DAEMON_H
+
+#include <stdint.h>
+#include <talloc.h>
+#include <tevent.h>
+
+#include "base/mono.h"
+#include "shared/conf.h"
+
+struct msg;
+
+/* What a running daemon has at hand. Embedded nowhere: the template allocates it, top of the daemon's talloc tree. */
+struct daemon {
+	const char *name; /* "ctdb-dbd" */
+	struct tevent_context *ev;
+	struct conf *conf;
+	struct conf_nodes *nodes;
+	uint32_t pnn;	  /* own node */
+	struct msg *msg;  /* the daemon's endpoint; NULL if ops->service is NULL */
+	uint64_t incarnation; /* random, never 0: tells this run of the daemon from any other */
+	void *priv;	  /* the daemon's own state */
+};
+
+struct daemon_ops {
+	const char *name;    /* program name for logs: "ctdb-clusterd" */
+	const char *service; /* endpoint service: "cluster"; NULL for none */
+	const char *summary; /* one line for --help */
+	/* Starts everything; 0, or errno with *err saying what failed and what to do: the program then exits 1, nothing half-started. */
+	int (*setup)(struct daemon *d, char **err);
+	/* Configuration was reloaded (SIGHUP), d->conf is new; may be NULL. */
+	void (*reload)(struct daemon *d);
+	/* Stop in order; call daemon_exit() when done. Killed after 10 s. NULL: exit at once. */
+	void (*stop)(struct daemon *d);
+};
+
+/*
+ * Options of every daemon: --config FILE, --ready-fd N (one byte 'R' is written when setup is done and the daemon serves, then
+ * closed), --control-fd N (end of file there means the supervisor is gone: stop in order), --log LOCATION, --log-level LEVEL,
+ * --version, --help. Does: options, conf_load, nodes, log, event context, signals (TERM and INT stop, HUP reload and reopen
+ * log, PIPE ignored), umask 077, endpoint, setup, readiness, loop. Returns main()'s exit status.
+ */
+int daemon_main(int argc, char **argv, const struct daemon_ops *ops);
+
+void daemon_exit(struct daemon *d, int status);
+
+/*
+ * Stall meter: run time of every event handler, by source. Each handler over the warning limit is logged with its name. Kept:
+ * count, maximum, and buckets of powers of two microseconds.
+ */
+struct stall_stats {
+	uint64_t handlers;
+	uint64_t max_us;
+	char max_where[64];
+	uint64_t bucket[32]; /* bucket[i]: run time in [2^i, 2^(i+1)) us, bucket[0] also 0 */
+};
+void stall_meter_start(struct tevent_context *ev, uint32_t warning_ms);
+const struct stall_stats *stall_meter_stats(void);
+
+#endif

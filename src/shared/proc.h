@@ -1,0 +1,33 @@
+/* Process runner: starts programs, captures what they print, ends them with their whole group. */
+#ifndef SHARED_PROC_H
+#define SHARED_PROC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <talloc.h>
+#include <tevent.h>
+
+#include "base/xdr.h"
+
+/*
+ * proc_run: runs argv[0] to its end. Own process group, close-on-exec for everything but 0, 1, 2 (0 from /dev/null), signals reset. After
+ * timeout_ms: SIGTERM to the group, 2 s later SIGKILL; result ETIMEDOUT. Output (1 and 2 together) beyond max_output bytes is cut.
+ */
+struct tevent_req *proc_run_send(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], char *const envp[], uint32_t timeout_ms,
+				 size_t max_output);
+/* 0 and *wait_status as of waitpid(); ENOENT etc. if it could not be started; ETIMEDOUT. output may be NULL. */
+int proc_run_recv(struct tevent_req *req, TALLOC_CTX *mem, int *wait_status, struct ctdb_blob *output);
+
+/*
+ * A child that runs on: proc_spawn. exited is called once with waitpid()'s status, unless the handle was freed before; freeing the handle
+ * sends SIGKILL to a child that still runs. keep_fds: descriptors that the child inherits under the same numbers, ended by -1. The child dies
+ * with its parent (PR_SET_PDEATHSIG) if die_with_parent.
+ */
+struct proc;
+int proc_spawn(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds, bool die_with_parent,
+	       void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
+pid_t proc_pid(const struct proc *p); /* -1 after it exited */
+int proc_kill(struct proc *p, int signal);
+
+#endif
