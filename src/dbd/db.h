@@ -1,0 +1,75 @@
+/* The databases of this node: attach, identity, flags, the open TDB. */
+#ifndef DBD_DB_H
+#define DBD_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <talloc.h>
+#include <tdb.h>
+
+#include "base/dlist.h"
+#include "protocol/lane.h" /* DB_PERSISTENT ..., struct recovery_id */
+#include "shared/daemon.h"
+
+#define GENERATION_NONE 1U
+
+/*
+ * One attached database. Owned by struct dbs; never freed while attached. The tdb handle belongs to the event loop: only tdb_chainlock_nonblock
+ * and what is done under it, tdb_fetch/tdb_store/tdb_delete then; nothing that waits for a lock. Long work is done by workers (worker.h).
+ */
+struct db {
+	struct dlist link;
+	struct dbs *dbs;
+	uint32_t id;	/* hash of the name with its NUL */
+	char *name;	/* "locking.tdb", without node suffix */
+	uint32_t flags; /* DB_PERSISTENT, DB_REPLICATED, DB_READONLY, DB_STICKY */
+	char *path;
+	struct tdb_context *tdb;
+	int tdb_flags; /* as clients must open it */
+	char *health;  /* NULL healthy, else the reason */
+	/* Recovery (set by recovery.c): */
+	uint32_t generation; /* GENERATION_NONE while not usable */
+	struct recovery_id committed, prepared;
+	/* Every member of the present generation is known to have it attached: set after an attach round or a recovery. */
+	bool everywhere;
+	/* Owned by records.c: the record engine's part; NULL for persistent and replicated. */
+	struct record_db *records;
+	/* Owned by commit.c and seqnum.c. */
+	void *commit;
+	bool seqnum_enabled;
+};
+
+struct dbs;
+
+/*
+ * Opens the directory set and attaches every persistent database found (files NAME.<pnn>, NAME ending in .tdb). A file that fails its check is moved
+ * aside (NAME.<pnn>.corrupted.<UTC time>Z), an empty one made in its place and db->health set. A directory that is missing and cannot be made, or a file that
+ * cannot be read, is an error naming it. Opens volatile databases again that dbkeep still holds (kept = true for them).
+ */
+int dbs_open(TALLOC_CTX *mem, struct daemon *d, struct dbs **dbs, char **err);
+
+/*
+ * Attaches or finds. name: 1..200 bytes, no '/', not starting with '.', printable. flags: 0, DB_PERSISTENT or DB_REPLICATED. An existing database serves a request
+ * whose model flag it has (a volatile request is served by any). EINVAL bad name or flags mismatch, EEXIST another name with the same id, errno of
+ * the open. On success the TDB is open and dbkeep was told. *created: it was not attached before.
+ */
+int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **db, bool *created, char **err);
+
+struct db *db_find(struct dbs *dbs, uint32_t id);
+struct db *db_find_name(struct dbs *dbs, const char *name);
+struct dlist *dbs_list(struct dbs *dbs); /* newest first; entries: struct db, member link */
+uint32_t dbs_count(const struct dbs *dbs);
+
+static inline bool db_is_volatile(const struct db *db)
+{
+	return (db->flags & (DB_PERSISTENT | DB_REPLICATED)) == 0;
+}
+
+/* TDB flags that clients get from DB_OPEN_FLAGS: the one place that computes them. */
+int db_open_flags(const struct db *db);
+/* Adds TDB_SEQNUM to the open handle. */
+void db_enable_seqnum(struct db *db);
+/* Records health in persistent_health.tdb; reason NULL: healthy. */
+int db_set_health(struct db *db, const char *reason);
+
+#endif

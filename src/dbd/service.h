@@ -1,0 +1,128 @@
+/*
+ * How the parts of dbd meet. Each part is a file pair; this header holds the few calls between them. src/dbd:
+ *
+ * db.c		databases of this node		worker.c	pool of worker processes	client.c	classic socket: framing, clients
+ * control*.c	classic controls		srvid.c		message registrations		commit.c	transactions
+ * traverse.c	traverses			attach.c	attach round over the members	records.c	record engine (core/record.h)
+ * lane.c	links to other dbds		recovery.c	recovery (core/recovery.h)	view.c		what clusterd says
+ */
+#ifndef DBD_SERVICE_H
+#define DBD_SERVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <talloc.h>
+#include <tevent.h>
+
+#include "base/xdr.h"
+#include "dbd/db.h"
+#include "protocol/cluster.h"
+#include "protocol/lane.h"
+#include "shared/daemon.h"
+
+struct clients;
+struct srvids;
+struct lane;
+struct records;
+struct recovery;
+struct commits;
+struct traverses;
+struct attaches;
+struct worker_pool;
+
+/* Everything a part may need of the others. One object, made by main.c, passed to each part's _new(). */
+struct dbd {
+	struct daemon *d;
+	struct dbs *dbs;
+	struct worker_pool *workers;
+	struct lane *lane;
+	struct clients *clients;
+	struct srvids *srvids;
+	struct records *records;
+	struct recovery *recovery;
+	struct commits *commits;
+	struct traverses *traverses;
+	struct attaches *attaches;
+	struct cluster_state *view; /* newest from clusterd; NULL before the first */
+};
+
+/* ---- view.c ---- */
+/* Flags of a node as this node shows them to clients; DISCONNECTED while unknown, except for the own node. */
+uint32_t view_node_flags(const struct dbd *dbd, uint32_t pnn);
+uint32_t view_leader(const struct dbd *dbd); /* NODE_UNKNOWN */
+
+/* ---- recovery.c ---- */
+bool recovery_is_normal(const struct recovery *r);	     /* recovery mode NORMAL: END was seen and nothing newer has begun */
+bool recovery_is_fenced(const struct recovery *r);	     /* this node is not active */
+uint32_t recovery_generation(const struct recovery *r);	     /* GENERATION_NONE unless normal */
+const uint32_t *recovery_slots(const struct recovery *r, uint32_t *n); /* slot map of the newest generation, n 0 before the first */
+/* Members of the present generation (own node included); NULL and n 0 unless normal. Ascending. */
+const uint32_t *recovery_members(const struct recovery *r, uint32_t *n);
+/* Something is inconsistent or failed; asks the leader for a recovery. generation: in which it was seen. */
+void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+struct recovery_times {
+	struct timeval started, finished; /* last recovery, wall clock; zero: none */
+	uint32_t count;
+};
+const struct recovery_times *recovery_times(const struct recovery *r);
+
+/* ---- called by recovery.c when its state changes ---- */
+void clients_recovery_began(struct clients *c);
+void clients_recovery_ended(struct clients *c);	   /* deferred attaches go on */
+void clients_disconnect_all(struct clients *c, const char *why); /* fence, or volatile data invalidated under them */
+void commits_recovery_began(struct commits *c);	   /* stops accepting; running ones wait */
+void commits_recovery_ended(struct commits *c);	   /* running ones answer status 2 "trans3 commit ended by recovery" */
+void commits_node_lost(struct commits *c, uint32_t pnn);
+void traverses_node_lost(struct traverses *t, uint32_t pnn);
+void attaches_node_lost(struct attaches *a, uint32_t pnn);
+
+/* ---- records.c: record traffic of volatile databases ---- */
+/*
+ * A client asks for a record (REQ_CALL). Exactly one answer: record_reply is called later or at once with status 0 and, for FETCH callids, header and data of the
+ * record as it is owned here; status EIO and text on failure. Cancelled by records_cancel(token): no answer any more.
+ */
+typedef void (*record_reply_fn)(void *priv, int32_t status, const uint8_t *header /* 24 bytes or NULL */, const uint8_t *data, size_t len);
+struct record_call; /* handle */
+struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, bool read_only, record_reply_fn reply, void *priv);
+void records_cancel(struct record_call *call);
+/* SCHEDULE_FOR_DELETION: key and header as the client stored them (24 bytes, classic layout). Never fails: a hint. */
+void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header);
+uint32_t records_pending(const struct records *r, const struct db *db);
+
+/* ---- lane.c ---- */
+/* 0; EHOSTUNREACH. The own node is never a destination: callers act locally. proc, msg: generated lane_ types; encoded here. */
+int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, size_t len);
+bool lane_is_up(const struct lane *l, uint32_t pnn);
+size_t lane_queued(const struct lane *l, uint32_t pnn);
+
+/* ---- receivers of lane procedures (called by lane.c; arg valid until return; from = pnn) ---- */
+void srvids_on_message(struct srvids *s, uint32_t from, const struct lane_message *m);
+void controls_on_control(struct clients *c, uint32_t from, const struct lane_control *m);
+void controls_on_reply(struct clients *c, uint32_t from, const struct lane_control_reply *m);
+void controls_node_lost(struct clients *c, uint32_t pnn); /* pending remote controls answer "node is disconnected" */
+void attaches_on_attach(struct attaches *a, uint32_t from, const struct lane_attach *m);
+void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m);
+void commits_on_update(struct commits *c, uint32_t from, const struct lane_update *m);
+void commits_on_reply(struct commits *c, uint32_t from, const struct lane_update_reply *m);
+void traverses_on_start(struct traverses *t, uint32_t from, const struct lane_traverse_start *m);
+void traverses_on_data(struct traverses *t, uint32_t from, const struct lane_traverse_data *m);
+void traverses_on_end(struct traverses *t, uint32_t from, const struct lane_traverse_end *m);
+void traverses_on_kill(struct traverses *t, uint32_t from, const struct lane_traverse_id *m);
+void traverses_on_credit(struct traverses *t, uint32_t from, const struct lane_traverse_id *m);
+
+/* ---- srvid.c ---- */
+/* From a client or a part of dbd: to dest (pnn, or 0xF0000001..4 as in the classic protocol), own node included where it applies. */
+void srvids_send(struct srvids *s, uint32_t dest, uint64_t srvid, const uint8_t *data, size_t len);
+
+/* ---- constructors ---- */
+int clients_new(TALLOC_CTX *mem, struct dbd *dbd, struct clients **c, char **err); /* binds the socket; accepts from then on */
+int srvids_new(TALLOC_CTX *mem, struct dbd *dbd, struct srvids **s);
+int commits_new(TALLOC_CTX *mem, struct dbd *dbd, struct commits **c);
+int traverses_new(TALLOC_CTX *mem, struct dbd *dbd, struct traverses **t);
+int attaches_new(TALLOC_CTX *mem, struct dbd *dbd, struct attaches **a);
+int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **l, char **err);
+int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **r);
+int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **r);
+int view_start(struct dbd *dbd); /* subscribes to clusterd */
+
+#endif
