@@ -1,0 +1,59 @@
+# Thin front: everything is built by meson in build/. "make help" lists the targets.
+
+# Debian's own programs, whatever else is first in the caller's PATH (the tests need Debian's Python with Samba's modules).
+export PATH := /usr/sbin:/usr/bin:/sbin:/bin:$(PATH)
+PYTHON := /usr/bin/python3
+BUILD := build
+DEMO_FLAGS := $(if $(KEEP),--keep)
+
+.PHONY: help build demo test test-unit test-cluster test-asan test-valgrind deps deps-build deps-test clean install
+.DEFAULT_GOAL := build
+
+help:
+	@echo "make build          compile into $(BUILD)/ (programs: $(BUILD)/bin)"
+	@echo "make demo           a three-node cluster on this machine, shown step by step (KEEP=1: leave it up)"
+	@echo "make test           all tests (as root: also those that need network namespaces and Samba)"
+	@echo "make test-unit      unit tests and simulations only"
+	@echo "make test-cluster   tests with several processes only: local, netns, samba"
+	@echo "make test-asan      unit and loopback tests with the address and undefined behaviour sanitizers"
+	@echo "make test-valgrind  unit tests and a loopback cluster under valgrind"
+	@echo "make deps           install the Debian packages that building and testing need (root)"
+	@echo "make install        install below DESTDIR"
+	@echo "make clean          remove the build directories"
+
+build: deps-build
+	@[ -f $(BUILD)/build.ninja ] || meson setup $(BUILD) >$(BUILD)-setup.log 2>&1 || { cat $(BUILD)-setup.log; exit 1; }
+	@rm -f $(BUILD)-setup.log
+	@ninja -C $(BUILD) --quiet
+
+demo: build
+	@$(PYTHON) autocluster/autocluster demo --bindir $(BUILD)/bin $(DEMO_FLAGS)
+
+test: deps-test build
+	@$(PYTHON) test/run --build $(BUILD) all
+
+test-unit: build
+	@$(PYTHON) test/run --build $(BUILD) unit
+
+test-cluster: deps-test build
+	@$(PYTHON) test/run --build $(BUILD) cluster
+
+test-asan: deps-test
+	@$(PYTHON) test/run --build $(BUILD) asan
+
+test-valgrind: deps-test build
+	@$(PYTHON) test/run --build $(BUILD) valgrind
+
+deps: deps-test
+
+deps-build:
+	@packaging/deps.sh build
+
+deps-test:
+	@packaging/deps.sh test
+
+install: build
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+clean:
+	@rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-setup.log

@@ -1,0 +1,68 @@
+#!/bin/sh
+# Installs the Debian packages that the project needs, only those that are missing. Usage: deps.sh build|test
+set -eu
+
+# What builds the suite and runs the demonstration ...
+build="gcc libc6-dev make meson ninja-build pkg-config python3 iproute2
+       libtalloc-dev libtevent-dev libtdb-dev libinih-dev libjansson-dev libcmocka-dev libtirpc-dev rpcsvc-proto"
+# ... and what the tests need beyond that.
+test="python3-pytest valgrind nftables tdb-tools samba smbclient samba-testsuite python3-samba"
+
+case "${1:-}" in
+build) wanted=$build ;;
+test) wanted="$build $test" ;;
+*)
+	echo "usage: $0 build|test" >&2
+	exit 2
+	;;
+esac
+
+if ! command -v dpkg-query >/dev/null; then
+	# Not a Debian: whatever is missing is reported by meson or the tests themselves.
+	exit 0
+fi
+
+missing=
+installed=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' $wanted 2>/dev/null | sed -n 's/^ii *//p' || true)
+for p in $wanted; do
+	case "
+$installed
+" in
+	*"
+$p
+"*) ;;
+	*) missing="$missing $p" ;;
+	esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "Packages are missing:$missing" >&2
+	echo "Run this once, then try again:  sudo make deps" >&2
+	exit 1
+fi
+
+# The services of the packages (smbd and friends) must not start on this machine: they are only wanted as programs.
+policy=/usr/sbin/policy-rc.d
+made_policy=
+log=$(mktemp)
+cleanup() {
+	[ -z "$made_policy" ] || rm -f "$policy"
+	rm -f "$log"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+if [ ! -e "$policy" ]; then
+	made_policy=yes
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
+
+echo "Installing:$missing"
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 LC_ALL=C
+if ! { apt-get -qq update && apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install $missing; } >"$log" 2>&1 </dev/null; then
+	tail -n 30 "$log" >&2
+	echo "apt-get could not install the packages above; the reason is in its last lines" >&2
+	exit 1
+fi
