@@ -27,6 +27,7 @@ struct db {
 	struct tdb_context *tdb;
 	int tdb_flags; /* as clients must open it */
 	char *health;  /* NULL healthy, else the reason */
+	bool kept;     /* volatile or replicated: contents are those of before dbd was started again (dbkeep held the file) */
 	/* Recovery (set by recovery.c): */
 	uint32_t generation; /* GENERATION_NONE while not usable */
 	struct recovery_id committed, prepared;
@@ -42,16 +43,20 @@ struct db {
 struct dbs;
 
 /*
+ * To be called by setup() alone, first of all parts: it waits (for dbkeep at most 5 s, for checks of files) while nobody is served.
+ *
  * Opens the directory set and attaches every persistent database found (files NAME.<pnn>, NAME ending in .tdb). A file that fails its check is moved
  * aside (NAME.<pnn>.corrupted.<UTC time>Z), an empty one made in its place and db->health set. A directory that is missing and cannot be made, or a file that
- * cannot be read, is an error naming it. Opens volatile databases again that dbkeep still holds (kept = true for them).
+ * cannot be read, is an error naming it. Opens volatile databases again that dbkeep still holds (kept = true for them). *err below mem.
  */
 int dbs_open(TALLOC_CTX *mem, struct daemon *d, struct dbs **dbs, char **err);
 
 /*
  * Attaches or finds. name: 1..200 bytes, no '/', not starting with '.', printable. flags: 0, DB_PERSISTENT or DB_REPLICATED. An existing database serves a request
  * whose model flag it has (a volatile request is served by any). EINVAL bad name or flags mismatch, EEXIST another name with the same id, errno of
- * the open. On success the TDB is open and dbkeep was told. *created: it was not attached before.
+ * the open. On success the TDB is open and dbkeep is being told (told again until it knows). *created: it was not attached before; a volatile or replicated one is
+ * then empty, whatever file was there: an old file is unlinked, never emptied or read, so that processes which still have it open do no harm. *err is a
+ * talloc child of dbs, the caller frees it.
  */
 int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **db, bool *created, char **err);
 
@@ -69,7 +74,7 @@ static inline bool db_is_volatile(const struct db *db)
 int db_open_flags(const struct db *db);
 /* Adds TDB_SEQNUM to the open handle. */
 void db_enable_seqnum(struct db *db);
-/* Records health in persistent_health.tdb; reason NULL: healthy. */
+/* Records health in persistent_health.tdb.<pnn>; reason NULL: healthy. 0; EAGAIN the file is locked just now; EINVAL not persistent; EIO. */
 int db_set_health(struct db *db, const char *reason);
 
 #endif

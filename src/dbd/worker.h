@@ -11,20 +11,30 @@
 #include "dbd/db.h"
 
 /*
- * A pool of at most n long-lived processes (program ctdb-db-worker, spoken to over a socket pair; XDR, protocol/worker.x). A worker opens the TDB itself (flags
- * of db_open_flags(), no create), keeps recently used ones open, and blocks as long as it must. Jobs that write to one database run one after another in
- * the order they were sent (also behind earlier reads of the pool on the same database where the table says "ordered"); others run in parallel. A worker that dies: its job fails with EPIPE, another is
- * started. Freeing a job's request cancels it (a running one: the worker is killed and replaced; TDB's own transaction recovery and robust mutexes clean up).
- * Descriptors of the daemon are not inherited.
+ * A pool of long-lived processes (program ctdb-db-worker, spoken to over a socket pair; XDR, protocol/worker.x). A worker opens the TDB itself (flags
+ * of db_open_flags(), no create), keeps recently used ones open, and blocks as long as it must. n is how many run side by side; since those may all wait for
+ * locks that clients hold (who may themselves wait for another database), a job that has waited 50 ms gets a process of its own beyond n, up to
+ * WORKER_PROCESSES_MAX; those end after 10 s without work.
+ *
+ * Ordered jobs (table below) of one database run one after another in the order they were sent; others run in parallel, with each other and with ordered ones. A
+ * worker that dies: its job fails with EPIPE, another is started. Freeing a job's request cancels it (a running one: the worker is killed and replaced; TDB's own
+ * transaction recovery and robust mutexes clean up). Jobs wait for clients' locks without limit: the caller sets tevent_req_set_endtime() where it wants one.
+ * Callbacks of requests run from the event loop, never from within a call into the pool. Descriptors of the daemon are not inherited.
  */
+#define WORKER_PROCESSES_MAX 512U
+#define WORKER_JOBS_MAX 65536U /* waiting; beyond: ENOBUFS */
 struct worker_pool;
 int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *program, unsigned n, struct worker_pool **pool, char **err);
 
 /*
  * WORKER_SCAN	     every record: key, rsn, flags, dmaster, whether empty; no data. Streamed in batches.		       not ordered
+ *		     Chain by chain: no lock is held while the consumer is slow.
  * WORKER_READ	     every record, data with header, as classic rec_data. Streamed. only_owned: dmaster = own pnn;
- *		     with_empty: also records with header only.								       not ordered
+ *		     with_empty: also records with header only. Volatile: as SCAN. Persistent, replicated: a snapshot; up to 64 MiB are
+ *		     collected under the lock, only beyond that a slow consumer holds up transactions. To make another member's copy
+ *		     equal (REPLACE) use with_empty: the digest covers empty records.					       not ordered
  * WORKER_SEQNUM     sequence number and digest (see worker_state).							       ordered
+ *		     Records shorter than a header count as absent everywhere.
  * WORKER_UPDATE     input: a classic rec_buffer of TRANS3_COMMIT; one TDB transaction; for each record: existing rsn >= new rsn with
  *		     different content fails all (EEXIST). Synced when persistent.						       ordered
  * WORKER_REPLACE    input streamed: rec_data batches; one TDB transaction that wipes and stores them all.			       ordered
@@ -40,7 +50,7 @@ struct worker_args {
 };
 
 /*
- * Starts a job. batch (SCAN, READ): called for each batch of at most about 64 KiB in order; it must take it (copy or process); return true to
+ * Starts a job: refused (the request fails) with EMSGSIZE, ENOBUFS or, if no process can be started, that errno. batch (SCAN, READ): called for each batch of at most about 64 KiB in order; it must take it (copy or process); return true to
  * go on, false to pause: then worker_job_continue() asks for the next one. At most 2 batches are under way, so a paused job stops the worker.
  */
 struct worker_job;
@@ -52,11 +62,19 @@ struct tevent_req *worker_job_send(TALLOC_CTX *mem, struct tevent_context *ev, s
 void worker_job_continue(struct worker_job *job);
 /* REPLACE: feeds records (copied); last ends the input. ENOBUFS never: returns bytes queued, so that the caller can hold back credits. */
 size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last);
+/* fn is called each time the bytes queued have fallen below WORKER_FEED_LOW after they were above. May be set at any time before the job ends. */
+#define WORKER_FEED_LOW (256U * 1024U)
+void worker_job_set_drain(struct worker_job *job, void (*fn)(void *priv, struct worker_job *job), void *priv);
 
 struct worker_state {
 	uint64_t seqnum; /* content of __db_sequence_number__, 0 if absent */
-	uint64_t digest; /* sum modulo 2^64 of a 64-bit hash of (key, data without header) over all non-empty records: independent of order */
-	uint64_t records;
+	/*
+	 * Sum modulo 2^64 over all records of a hash of (key, rsn, data): independent of order. Empty records count and so does the rsn, because
+	 * the rule of UPDATE looks at both: copies with equal digests accept the same transactions. The hash is FNV-1a (64 bits) with a final mix, so
+	 * that changes in two records cannot cancel in the sum.
+	 */
+	uint64_t digest;
+	uint64_t records; /* non-empty ones */
 };
 /* 0 or errno. state: SEQNUM (may be NULL). */
 int worker_job_recv(struct tevent_req *req, struct worker_state *state);
