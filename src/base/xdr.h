@@ -14,13 +14,13 @@ struct ctdb_blob {
 	uint8_t *data;
 };
 
-/* Reader. err is sticky: 0 or EBADMSG; after an error every get returns zeros and reads nothing. */
+/* Reader. err is sticky: the first error stays (EBADMSG; ENOMEM from xdr_talloc.h); after it every get returns zeros and reads nothing. */
 struct xdr_in {
 	const uint8_t *p, *end;
 	int err;
 };
 
-/* Writer into a caller's buffer that was sized by NAME_size(). Overrun sets err to ENOSPC and writes nothing. */
+/* Writer into a caller's buffer that was sized by NAME_size(). err is sticky. Overrun sets it to ENOSPC and writes nothing. */
 struct xdr_out {
 	uint8_t *p, *end;
 	int err;
@@ -36,12 +36,27 @@ static inline size_t xdr_left(const struct xdr_in *in)
 	return (size_t)(in->end - in->p);
 }
 
+static inline bool xdr_has(struct xdr_in *in, size_t n)
+{
+	if (in->err == 0 && xdr_left(in) < n) {
+		in->err = EBADMSG;
+	}
+	return in->err == 0;
+}
+
+static inline bool xdr_room(struct xdr_out *out, size_t n)
+{
+	if (out->err == 0 && (size_t)(out->end - out->p) < n) {
+		out->err = ENOSPC;
+	}
+	return out->err == 0;
+}
+
 static inline uint32_t xdr_get_u32(struct xdr_in *in)
 {
 	uint32_t v;
 
-	if (in->err != 0 || xdr_left(in) < 4) {
-		in->err = EBADMSG;
+	if (!xdr_has(in, 4)) {
 		return 0;
 	}
 	memcpy(&v, in->p, 4);
@@ -53,8 +68,7 @@ static inline uint64_t xdr_get_u64(struct xdr_in *in)
 {
 	uint64_t v;
 
-	if (in->err != 0 || xdr_left(in) < 8) {
-		in->err = EBADMSG;
+	if (!xdr_has(in, 8)) {
 		return 0;
 	}
 	memcpy(&v, in->p, 8);
@@ -79,8 +93,7 @@ static inline const uint8_t *xdr_get_bytes(struct xdr_in *in, size_t n)
 	const uint8_t *p = in->p;
 	size_t i;
 
-	if (in->err != 0 || xdr_left(in) < n || xdr_left(in) < xdr_pad(n)) {
-		in->err = EBADMSG;
+	if (!xdr_has(in, n) || !xdr_has(in, xdr_pad(n))) {
 		return NULL;
 	}
 	for (i = n; i < xdr_pad(n); i++) {
@@ -97,8 +110,7 @@ static inline void xdr_put_u32(struct xdr_out *out, uint32_t v)
 {
 	uint32_t be = htobe32(v);
 
-	if (out->err != 0 || out->end - out->p < 4) {
-		out->err = ENOSPC;
+	if (!xdr_room(out, 4)) {
 		return;
 	}
 	memcpy(out->p, &be, 4);
@@ -109,8 +121,7 @@ static inline void xdr_put_u64(struct xdr_out *out, uint64_t v)
 {
 	uint64_t be = htobe64(v);
 
-	if (out->err != 0 || out->end - out->p < 8) {
-		out->err = ENOSPC;
+	if (!xdr_room(out, 8)) {
 		return;
 	}
 	memcpy(out->p, &be, 8);
@@ -127,8 +138,7 @@ static inline void xdr_put_bytes(struct xdr_out *out, const void *data, size_t n
 {
 	size_t padded = xdr_pad(n);
 
-	if (out->err != 0 || (size_t)(out->end - out->p) < padded) {
-		out->err = ENOSPC;
+	if (!xdr_room(out, padded)) {
 		return;
 	}
 	if (n > 0) {
