@@ -1,0 +1,107 @@
+/* What the parts of the message library share: msg.c, msg_packet.c, msg_queue.c, msg_call.c. For them alone. */
+#ifndef SHARED_MSG_PRIVATE_H
+#define SHARED_MSG_PRIVATE_H
+
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/dlist.h"
+#include "base/mono.h"
+#include "protocol/msg.h"
+#include "shared/mono_timer.h"
+#include "shared/msg.h"
+
+#define MSG_TRANSPORT_ENDPOINT "transport"
+#define MSG_HEADER_ROOM        512   /* an encoded msg_header is never longer (two names of 63 bytes and 14 words) */
+#define MSG_BUCKETS            256   /* requests by id */
+#define MSG_MAX_REQUESTS       65536 /* waiting for their reply; more: ENOBUFS */
+#define MSG_MAX_IDLE_DESTS     64    /* connected sockets kept for destinations with nothing queued */
+#define MSG_RECEIVE_BATCH      32    /* datagrams per event, then others' turn */
+#define MSG_DEFAULT_TIMEOUT_MS 30000 /* for a request with time-out 0: there is none without */
+
+struct msg {
+	struct tevent_context *ev;
+	char *dir, *endpoint;
+	int dir_fd;
+	uint32_t own_node;
+	struct msg_limits limits;
+
+	int fd;
+	struct tevent_fd *fde;
+	char *path;
+	dev_t dev; /* of the socket file, to unlink no other's */
+	ino_t ino;
+	pid_t pid;
+	uint8_t *buffer; /* one datagram */
+	size_t buffer_len;
+	bool *gone; /* set when msg is freed while a handler runs */
+
+	struct dlist services, calls;
+	struct dlist dests; /* most recently used first */
+	unsigned n_dests;
+	struct dlist requests[MSG_BUCKETS];
+	struct dlist deadlines; /* of requests, ascending */
+	unsigned n_requests;
+	uint64_t next_id;
+	struct mono_timer *timer; /* of requests */
+	struct mono_timer *retry; /* of queues */
+
+	msg_route_fn route;
+	void *route_priv;
+	struct msg_stats stats;
+};
+
+/* One encoded datagram on its way out. */
+struct msg_packet {
+	struct dlist entry;
+	uint8_t *data; /* header and payload, or only the header if fd is the payload */
+	size_t len;
+	int fd;      /* memfd or -1 */
+	size_t cost; /* bytes counted against the queue's bound */
+};
+
+/* A datagram that came in, taken apart. payload points into the buffer or a mapping. */
+struct msg_incoming {
+	struct msg_header header;
+	const uint8_t *payload;
+	size_t len;
+	uint32_t uid; /* of the sender on this node, UINT32_MAX otherwise */
+};
+
+/* ---- msg.c ---- */
+bool msg_endpoint_valid(const char *endpoint);
+/* Fills a socket address for endpoint; by way of dir_fd if the plain path is too long. */
+int msg_sockaddr(const struct msg *m, const char *endpoint, struct sockaddr_un *addr);
+/* Sends to header->destination, wherever it is. 0; ENOENT, EHOSTUNREACH, ENOBUFS, EMSGSIZE, ENOMEM, EACCES. */
+int msg_send(struct msg *m, const struct msg_header *header, const uint8_t *payload, size_t len);
+/* Answers the request with an error, as if its destination did; best effort. */
+void msg_answer_error(struct msg *m, const struct msg_header *request, int status);
+/* A request that is queued or was handed back could not be sent: its source is told. Nothing happens for other kinds.
+ */
+void msg_packet_failed(struct msg *m, const uint8_t *data, size_t len, int error);
+
+/* ---- msg_packet.c ---- */
+/* Payloads over inline_bytes go into a memfd. 0, EMSGSIZE, ENOMEM, or errno of memfd_create. */
+int msg_packet_new(struct msg *m, const struct msg_header *header, const uint8_t *payload, size_t len,
+		   struct msg_packet **packet);
+/* Header and payload in one buffer whatever the size, as routers take it. */
+int msg_packet_flat(TALLOC_CTX *mem, const struct msg_header *header, const uint8_t *payload, size_t len,
+		    uint8_t **data, size_t *data_len);
+/* Checks magic, version, kind, names and lengths. 0 or EBADMSG with *why, a constant text. Strings are below mem. */
+int msg_incoming_parse(TALLOC_CTX *mem, const uint8_t *data, size_t len, struct msg_incoming *in, const char **why);
+/* Maps the payload of a packet whose header says in_memfd. Freed with mem. EBADMSG with *why. fd stays the caller's. */
+int msg_incoming_map(TALLOC_CTX *mem, const struct msg *m, int fd, struct msg_incoming *in, const char **why);
+
+/* ---- msg_queue.c ---- */
+/* Takes packet over, in any case. 0 (sent or queued), ENOENT, ENOBUFS, EMSGSIZE, EACCES, ... */
+int msg_queue_send(struct msg *m, const char *endpoint, struct msg_packet *packet);
+void msg_queue_retry(void *priv); /* timer */
+
+/* ---- msg_call.c ---- */
+/* A packet for this very endpoint. */
+void msg_call_receive(struct msg *m, const struct msg_incoming *in);
+void msg_call_timeout(void *priv);     /* timer of requests */
+void msg_call_shutdown(struct msg *m); /* ends all requests with ESHUTDOWN, cancels calls */
+bool msg_request_fail(struct msg *m, const struct msg_header *request, int error); /* own request; false: not known */
+
+#endif
