@@ -14,7 +14,8 @@ enum conf_arbitration { CONF_ARBITRATION_MAJORITY, CONF_ARBITRATION_NONE, CONF_A
 
 /*
  * Where things are. Base directory B: environment CTDB_BASE if set, then etc = B, run = B/run, var = B/var; else /etc/ctdb,
- * /run/ctdb, /var/lib/ctdb. Options in ctdb.conf override single paths.
+ * /run/ctdb, /var/lib/ctdb. Options in ctdb.conf override single paths. CTDB_BASE=/etc/ctdb, which existing set-ups export for their
+ * scripts, means the same as unset.
  */
 struct conf_paths {
 	char *etc, *run, *var;
@@ -22,7 +23,7 @@ struct conf_paths {
 	char *nodes;	     /* etc/nodes, or [cluster] nodes file */
 	char *socket;	     /* run/ctdbd.socket: classic client socket */
 	char *msg_dir;	     /* run/msg: datagram endpoints */
-	char *libexec;	     /* directory of the daemons: next to ctdbd, or environment CTDB_LIBEXEC */
+	char *libexec;	     /* directory of the daemons: environment CTDB_LIBEXEC; else where this program is, if they are; else as installed */
 	char *db_volatile, *db_persistent, *db_state;
 };
 
@@ -52,10 +53,21 @@ struct conf {
 		uint32_t max_queue;    /* bytes, 256 MiB: queued for one client before it is disconnected */
 	} database;
 	struct {
-		char *location; /* file:/var/log/ctdb/log.ctdb */
+		char *location; /* file:/var/log/ctdb/log.ctdb; with CTDB_BASE: file:B/log.ctdb */
 		enum log_level level; /* NOTICE */
 		uint32_t stall_warning; /* 100: a handler longer than this is logged */
 	} logging;
+	struct {
+		uint32_t ready_timeout; /* 30000: a daemon that is not ready by then has failed */
+		uint32_t stop_timeout;	/* 10000: then it is killed */
+		uint32_t restart_delay; /* 200: pause before starting again what died soon after its start; doubles each time */
+		uint32_t restart_delay_limit; /* 10000 */
+		uint32_t restart_short_life; /* 10000: what dies within this time of its start died soon */
+		uint32_t restart_attempts; /* 10: so many such deaths in a row: given up, the node stops */
+	} supervisor;
+	/* What the user should know about the files ("FILE:LINE: ..."), for instance options that have no effect. ctdbd logs them. */
+	char **notices;
+	uint32_t n_notices;
 };
 
 /* Loads path (NULL: the default) and conf.d/ *.conf beside it. A missing default file is an empty one. 0 or errno; *err is
@@ -64,7 +76,7 @@ int conf_load(TALLOC_CTX *mem, const char *path, struct conf **conf, char **err)
 
 /* One line of the nodes file. */
 struct conf_node {
-	bool deleted;		      /* commented out: the pnn stays */
+	bool deleted;		      /* starts with '#': the pnn stays; 0.0.0.0 if what follows is no address */
 	struct sockaddr_storage addr; /* port 0 */
 	char *text;		      /* the address as text in canonical form */
 };
@@ -72,6 +84,7 @@ struct conf_node {
 struct conf_nodes {
 	uint32_t n;
 	struct conf_node *v; /* index = pnn */
+	char *notice;	     /* NULL, or what the user should know: a comment takes a pnn as a deleted node does */
 };
 
 /* Reads and checks the nodes file: unparsable, duplicate or no address is an error naming file and line. */

@@ -2,6 +2,7 @@
 #ifndef SHARED_DAEMON_H
 #define SHARED_DAEMON_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <talloc.h>
 #include <tevent.h>
@@ -23,6 +24,14 @@ struct daemon {
 	void *priv;	  /* the daemon's own state */
 };
 
+/* A switch of one program alone. */
+struct daemon_switch {
+	char letter;	  /* 0: none */
+	const char *name; /* NULL: end of the list */
+	bool *given;
+	const char *help;
+};
+
 struct daemon_ops {
 	const char *name;    /* program name for logs: "ctdb-clusterd" */
 	const char *service; /* endpoint service: "cluster"; NULL for none */
@@ -33,17 +42,36 @@ struct daemon_ops {
 	void (*reload)(struct daemon *d);
 	/* Stop in order; call daemon_exit() when done. Killed after 10 s. NULL: exit at once. */
 	void (*stop)(struct daemon *d);
+
+	/* What few daemons need; all may be left out. */
+	const struct daemon_switch *switches;
+	/* Configuration and nodes are known, nothing else is done yet: no log, no event context, no endpoint. May fork. As setup(). */
+	int (*prepare)(struct daemon *d, char **err);
+	bool deferred_ready;   /* ready is not when setup() returns, but when the daemon calls daemon_ready() */
+	unsigned stop_limit_s; /* instead of the 10 s; UINT_MAX: none */
 };
 
 /*
  * Options of every daemon: --config FILE, --ready-fd N (one byte 'R' is written when setup is done and the daemon serves, then
  * closed), --control-fd N (end of file there means the supervisor is gone: stop in order), --log LOCATION, --log-level LEVEL,
- * --version, --help. Does: options, conf_load, nodes, log, event context, signals (TERM and INT stop, HUP reload and reopen
+ * --check (only checks the configuration: 0 good, 1 not), --version, --help. Does: options, conf_load, nodes, log, event context, signals (TERM and INT stop, HUP reload and reopen
  * log, PIPE ignored), umask 077, endpoint, setup, readiness, loop. Returns main()'s exit status.
  */
 int daemon_main(int argc, char **argv, const struct daemon_ops *ops);
 
 void daemon_exit(struct daemon *d, int status);
+
+/* Stops in order, as SIGTERM does; a second call changes nothing. reason is for the log: "asked by ..." */
+void daemon_stop(struct daemon *d, const char *reason);
+bool daemon_stopping(const struct daemon *d);
+
+/* With deferred_ready: the daemon serves from now on. */
+void daemon_ready(struct daemon *d);
+
+/*
+ * SIGHUP: d->conf is the same object; what may change at run time (conf_options.c says which) has new values, for the rest a warning says that a
+ * restart is needed. d->nodes is another object if the nodes file changed, and the former one stays valid. Errors: the former values stay.
+ */
 
 /*
  * Stall meter: run time of every event handler, by source. Each handler over the warning limit is logged with its name. Kept:

@@ -50,6 +50,11 @@ int log_init(TALLOC_CTX *mem, const char *program, const char *location, enum lo
 	return 0;
 }
 
+bool log_is_stderr(void)
+{
+	return state.sink->kind == LOG_SINK_STDERR;
+}
+
 void log_set_level(enum log_level level)
 {
 	state.level = level;
@@ -75,7 +80,7 @@ static bool parse_number(const char *name, enum log_level *level)
 	/* numbers as existing configuration files have them */
 	static const enum log_level by_number[] = {
 		LOG_LVL_ERROR, LOG_LVL_WARNING, LOG_LVL_WARNING, LOG_LVL_NOTICE, LOG_LVL_NOTICE, LOG_LVL_INFO,
-		LOG_LVL_INFO,  LOG_LVL_INFO,	LOG_LVL_INFO,	 LOG_LVL_INFO,	 LOG_LVL_DEBUG,
+		LOG_LVL_INFO,  LOG_LVL_INFO,    LOG_LVL_INFO,    LOG_LVL_INFO,   LOG_LVL_DEBUG,
 	};
 	unsigned n = 0;
 

@@ -20,11 +20,11 @@
 #include "base/mono.h"
 
 /* RFC 3164 section 4.1: a packet must not be longer. Lines in files: what a pipe takes in one piece. */
-#define SYSLOG_MAX 1024
-#define LINE_MAX_BYTES PIPE_BUF
+#define SYSLOG_MAX             1024
+#define LINE_MAX_BYTES         PIPE_BUF
 #define SYSLOG_FACILITY_DAEMON 3
-#define SYSLOG_UDP_PORT 514
-#define SYSLOG_RETRY_MS 1000
+#define SYSLOG_UDP_PORT        514
+#define SYSLOG_RETRY_MS        1000
 
 static const char *const level_names[] = {"ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"};
 
@@ -43,10 +43,10 @@ static bool sink_kind_parse(const char *location, enum log_sink_kind *kind, cons
 		enum log_sink_kind kind;
 		const char *path;
 	} fixed[] = {
-		{"stderr", LOG_SINK_STDERR, NULL},	    {"file", LOG_SINK_STDERR, NULL},
-		{"file:", LOG_SINK_STDERR, NULL},	    {"file:-", LOG_SINK_STDERR, NULL},
-		{"syslog", LOG_SINK_SYSLOG, "/dev/log"},    {"syslog:nonblocking", LOG_SINK_SYSLOG, "/dev/log"},
-		{"syslog:udp", LOG_SINK_UDP, NULL},	    {"syslog:udp-rfc5424", LOG_SINK_UDP5424, NULL},
+		{"stderr", LOG_SINK_STDERR, NULL},       {"file", LOG_SINK_STDERR, NULL},
+		{"file:", LOG_SINK_STDERR, NULL},        {"file:-", LOG_SINK_STDERR, NULL},
+		{"syslog", LOG_SINK_SYSLOG, "/dev/log"}, {"syslog:nonblocking", LOG_SINK_SYSLOG, "/dev/log"},
+		{"syslog:udp", LOG_SINK_UDP, NULL},      {"syslog:udp-rfc5424", LOG_SINK_UDP5424, NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
@@ -71,10 +71,11 @@ int log_sink_parse(TALLOC_CTX *mem, const char *location, struct log_sink **sink
 	const char *path;
 
 	if (!sink_kind_parse(location, &kind, &path)) {
-		*err = talloc_asprintf(mem,
-				       "unknown log location \"%s\": use file:PATH, stderr, syslog, syslog:nonblocking, "
-				       "syslog:udp or syslog:udp-rfc5424",
-				       location);
+		*err = talloc_asprintf(
+			mem,
+			"unknown log location \"%s\": use file:PATH, stderr, syslog, syslog:nonblocking, "
+			"syslog:udp or syslog:udp-rfc5424",
+			location);
 		return EINVAL;
 	}
 	if (kind == LOG_SINK_FILE && path[0] != '/') {

@@ -17,8 +17,8 @@ struct log_line {
 };
 
 /*
- * A parsed location. An open sink holds one descriptor (-1: none at the moment) and never blocks: what finds no room is dropped and
- * counted, and the count is written before the next line that finds room.
+ * A parsed location. An open sink holds one descriptor (-1: none at the moment) and never blocks: what finds no room is
+ * dropped and counted, and the count is written before the next line that finds room.
  */
 enum log_sink_kind { LOG_SINK_STDERR, LOG_SINK_FILE, LOG_SINK_SYSLOG, LOG_SINK_UDP, LOG_SINK_UDP5424 };
 
@@ -39,6 +39,9 @@ int log_sink_open(struct log_sink *sink);
 
 /* Opens the file again; on error the descriptor in use stays. */
 int log_sink_reopen(struct log_sink *sink);
+
+/* log_init() chose standard error, or was not called yet. */
+bool log_is_stderr(void);
 
 void log_sink_write(struct log_sink *sink, const struct log_line *line);
 

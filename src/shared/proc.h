@@ -27,6 +27,9 @@ int proc_run_recv(struct tevent_req *req, TALLOC_CTX *mem, int *wait_status, str
 struct proc;
 int proc_spawn(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds, bool die_with_parent,
 	       void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
+/* The same, with descriptor output_fd (-1: as this process) as the child's standard output and error. */
+int proc_spawn_output(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds, int output_fd, bool die_with_parent,
+		      void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
 pid_t proc_pid(const struct proc *p); /* -1 after it exited */
 int proc_kill(struct proc *p, int signal);
 

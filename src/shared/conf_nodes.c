@@ -1,0 +1,280 @@
+/* The nodes file: who is in the cluster, and which entry is this node. */
+#include "shared/conf.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <string.h>
+
+#include "shared/conf_ini.h"
+
+static const char *const what_to_do = "write one address per line, the same file on all nodes";
+
+static bool parse_address(const char *text, struct sockaddr_storage *addr)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)addr;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)addr;
+
+	memset(addr, 0, sizeof(*addr));
+	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
+		addr->ss_family = AF_INET;
+		return true;
+	}
+	if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
+		addr->ss_family = AF_INET6;
+		return true;
+	}
+	return false;
+}
+
+static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family) {
+		return false;
+	}
+	if (a->ss_family == AF_INET) {
+		const struct sockaddr_in *x = (const struct sockaddr_in *)a, *y = (const struct sockaddr_in *)b;
+
+		return x->sin_addr.s_addr == y->sin_addr.s_addr;
+	}
+	return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr,
+		      sizeof(struct in6_addr)) == 0;
+}
+
+/* An address that can be that of a node: no wildcard, no multicast, no IPv4 in IPv6 (it would be the same node twice).
+ */
+static bool usable_address(const struct sockaddr_storage *addr)
+{
+	if (addr->ss_family == AF_INET) {
+		uint32_t a = ntohl(((const struct sockaddr_in *)addr)->sin_addr.s_addr);
+
+		return a >> 24 != 0 && a >> 28 < 14;
+	}
+	const struct in6_addr *a6 = &((const struct sockaddr_in6 *)addr)->sin6_addr;
+
+	return !IN6_IS_ADDR_UNSPECIFIED(a6) && !IN6_IS_ADDR_MULTICAST(a6) && !IN6_IS_ADDR_V4MAPPED(a6);
+}
+
+static char *canonical(TALLOC_CTX *mem, const struct sockaddr_storage *addr)
+{
+	char buf[INET6_ADDRSTRLEN];
+	const void *a = addr->ss_family == AF_INET ? (const void *)&((const struct sockaddr_in *)addr)->sin_addr
+						   : (const void *)&((const struct sockaddr_in6 *)addr)->sin6_addr;
+
+	return inet_ntop(addr->ss_family, a, buf, sizeof(buf)) == NULL ? NULL : talloc_strdup(mem, buf);
+}
+
+struct parser {
+	struct conf_nodes *nodes;
+	const char *path;
+	unsigned *line_of; /* by pnn */
+};
+
+/* "#10.0.0.3": a deleted node. "# words": one as well, since all who read this file by the established rule count it
+ * so. */
+static int parse_deleted(struct parser *p, const char *text, unsigned line, struct conf_node *node)
+{
+	char *notice;
+
+	node->deleted = true;
+	text += strspn(text, "# \t");
+	if (parse_address(text, &node->addr)) {
+		return 0;
+	}
+	parse_address("0.0.0.0", &node->addr);
+	notice = talloc_asprintf(
+		p->nodes,
+		"%s:%u: this comment counts as a deleted node and takes node number %u: the nodes file has no "
+		"other comments",
+		p->path, line, p->nodes->n);
+	if (p->nodes->notice == NULL) {
+		p->nodes->notice = notice;
+	}
+	return notice == NULL ? ENOMEM : 0;
+}
+
+static int parse_live(struct parser *p, const char *text, unsigned line, struct conf_node *node, char **err)
+{
+	const struct conf_nodes *nodes = p->nodes;
+
+	if (!parse_address(text, &node->addr)) {
+		*err = talloc_asprintf(nodes, "%s:%u: \"%s\" is not an IPv4 or IPv6 address: %s", p->path, line, text,
+				       what_to_do);
+		return EINVAL;
+	}
+	if (!usable_address(&node->addr)) {
+		*err = talloc_asprintf(nodes, "%s:%u: \"%s\" cannot be the address of a node", p->path, line, text);
+		return EINVAL;
+	}
+	for (uint32_t i = 0; i < nodes->n; i++) {
+		if (!nodes->v[i].deleted && same_address(&nodes->v[i].addr, &node->addr)) {
+			*err = talloc_asprintf(nodes, "%s:%u: address %s is already in line %u: each node once",
+					       p->path, line, text, p->line_of[i]);
+			return EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int parse_line(struct parser *p, const char *text, unsigned line, char **err)
+{
+	struct conf_nodes *nodes = p->nodes;
+	struct conf_node node = {.deleted = false};
+	int ret;
+
+	ret = text[0] == '#' ? parse_deleted(p, text, line, &node) : parse_live(p, text, line, &node, err);
+	if (ret != 0) {
+		return ret;
+	}
+	nodes->v = talloc_realloc(nodes, nodes->v, struct conf_node, nodes->n + 1);
+	p->line_of = talloc_realloc(nodes, p->line_of, unsigned, nodes->n + 1);
+	if (nodes->v == NULL || p->line_of == NULL) {
+		return ENOMEM;
+	}
+	node.text = canonical(nodes->v, &node.addr);
+	if (node.text == NULL) {
+		return ENOMEM;
+	}
+	p->line_of[nodes->n] = line;
+	nodes->v[nodes->n++] = node;
+	return 0;
+}
+
+static int parse_text(struct parser *p, char *text, char **err)
+{
+	unsigned line = 0;
+	char *next;
+	int ret;
+
+	for (char *s = text; s != NULL; s = next) {
+		size_t len;
+
+		next = strchr(s, '\n');
+		if (next != NULL) {
+			*next++ = '\0';
+		}
+		line++;
+		s += strspn(s, " \t\r");
+		len = strlen(s);
+		while (len > 0 && strchr(" \t\r", s[len - 1]) != NULL) {
+			s[--len] = '\0';
+		}
+		ret = len == 0 ? 0 : parse_line(p, s, line, err);
+		if (ret != 0) {
+			return ret;
+		}
+	}
+	for (uint32_t i = 0; i < p->nodes->n; i++) {
+		if (!p->nodes->v[i].deleted) {
+			return 0;
+		}
+	}
+	*err = talloc_asprintf(p->nodes, "%s: holds no node: %s", p->path, what_to_do);
+	return EINVAL;
+}
+
+int conf_nodes_load(TALLOC_CTX *mem, const char *path, struct conf_nodes **nodes, char **err)
+{
+	struct parser p = {.path = path, .nodes = talloc_zero(mem, struct conf_nodes)};
+	char *text, *why = NULL;
+	int ret;
+
+	if (p.nodes == NULL) {
+		*err = talloc_strdup(mem, strerror(ENOMEM));
+		return ENOMEM;
+	}
+	ret = conf_slurp(p.nodes, path, &text, &why);
+	if (ret == 0) {
+		ret = parse_text(&p, text, &why);
+		talloc_free(text);
+	} else if (ret == ENOENT) {
+		why = talloc_asprintf(p.nodes, "%s: does not exist: %s", path, what_to_do);
+	}
+	if (ret != 0) {
+		*err = talloc_strdup(mem, why != NULL ? why : strerror(ret));
+		talloc_free(p.nodes);
+		return ret;
+	}
+	TALLOC_FREE(p.line_of);
+	*nodes = p.nodes;
+	return 0;
+}
+
+static bool on_interface(const struct ifaddrs *list, const struct sockaddr_storage *addr)
+{
+	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
+		struct sockaddr_storage have = {0};
+
+		if (i->ifa_addr == NULL) {
+			continue;
+		}
+		if (i->ifa_addr->sa_family == AF_INET) {
+			memcpy(&have, i->ifa_addr, sizeof(struct sockaddr_in));
+		} else if (i->ifa_addr->sa_family == AF_INET6) {
+			memcpy(&have, i->ifa_addr, sizeof(struct sockaddr_in6));
+		} else {
+			continue;
+		}
+		if (same_address(&have, addr)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static int self_by_interface(TALLOC_CTX *mem, const struct conf *conf, const struct conf_nodes *nodes, uint32_t *pnn,
+			     char **err)
+{
+	struct ifaddrs *list;
+	uint32_t found = 0, n_found = 0, second = 0;
+
+	if (getifaddrs(&list) != 0) {
+		int ret = errno;
+
+		*err = talloc_asprintf(mem, "cannot list the addresses of this machine: %s", strerror(ret));
+		return ret;
+	}
+	for (uint32_t i = 0; i < nodes->n; i++) {
+		if (!nodes->v[i].deleted && on_interface(list, &nodes->v[i].addr)) {
+			*(n_found == 0 ? &found : &second) = i;
+			n_found++;
+		}
+	}
+	freeifaddrs(list);
+	if (n_found == 1) {
+		*pnn = found;
+		return 0;
+	}
+	if (n_found == 0) {
+		*err = talloc_asprintf(mem,
+				       "%s: none of its addresses is on an interface of this machine: configure the "
+				       "address, or set node address in [cluster] of %s",
+				       conf->path.nodes, conf->path.config);
+	} else {
+		*err = talloc_asprintf(mem,
+				       "%s: %u of its addresses are on interfaces of this machine (%s, %s): set node "
+				       "address in [cluster] of %s",
+				       conf->path.nodes, n_found, nodes->v[found].text, nodes->v[second].text,
+				       conf->path.config);
+	}
+	return ENOENT;
+}
+
+int conf_nodes_self(TALLOC_CTX *mem, const struct conf *conf, const struct conf_nodes *nodes, uint32_t *pnn, char **err)
+{
+	struct sockaddr_storage want;
+
+	if (conf->cluster.node_address == NULL) {
+		return self_by_interface(mem, conf, nodes, pnn, err);
+	}
+	for (uint32_t i = 0; parse_address(conf->cluster.node_address, &want) && i < nodes->n; i++) {
+		if (!nodes->v[i].deleted && same_address(&nodes->v[i].addr, &want)) {
+			*pnn = i;
+			return 0;
+		}
+	}
+	*err = talloc_asprintf(
+		mem, "%s: the node address %s of [cluster] in %s is not in it: add it, or correct node address",
+		conf->path.nodes, conf->cluster.node_address, conf->path.config);
+	return ENOENT;
+}

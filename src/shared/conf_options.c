@@ -1,0 +1,393 @@
+/* The table of all options, and the reading of values by type. */
+#include "shared/conf_options.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "shared/log_sink.h"
+
+#define AT(member) offsetof(struct conf, member)
+#define NUMBER(sec, nam, typ, member, def, lo, hi)                                                                     \
+	{                                                                                                              \
+		.section = sec, .name = nam, .type = typ, .offset = AT(member), .initial = def, .min = lo, .max = hi   \
+	}
+#define NUMBER_RELOAD(sec, nam, typ, member, def, lo, hi)                                                              \
+	{                                                                                                              \
+		.section = sec, .name = nam, .type = typ, .offset = AT(member), .initial = def, .min = lo, .max = hi,  \
+		.reload = true                                                                                         \
+	}
+#define OPTION(sec, nam, typ, member, def)                                                                             \
+	{                                                                                                              \
+		.section = sec, .name = nam, .type = typ, .offset = AT(member), .initial = def                         \
+	}
+#define OLD_NAME(sec, nam, typ, member, now)                                                                           \
+	{                                                                                                              \
+		.section = sec, .name = nam, .type = typ, .offset = AT(member), .instead = now                         \
+	}
+#define NO_EFFECT(sec, nam, typ)                                                                                       \
+	{                                                                                                              \
+		.section = sec, .name = nam, .type = typ, .offset = CONF_NO_EFFECT, .max = INT32_MAX                   \
+	}
+
+const struct conf_option conf_options[] = {
+	OPTION("logging", "location", CONF_LOCATION, logging.location, NULL),
+	{.section = "logging",
+	 .name = "log level",
+	 .type = CONF_LEVEL,
+	 .offset = AT(logging.level),
+	 .initial = "NOTICE",
+	 .reload = true},
+	NUMBER_RELOAD("logging", "stall warning", CONF_MS, logging.stall_warning, "100", 1, 60000),
+
+	NO_EFFECT("cluster", "transport", CONF_TRANSPORT),
+	OPTION("cluster", "node address", CONF_ADDRESS, cluster.node_address, NULL),
+	OPTION("cluster", "nodes file", CONF_FILE, path.nodes, NULL),
+	OLD_NAME("cluster", "nodes list", CONF_FILE, path.nodes, "nodes file"),
+	OPTION("cluster", "arbitration", CONF_ARBITRATION, cluster.arbitration, "majority"),
+	NUMBER("cluster", "heartbeat interval", CONF_MS, cluster.heartbeat_interval, "250", 20, 10000),
+	NUMBER("cluster", "dead interval", CONF_MS, cluster.dead_interval, "1000", 100, 60000),
+	OPTION("cluster", "leader capability", CONF_BOOL, cluster.leader_capability, "true"),
+	OPTION("cluster", "lmaster capability", CONF_BOOL, cluster.lmaster_capability, "true"),
+	OLD_NAME("legacy", "lmaster capability", CONF_BOOL, cluster.lmaster_capability, "lmaster capability"),
+	OPTION("cluster", "cluster lock", CONF_STRING, cluster.cluster_lock, NULL),
+	OLD_NAME("cluster", "recovery lock", CONF_STRING, cluster.cluster_lock, "cluster lock"),
+	NO_EFFECT("cluster", "leader timeout", CONF_U32),
+
+	NUMBER("transport", "port", CONF_U16, transport.port, "4379", 1, 65535),
+	NUMBER("transport", "db port", CONF_U16, transport.db_port, "4380", 1, 65535),
+
+	OPTION("database", "volatile database directory", CONF_DIRECTORY, path.db_volatile, NULL),
+	OPTION("database", "persistent database directory", CONF_DIRECTORY, path.db_persistent, NULL),
+	OPTION("database", "state database directory", CONF_DIRECTORY, path.db_state, NULL),
+	OPTION("database", "tdb mutexes", CONF_BOOL, database.tdb_mutexes, "true"),
+	NUMBER("database", "hash size", CONF_U32, database.hash_size, "100001", 1, 100000000),
+	NUMBER("database", "slots", CONF_U32, database.slots, "1024", 1, 65536),
+	NUMBER_RELOAD("database", "attach timeout", CONF_MS, database.attach_timeout, "120000", 1000, 3600000),
+	NUMBER_RELOAD("database", "control timeout", CONF_MS, database.control_timeout, "60000", 1000, 3600000),
+	NUMBER_RELOAD("database", "max packet", CONF_BYTES, database.max_packet, "64MiB", 1024 * 1024, 1U << 30),
+	NUMBER_RELOAD("database", "max queue", CONF_BYTES, database.max_queue, "256MiB", 1024 * 1024, UINT32_MAX),
+	NO_EFFECT("database", "lock debug script", CONF_STRING),
+
+	NUMBER("supervisor", "ready timeout", CONF_MS, supervisor.ready_timeout, "30000", 100, 600000),
+	NUMBER("supervisor", "stop timeout", CONF_MS, supervisor.stop_timeout, "10000", 100, 600000),
+	NUMBER("supervisor", "restart delay", CONF_MS, supervisor.restart_delay, "200", 10, 60000),
+	NUMBER("supervisor", "restart delay limit", CONF_MS, supervisor.restart_delay_limit, "10000", 10, 600000),
+	NUMBER("supervisor", "restart short life", CONF_MS, supervisor.restart_short_life, "10000", 10, 3600000),
+	NUMBER("supervisor", "restart attempts", CONF_U32, supervisor.restart_attempts, "10", 1, 1000000),
+
+	NO_EFFECT("event", "debug script", CONF_STRING),
+	NO_EFFECT("failover", "disabled", CONF_BOOL),
+	NO_EFFECT("failover", "shutdown extra timeout", CONF_U32),
+	NO_EFFECT("failover", "shutdown failover timeout", CONF_U32),
+	NO_EFFECT("legacy", "realtime scheduling", CONF_BOOL),
+	NO_EFFECT("legacy", "start as stopped", CONF_BOOL),
+	NO_EFFECT("legacy", "start as disabled", CONF_BOOL),
+	NO_EFFECT("legacy", "script log level", CONF_LEVEL),
+};
+const size_t conf_n_options = sizeof(conf_options) / sizeof(conf_options[0]);
+
+bool conf_section_known(const char *section)
+{
+	for (size_t i = 0; i < conf_n_options; i++) {
+		if (strcasecmp(conf_options[i].section, section) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+const struct conf_option *conf_option_find(const char *section, const char *name)
+{
+	for (size_t i = 0; i < conf_n_options; i++) {
+		const struct conf_option *opt = &conf_options[i];
+
+		if (strcasecmp(opt->section, section) == 0 && strcmp(opt->name, name) == 0) {
+			return opt;
+		}
+	}
+	return NULL;
+}
+
+/* Levenshtein distance; names longer than the row count as far away. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], la = strlen(a), lb = strlen(b);
+
+	if (lb >= 64) {
+		return SIZE_MAX;
+	}
+	for (size_t j = 0; j <= lb; j++) {
+		row[j] = j;
+	}
+	for (size_t i = 1; i <= la; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= lb; j++) {
+			size_t best = diagonal + (tolower((unsigned char)a[i - 1]) == b[j - 1] ? 0 : 1);
+
+			diagonal = row[j];
+			best = row[j] + 1 < best ? row[j] + 1 : best;
+			row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+		}
+	}
+	return row[lb];
+}
+
+const struct conf_option *conf_option_guess(const char *section, const char *name)
+{
+	const struct conf_option *best = NULL;
+	size_t best_distance = 1 + strlen(name) / 3;
+
+	for (size_t i = 0; i < conf_n_options; i++) {
+		const struct conf_option *opt = &conf_options[i];
+		size_t d = strcasecmp(opt->section, section) == 0 ? distance(name, opt->name) : SIZE_MAX;
+
+		if (d <= best_distance) {
+			best_distance = d;
+			best = opt;
+		}
+	}
+	return best;
+}
+
+struct unit {
+	const char *name;
+	uint32_t factor;
+};
+
+static const struct unit units_ms[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"min", 60000}, {NULL, 0}};
+static const struct unit units_bytes[] = {{"", 1}, {"KiB", 1U << 10}, {"MiB", 1U << 20}, {"GiB", 1U << 30}, {NULL, 0}};
+static const struct unit units_none[] = {{"", 1}, {NULL, 0}};
+
+static const struct unit *units_of(enum conf_type type)
+{
+	return type == CONF_MS ? units_ms : type == CONF_BYTES ? units_bytes : units_none;
+}
+
+static const char *unit_hint(enum conf_type type)
+{
+	return type == CONF_MS      ? " milliseconds, or with one of the units ms, s, min"
+	       : type == CONF_BYTES ? " bytes, or with one of the units KiB, MiB, GiB"
+				    : "";
+}
+
+static int parse_number(const struct conf_option *opt, TALLOC_CTX *mem, const char *value, uint64_t *result, char **err)
+{
+	const struct unit *unit = units_of(opt->type);
+	unsigned long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoull(value, &end, 0);
+	if (errno == 0 && end != value && isdigit((unsigned char)value[0])) {
+		end += strspn(end, " ");
+		while (unit->name != NULL && strcmp(unit->name, end) != 0) {
+			unit++;
+		}
+		if (unit->name != NULL && n <= UINT32_MAX && n * unit->factor >= opt->min &&
+		    n * unit->factor <= opt->max) {
+			*result = n * unit->factor;
+			return 0;
+		}
+	}
+	*err = talloc_asprintf(mem, "give a number from %u to %u%s", opt->min, opt->max, unit_hint(opt->type));
+	return EINVAL;
+}
+
+static int parse_bool(TALLOC_CTX *mem, const char *value, bool *result, char **err)
+{
+	if (strcasecmp(value, "true") == 0 || strcasecmp(value, "yes") == 0) {
+		*result = true;
+	} else if (strcasecmp(value, "false") == 0 || strcasecmp(value, "no") == 0) {
+		*result = false;
+	} else {
+		*err = talloc_strdup(mem, "give true or false");
+		return EINVAL;
+	}
+	return 0;
+}
+
+static int parse_arbitration(TALLOC_CTX *mem, const char *value, enum conf_arbitration *result, char **err)
+{
+	if (strcasecmp(value, "majority") == 0) {
+		*result = CONF_ARBITRATION_MAJORITY;
+	} else if (strcasecmp(value, "none") == 0) {
+		*result = CONF_ARBITRATION_NONE;
+	} else {
+		*err = talloc_strdup(mem, "give majority or none (this version has no other arbitration)");
+		return EINVAL;
+	}
+	return 0;
+}
+
+static int check_location(TALLOC_CTX *mem, const char *value, char **err)
+{
+	struct log_sink *sink;
+	struct stat st;
+	char *dir;
+	int ret;
+
+	ret = log_sink_parse(mem, value, &sink, err);
+	if (ret != 0) {
+		return ret;
+	}
+	if (sink->kind == LOG_SINK_FILE) {
+		dir = talloc_strndup(sink, sink->path, (size_t)(strrchr(sink->path, '/') - sink->path) + 1);
+		if (dir == NULL || stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+			*err = talloc_asprintf(mem, "there is no directory %s: create it", dir);
+			ret = EINVAL;
+		}
+	}
+	talloc_free(sink);
+	return ret;
+}
+
+static int check_string(const struct conf_option *opt, TALLOC_CTX *mem, const char *value, char **err)
+{
+	unsigned char addr[16];
+	struct stat st;
+
+	if (opt->type == CONF_LOCATION) {
+		return check_location(mem, value, err);
+	}
+	if (opt->type == CONF_TRANSPORT && strcmp(value, "tcp") != 0) {
+		*err = talloc_strdup(mem, "tcp is the only transport");
+	} else if (opt->type == CONF_ADDRESS && inet_pton(AF_INET, value, addr) != 1 &&
+		   inet_pton(AF_INET6, value, addr) != 1) {
+		*err = talloc_strdup(mem, "give a numeric IPv4 or IPv6 address without port");
+	} else if (opt->type == CONF_DIRECTORY && (stat(value, &st) != 0 || !S_ISDIR(st.st_mode))) {
+		*err = talloc_asprintf(mem, "there is no directory %s: create it", value);
+	} else if (opt->type == CONF_FILE && value[0] == '!') {
+		*err = talloc_strdup(mem, "a command is not supported: write the nodes to a file and name it here");
+	} else {
+		return 0;
+	}
+	return EINVAL;
+}
+
+static int set_string(const struct conf_option *opt, struct conf *conf, void *field, const char *value, char **err)
+{
+	char **s = field;
+	int ret;
+
+	ret = check_string(opt, conf, value, err);
+	if (ret != 0 || field == NULL) {
+		return ret;
+	}
+	talloc_free(*s);
+	*s = talloc_strdup(conf, value);
+	return *s == NULL ? ENOMEM : 0;
+}
+
+static int set_number(const struct conf_option *opt, struct conf *conf, void *field, const char *value, char **err)
+{
+	uint64_t n = 0;
+	int ret;
+
+	ret = parse_number(opt, conf, value, &n, err);
+	if (ret != 0 || field == NULL) {
+		return ret;
+	}
+	if (opt->type == CONF_U16) {
+		*(uint16_t *)field = (uint16_t)n;
+	} else {
+		*(uint32_t *)field = (uint32_t)n;
+	}
+	return 0;
+}
+
+int conf_option_set(const struct conf_option *opt, struct conf *conf, const char *value, char **err)
+{
+	void *field = opt->offset == CONF_NO_EFFECT ? NULL : (char *)conf + opt->offset;
+	enum conf_arbitration arbitration;
+	enum log_level level;
+	bool b;
+
+	if (value[0] == '\0') {
+		*err = talloc_strdup(conf, "give a value, or remove the line");
+		return EINVAL;
+	}
+	switch (opt->type) {
+	case CONF_STRING:
+	case CONF_LOCATION:
+	case CONF_ADDRESS:
+	case CONF_DIRECTORY:
+	case CONF_FILE:
+	case CONF_TRANSPORT:
+		return set_string(opt, conf, field, value, err);
+	case CONF_BOOL:
+		return parse_bool(conf, value, field != NULL ? field : &b, err);
+	case CONF_ARBITRATION:
+		return parse_arbitration(conf, value, field != NULL ? field : &arbitration, err);
+	case CONF_LEVEL:
+		if (!log_level_parse(value, field != NULL ? field : &level)) {
+			*err = talloc_strdup(conf,
+					     "give ERROR, WARNING, NOTICE, INFO or DEBUG, or a number from 0 to 10");
+			return EINVAL;
+		}
+		return 0;
+	case CONF_U16:
+	case CONF_U32:
+	case CONF_MS:
+	case CONF_BYTES:
+		return set_number(opt, conf, field, value, err);
+	}
+	return EINVAL;
+}
+
+/* Bytes of a field that holds no pointer; 0 for a string. */
+static size_t plain_size(enum conf_type type)
+{
+	switch (type) {
+	case CONF_BOOL:
+		return sizeof(bool);
+	case CONF_U16:
+		return sizeof(uint16_t);
+	case CONF_U32:
+	case CONF_MS:
+	case CONF_BYTES:
+		return sizeof(uint32_t);
+	case CONF_ARBITRATION:
+		return sizeof(enum conf_arbitration);
+	case CONF_LEVEL:
+		return sizeof(enum log_level);
+	case CONF_STRING:
+	case CONF_LOCATION:
+	case CONF_ADDRESS:
+	case CONF_DIRECTORY:
+	case CONF_FILE:
+	case CONF_TRANSPORT:
+		return 0;
+	}
+	return 0;
+}
+
+bool conf_option_equal(const struct conf_option *opt, const struct conf *a, const struct conf *b)
+{
+	size_t size = plain_size(opt->type);
+	const char *pa = (const char *)a + opt->offset, *pb = (const char *)b + opt->offset;
+	const char *sa, *sb;
+
+	if (opt->offset == CONF_NO_EFFECT) {
+		return true;
+	}
+	if (size > 0) {
+		return memcmp(pa, pb, size) == 0;
+	}
+	memcpy(&sa, pa, sizeof(sa));
+	memcpy(&sb, pb, sizeof(sb));
+	return sa == sb || (sa != NULL && sb != NULL && strcmp(sa, sb) == 0);
+}
+
+void conf_option_copy(const struct conf_option *opt, struct conf *dst, const struct conf *src)
+{
+	if (opt->offset != CONF_NO_EFFECT) {
+		memcpy((char *)dst + opt->offset, (const char *)src + opt->offset, plain_size(opt->type));
+	}
+}
