@@ -182,7 +182,7 @@ def enum_functions(w, d, used):
         enum_codec(w, d)
 
 
-def enum_codec(w, d):
+def enum_valid(w, d):
     with w.function(f'static bool {d.name}_valid(int v)'):
         with w.switch('v'):
             for name, _, _, _ in d.members:
@@ -191,6 +191,10 @@ def enum_codec(w, d):
                 w.indent += 1
             w.w('return true;')
         w.w('return false;')
+
+
+def enum_codec(w, d):
+    enum_valid(w, d)
     with w.function(f'static void {d.name}_put(struct xdr_out *out, enum {d.name} v)'):
         with w.block(f'if (!{d.name}_valid((int)v))'):
             w.w('xdr_out_fail(out, EINVAL);')
