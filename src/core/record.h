@@ -1,0 +1,126 @@
+/*
+ * The record engine: who owns a record of a volatile database, and how it gets to who wants it. Pure: storage, network and clients are
+ * behind struct record_ops, time comes in as an argument. ARCHITECTURE.md, "Records", explains the protocol; rules R1 to R8 are cited below.
+ *
+ * Per key, on one node (H = header in the local file; L = location master of the key):
+ *
+ *   state      condition                                     leaves by
+ *   IDLE       no struct rec; H may name anybody             a client call, CALL, FORWARD
+ *   ASKED      waits for a GRANT; local callers queue        GRANT -> OWNED
+ *   OWNED      H.dmaster = me; callers were answered         give to next -> IDLE
+ *   HELD       OWNED, next is known, hold time runs (R6)     hold over, or record seen in use and free again -> give
+ *
+ * In every state the chain lock may be busy (R7): then what came in stays queued in struct rec, and record_engine_timers() tries again.
+ *
+ * Invariants (checked by the simulation, test/sim):
+ *   I1  In one generation at most one node's header names itself for a key, and none while a GRANT is on the way.
+ *   I2  Each ownership of a node gets at most one FORWARD; it gives away only in answer to it.
+ *   I3  L's tail is the node whose CALL it handled last; following "next" from the owner leads to the tail.
+ *   I4  Every client call is answered, or asked again after the next recovery; exactly one answer.
+ *   I5  The owner's rsn is higher than that of every other copy of this lineage.
+ *   I6  No call blocks; no lock is held when a function of this file returns.
+ */
+#ifndef CORE_RECORD_H
+#define CORE_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <talloc.h>
+
+#include "base/mono.h"
+
+#define RECORD_FLAG_MIGRATED_WITH_DATA 0x00010000U
+#define RECORD_FLAG_VACUUM_MIGRATED 0x00020000U
+#define RECORD_FLAG_AUTOMATIC 0x00040000U
+#define RECORD_FLAGS_READONLY 0x0F000000U
+#define RECORD_NODE_NONE 0xFFFFFFFFU
+
+/* A key is bytes; the engine copies what it keeps. */
+struct record_key {
+	const uint8_t *p;
+	size_t len;
+};
+
+/* A local copy as it stands in the file. data without header; valid until unlock. */
+struct record_copy {
+	bool exists;
+	uint64_t rsn;
+	uint32_t dmaster;
+	uint32_t flags;
+	const uint8_t *data;
+	size_t len;
+};
+
+struct record_engine;
+struct record_db;
+struct record_call;
+
+/* db_priv: as given to record_db_new(). */
+struct record_ops {
+	/* The chain lock of the key, only tried: 0, EAGAIN, or errno (then the engine treats the database as broken for now). */
+	int (*trylock)(void *db_priv, struct record_key key);
+	void (*unlock)(void *db_priv, struct record_key key);
+	/* Under the lock. A value too short for a header counts as not existing. */
+	int (*read)(void *db_priv, struct record_key key, struct record_copy *copy);
+	int (*write)(void *db_priv, struct record_key key, const struct record_copy *copy);
+	int (*remove)(void *db_priv, struct record_key key);
+	/* Never to the own node. Loss is reported by the end of the generation only. */
+	void (*send_call)(void *db_priv, uint32_t node, uint32_t generation, struct record_key key);
+	void (*send_forward)(void *db_priv, uint32_t node, uint32_t generation, uint32_t requester, struct record_key key);
+	void (*send_grant)(void *db_priv, uint32_t node, uint32_t generation, struct record_key key, const struct record_copy *copy);
+	/* The one answer of a call, after which it is freed. copy: of the record as owned here, NULL with status != 0. */
+	void (*answer)(void *call_priv, int status, const struct record_copy *copy);
+	/* Something that the protocol excludes was seen: log it and ask for a recovery. Never fatal (lesson H-005). */
+	void (*inconsistent)(void *db_priv, uint32_t generation, struct record_key key, const char *what);
+};
+
+struct record_config {
+	uint32_t own_pnn;
+	uint32_t hold_min_us, hold_max_us;     /* R6: 500, 20000 */
+	uint32_t retry_min_us, retry_max_us;   /* R7: 200, 5000 */
+	uint32_t max_hints;		       /* deletion hints kept a database; more are dropped (a later full scan finds them): 10000 */
+};
+
+struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops);
+
+/* A volatile database. Closed at first. */
+struct record_db *record_db_new(struct record_engine *e, void *db_priv);
+
+/*
+ * Opens it with a generation and slot map (copied) at the end of its part of a recovery: from now on packets of that generation are served. Client calls wait until
+ * record_db_serve(). Closing drops what other nodes asked for and everything known in memory; local calls are kept (R8).
+ */
+int record_db_open(struct record_db *db, uint32_t generation, const uint32_t *slots, uint32_t n_slots);
+void record_db_serve(struct record_db *db, struct mono now);
+void record_db_close(struct record_db *db);
+
+/*
+ * A local client wants the record here. who: identity of the client, for R6. use: it will lock the record itself afterwards (callid NULL); false: it is content with
+ * the data of the answer, no hold. NULL if out of memory. The call belongs to the engine until answered or cancelled.
+ */
+struct record_call *record_call_new(struct record_db *db, struct record_key key, uint64_t who, bool use, void *call_priv, struct mono now);
+void record_call_cancel(struct record_call *call);
+
+/* Packets. from: sending node. A generation that is not the database's: dropped. */
+void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, struct mono now);
+void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation, uint32_t requester, struct record_key key, struct mono now);
+void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, const struct record_copy *copy, struct mono now);
+
+/*
+ * A client deleted the record (stored it empty): if this node is its location master and it never left the node with data, it is removed from the file once the client's lock is
+ * gone. All others wait for vacuuming. rsn: of the client's copy.
+ */
+void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
+
+/* Runs what is due; returns when to call again (MONO_NEVER: nothing waits). The answer is also needed after every call above. */
+struct mono record_engine_timers(struct record_engine *e, struct mono now);
+struct mono record_engine_next(const struct record_engine *e);
+
+struct record_stats {
+	uint64_t calls, calls_local, grants_in, grants_out, forwards, lock_busy, holds, misses, hints, hints_deleted, inconsistent;
+};
+const struct record_stats *record_engine_stats(const struct record_engine *e);
+uint32_t record_db_pending(const struct record_db *db); /* client calls that wait */
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * Recovery: how the members of a view agree on generation, slot map, owners and contents. Pure: a leader and a member state machine; messages,
+ * files and time are behind ops. ARCHITECTURE.md, "Generations and recovery", explains the steps; protocol/lane.x the messages.
+ *
+ * Leader:  IDLE -> BEGIN (wait for all replies) -> RUN (each database: wait for PREPARED of all, COMMIT) -> IDLE after END
+ *          any state -> BEGIN with attempt + 1 when a member answers EAGAIN or an error; -> IDLE by rec_leader_stop()
+ * Member:  NORMAL -> BEGUN (BEGIN) -> PLANNED (PLAN) -> NORMAL (END); any state -> BEGUN by a newer BEGIN
+ * Database at a member (volatile):
+ *          WIPE (only if not valid) -> SCAN (own claims go out, others' come in) -> RESOLVE (all claims are in) -> APPLY (orders) -> PREPARED -> COMMITTED
+ * Database at a member (persistent, replicated):
+ *          STATE (tell seqnum and digest) -> WAIT (for the plan) -> [SEND | REPLACE] -> PREPARED -> COMMITTED
+ *
+ * Invariants:
+ *   V1  A member acts on messages of the newest id it has seen, and only on those; ids of one leader's term come from that leader alone.
+ *   V2  From BEGIN to PREPARED no record of the database changes its data master at this node but by orders of this recovery.
+ *   V3  No member serves record packets of a generation before it is PREPARED for it, no client call before COMMIT.
+ *   V4  COMMIT of a database is sent only when all members are PREPARED: who sees one committed copy sees all prepared.
+ *   V5  A copy counts only if its lineage (committed or prepared) is the base: the newest committed id among the members.
+ *   V6  After COMMIT every key with a copy has exactly one owner, its location master points to it, and its rsn is the highest (volatile).
+ *   V7  After COMMIT all members' copies have equal sequence number and digest (persistent, replicated).
+ *   V8  Every step can be abandoned at any point; a later recovery starts from what the files say.
+ */
+#ifndef CORE_RECOVERY_H
+#define CORE_RECOVERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <talloc.h>
+
+#include "base/mono.h"
+#include "protocol/lane.h"
+#include "protocol/lane_rpc.h" /* enum lane_proc */
+
+static inline int recovery_id_cmp(const struct recovery_id *a, const struct recovery_id *b)
+{
+	if (a->term != b->term) {
+		return a->term < b->term ? -1 : 1;
+	}
+	if (a->number != b->number) {
+		return a->number < b->number ? -1 : 1;
+	}
+	return a->attempt == b->attempt ? 0 : (a->attempt < b->attempt ? -1 : 1);
+}
+
+static inline bool recovery_id_is_zero(const struct recovery_id *a)
+{
+	return a->term == 0 && a->number == 0 && a->attempt == 0;
+}
+
+/* How messages leave: msg is the generated struct of proc; node may be the own one (then delivered later, not from within the call). */
+typedef void (*rec_send_fn)(void *priv, uint32_t node, enum lane_proc proc, const void *msg);
+
+/* ---------------- leader ---------------- */
+
+struct rec_leader;
+
+struct rec_leader_ops {
+	rec_send_fn send;
+	/* Everything is committed: the recovery is over. */
+	void (*done)(void *priv, const struct recovery_id *id, uint32_t generation);
+	/* Worth a line in the log. */
+	void (*note)(void *priv, const char *text);
+};
+
+struct rec_leader *rec_leader_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_leader_ops *ops, void *priv);
+
+/*
+ * Begins a recovery, whatever was going on before. id.attempt is chosen by the leader (higher than any it used with this term and number). members: ascending, own node
+ * included. slots: the new map. generation: random, fresh.
+ */
+int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint32_t generation, const uint32_t *members, uint32_t n_members,
+		     const uint32_t *slots, uint32_t n_slots, struct mono now);
+void rec_leader_stop(struct rec_leader *l);
+bool rec_leader_running(const struct rec_leader *l);
+/* A member could not go on: the caller starts again, not before *when. Cleared by rec_leader_start(). */
+bool rec_leader_wants_restart(const struct rec_leader *l, struct mono *when);
+/* What is waited for, for status and logs: "database locking.tdb: nodes 1, 2". */
+const char *rec_leader_waiting_for(TALLOC_CTX *mem, const struct rec_leader *l);
+
+void rec_leader_on_begin_reply(struct rec_leader *l, uint32_t from, const struct rec_begin_reply *m, struct mono now);
+void rec_leader_on_content_state(struct rec_leader *l, uint32_t from, const struct rec_content_state *m, struct mono now);
+void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct rec_db *m, struct mono now);
+
+/* ---------------- member ---------------- */
+
+struct rec_member;
+
+enum rec_apply { REC_APPLY_ADOPT, REC_APPLY_DEMOTE, REC_APPLY_POINT };
+
+/* db: handle given by find_db. Jobs answer later by the rec_member_ functions named; a job that was stopped does not answer. */
+struct rec_member_ops {
+	rec_send_fn send;
+	/* The node's databases with their lineage, below mem. */
+	int (*list_dbs)(void *priv, TALLOC_CTX *mem, struct rec_db_state **dbs, uint32_t *n);
+	/* May this BEGIN be followed: is its sender the leader of our view, are the links to all members up? 0, EAGAIN, ESTALE. */
+	int (*may_begin)(void *priv, const struct rec_begin *m);
+	/* BEGIN was accepted: all databases stop serving the former generation. */
+	void (*begun)(void *priv, const struct rec_begin *m);
+	/* The database of a plan, attached if it was missing; NULL if that fails. */
+	void *(*find_db)(void *priv, const struct rec_db_plan *plan);
+	/* The volatile copy is no longer valid: whoever uses it must go (called before wipe). */
+	void (*invalidated)(void *priv, void *db);
+	int (*start_wipe)(void *priv, void *db);	  /* rec_member_job_done */
+	int (*start_scan)(void *priv, void *db);	  /* rec_member_scan_entry ..., rec_member_job_done */
+	void (*scan_continue)(void *priv, void *db);
+	int (*start_state)(void *priv, void *db);	  /* rec_member_state_done */
+	int (*start_read)(void *priv, void *db);	  /* rec_member_read_batch ..., rec_member_job_done */
+	void (*read_continue)(void *priv, void *db);
+	int (*start_replace)(void *priv, void *db);	  /* fed by replace_feed, rec_member_job_done */
+	int (*replace_feed)(void *priv, void *db, const uint8_t *records, size_t len, bool last);
+	void (*stop_jobs)(void *priv, void *db);
+	/*
+	 * One change to the local file under the record's chain lock: 0, EAGAIN (locked: tried again later), ESTALE (ADOPT, DEMOTE: rsn is not the one given).
+	 * ADOPT: dmaster = self, rsn + 1. DEMOTE: dmaster = owner. POINT: dmaster = owner; a missing record is made, header only, rsn 0.
+	 */
+	int (*apply)(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
+	void (*prepared)(void *priv, void *db, const struct recovery_id *id, uint32_t generation, const uint32_t *slots, uint32_t n_slots);
+	void (*committed)(void *priv, void *db, const struct recovery_id *id, uint32_t generation);
+	void (*ended)(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members, uint32_t n_members);
+	void (*note)(void *priv, const char *text);
+};
+
+struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_member_ops *ops, void *priv);
+
+void rec_member_on_begin(struct rec_member *m, uint32_t from, const struct rec_begin *msg, struct mono now);
+void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now);
+void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_claims *msg, struct mono now);
+void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_orders *msg, struct mono now);
+void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack *msg, struct mono now);
+void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struct rec_content_plan *msg, struct mono now);
+void rec_member_on_content(struct rec_member *m, uint32_t from, const struct rec_content *msg, struct mono now);
+void rec_member_on_commit(struct rec_member *m, uint32_t from, const struct rec_db *msg, struct mono now);
+void rec_member_on_end(struct rec_member *m, uint32_t from, const struct rec_end *msg, struct mono now);
+
+/* Answers of jobs. */
+struct rec_scan_entry {
+	const uint8_t *key;
+	size_t keylen;
+	uint64_t rsn;
+	uint32_t flags, dmaster;
+	bool empty;
+};
+/* One record of the scan. The caller may go on with the entries of its batch whatever is returned; false: pause after the batch, scan_continue comes later. */
+bool rec_member_scan_entry(struct rec_member *m, void *db, const struct rec_scan_entry *entry);
+bool rec_member_read_batch(struct rec_member *m, void *db, const uint8_t *records, size_t len); /* false: pause */
+void rec_member_state_done(struct rec_member *m, void *db, int status, uint64_t seqnum, uint64_t digest, bool healthy);
+void rec_member_job_done(struct rec_member *m, void *db, int status, struct mono now); /* wipe, scan, read or replace, whichever runs */
+
+/* Works in slices: call when due; returns when to call again (MONO_NEVER: nothing to do). Also due after every call above. */
+struct mono rec_member_run(struct rec_member *m, struct mono now);
+
+/* The newest id seen; zero: none. */
+const struct recovery_id *rec_member_id(const struct rec_member *m);
+bool rec_member_is_normal(const struct rec_member *m); /* END of the newest id was seen */
+/* This node may no longer act: everything stops, the next BEGIN starts over. Lineages stay as they are. */
+void rec_member_abandon(struct rec_member *m);
+
+#endif

@@ -1,0 +1,339 @@
+/* Recovery, a member's side: follows BEGIN, PLAN, COMMIT, END and leads each database through its steps. See recovery.h. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/recovery_private.h"
+
+struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_member_ops *ops, void *priv)
+{
+	struct rec_member *m = talloc_zero(mem, struct rec_member);
+
+	if (m != NULL) {
+		m->own_pnn = own_pnn;
+		m->ops = *ops;
+		m->priv = priv;
+		m->leader = CLAIM_NODE_NONE;
+		dlist_init(&m->dbs);
+		dlist_init(&m->early);
+	}
+	return m;
+}
+
+uint32_t rec_member_index(const struct rec_member *m, uint32_t pnn)
+{
+	uint32_t i;
+
+	for (i = 0; i < m->n_members && m->members[i] != pnn; i++) {
+	}
+	return i;
+}
+
+struct mdb *rec_member_find(const struct rec_member *m, uint32_t db_id)
+{
+	dlist_for_each(e, &m->dbs)
+	{
+		struct mdb *db = dlist_entry(e, struct mdb, link);
+
+		if (db->id == db_id) {
+			return db;
+		}
+	}
+	return NULL;
+}
+
+struct mdb *rec_member_find_handle(const struct rec_member *m, const void *handle)
+{
+	dlist_for_each(e, &m->dbs)
+	{
+		struct mdb *db = dlist_entry(e, struct mdb, link);
+
+		if (db->handle == handle) {
+			return db;
+		}
+	}
+	return NULL;
+}
+
+bool rec_member_current(const struct rec_member *m, const struct recovery_id *id)
+{
+	return m->begun && m->planned && recovery_id_cmp(id, &m->id) == 0;
+}
+
+const struct recovery_id *rec_member_id(const struct rec_member *m)
+{
+	return &m->id;
+}
+
+bool rec_member_is_normal(const struct rec_member *m)
+{
+	return m->normal;
+}
+
+/* Leaves whatever recovery was going on (V8). */
+static void drop_run(struct rec_member *m)
+{
+	dlist_for_each(e, &m->dbs)
+	{
+		struct mdb *db = dlist_entry(e, struct mdb, link);
+
+		if (db->handle != NULL) {
+			m->ops.stop_jobs(m->priv, db->handle);
+		}
+	}
+	dlist_init(&m->dbs);
+	dlist_init(&m->early);
+	TALLOC_FREE(m->run);
+	m->members = m->slots = NULL;
+	m->n_members = m->n_slots = 0;
+	m->begun = m->planned = m->normal = false;
+	m->retry = MONO_NEVER;
+}
+
+void rec_member_abandon(struct rec_member *m)
+{
+	drop_run(m);
+}
+
+void rec_member_ack(struct mdb *db, uint32_t to, enum lane_proc what, uint32_t sequence)
+{
+	struct rec_ack ack = {.id = db->m->id, .db_id = db->id, .what = what, .sequence = sequence};
+
+	db->m->ops.send(db->m->priv, to, LANE_PROC_REC_ACK, &ack);
+}
+
+void mdb_failed(struct mdb *db, int status, const char *what)
+{
+	struct rec_db msg = {.id = db->m->id, .db_id = db->id, .status = (uint32_t)(status != 0 ? status : EIO)};
+	char *text = talloc_asprintf(db, "database %s: %s: %s", db->name, what, strerror(status));
+
+	db->m->ops.note(db->m->priv, text != NULL ? text : what);
+	if (db->handle != NULL) {
+		db->m->ops.stop_jobs(db->m->priv, db->handle);
+	}
+	db->state = MDB_IDLE;
+	db->m->ops.send(db->m->priv, db->m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
+}
+
+void mdb_prepared(struct mdb *db)
+{
+	struct rec_member *m = db->m;
+	struct rec_db msg = {.id = m->id, .db_id = db->id};
+
+	db->state = MDB_PREPARED;
+	TALLOC_FREE(db->claims);
+	m->ops.prepared(m->priv, db->handle, &m->id, m->generation, m->slots, m->n_slots);
+	m->ops.send(m->priv, m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
+}
+
+/* ---- BEGIN ---- */
+
+static int begin_copy(struct rec_member *m, const struct rec_begin *msg)
+{
+	m->run = talloc_new(m);
+	if (m->run == NULL) {
+		return ENOMEM;
+	}
+	m->members = talloc_memdup(m->run, msg->members.v, msg->members.n * sizeof(uint32_t));
+	m->slots = talloc_memdup(m->run, msg->slots.v, msg->slots.n * sizeof(uint32_t));
+	if (m->members == NULL || m->slots == NULL) {
+		return ENOMEM;
+	}
+	m->n_members = msg->members.n;
+	m->n_slots = msg->slots.n;
+	m->own_index = rec_member_index(m, m->own_pnn);
+	return m->own_index < m->n_members ? 0 : EINVAL;
+}
+
+/* A map that names nodes outside the recovery, or a malformed list, would send records nowhere. */
+static int begin_check(const struct rec_begin *msg)
+{
+	if (msg->members.n == 0 || msg->members.n > LANE_NODES || msg->slots.n == 0 || msg->generation <= 1) {
+		return EINVAL;
+	}
+	for (uint32_t i = 1; i < msg->members.n; i++) {
+		if (msg->members.v[i] <= msg->members.v[i - 1]) {
+			return EINVAL;
+		}
+	}
+	for (uint32_t s = 0; s < msg->slots.n; s++) {
+		uint32_t i;
+
+		for (i = 0; i < msg->members.n && msg->members.v[i] != msg->slots.v[s]; i++) {
+		}
+		if (i == msg->members.n) {
+			return EINVAL;
+		}
+	}
+	return 0;
+}
+
+static void begin_reply(struct rec_member *m, uint32_t to, const struct recovery_id *id, int status)
+{
+	struct rec_begin_reply reply = {.id = *id, .status = (uint32_t)status};
+	TALLOC_CTX *tmp = talloc_new(m);
+
+	if (status == 0) {
+		reply.status = (uint32_t)m->ops.list_dbs(m->priv, tmp, &reply.dbs.v, &reply.dbs.n);
+	}
+	m->ops.send(m->priv, to, LANE_PROC_REC_BEGIN_REPLY, &reply);
+	talloc_free(tmp);
+}
+
+void rec_member_on_begin(struct rec_member *m, uint32_t from, const struct rec_begin *msg, struct mono now)
+{
+	int ret = begin_check(msg);
+
+	(void)now;
+	if (ret == 0 && (from != msg->leader || recovery_id_cmp(&msg->id, &m->id) <= 0)) {
+		ret = ESTALE; /* V1 */
+	}
+	if (ret == 0) {
+		ret = m->ops.may_begin(m->priv, msg);
+	}
+	if (ret != 0) {
+		begin_reply(m, from, &msg->id, ret);
+		return;
+	}
+	drop_run(m);
+	m->id = msg->id;
+	m->leader = from;
+	m->generation = msg->generation;
+	ret = begin_copy(m, msg);
+	m->begun = ret == 0;
+	m->ops.begun(m->priv, msg);
+	begin_reply(m, from, &msg->id, ret);
+}
+
+/* ---- PLAN ---- */
+
+static struct mdb *mdb_new(struct rec_member *m, const struct rec_db_plan *plan)
+{
+	struct mdb *db = talloc_zero(m->run, struct mdb);
+
+	if (db == NULL) {
+		return NULL;
+	}
+	db->m = m;
+	db->id = plan->db_id;
+	db->flags = plan->flags;
+	db->base = plan->base;
+	db->name = talloc_strdup(db, plan->name);
+	dlist_init(&db->todo);
+	dlist_init(&db->early);
+	for (uint32_t i = 0; i < plan->valid.n; i++) {
+		db->valid = db->valid || plan->valid.v[i] == m->own_pnn;
+	}
+	dlist_add_tail(&m->dbs, &db->link);
+	return db;
+}
+
+void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now)
+{
+	if (!m->begun || m->planned || from != m->leader || recovery_id_cmp(&msg->id, &m->id) != 0) {
+		return;
+	}
+	m->planned = true;
+	for (uint32_t i = 0; i < msg->dbs.n; i++) {
+		const struct rec_db_plan *plan = &msg->dbs.v[i];
+		struct mdb *db = rec_member_find(m, plan->db_id) == NULL ? mdb_new(m, plan) : NULL;
+		int ret;
+
+		if (db == NULL) {
+			continue;
+		}
+		db->handle = m->ops.find_db(m->priv, plan);
+		if (db->handle == NULL) {
+			mdb_failed(db, EIO, "cannot attach");
+			continue;
+		}
+		ret = mdb_is_volatile(db) ? volatile_begin(db) : content_begin(db);
+		if (ret != 0) {
+			mdb_failed(db, ret, "cannot start");
+		}
+	}
+	while (!dlist_empty(&m->early)) {
+		struct early *e = dlist_entry(dlist_first(&m->early), struct early, link);
+
+		dlist_remove(&e->link);
+		volatile_early(m, e, now);
+		talloc_free(e);
+	}
+}
+
+/* ---- jobs and acknowledgements ---- */
+
+void rec_member_job_done(struct rec_member *m, void *handle, int status, struct mono now)
+{
+	struct mdb *db = rec_member_find_handle(m, handle);
+
+	(void)now;
+	if (db == NULL || !m->begun) {
+		return;
+	}
+	if (status != 0) {
+		mdb_failed(db, status, "reading or writing the file failed");
+	} else if (mdb_is_volatile(db)) {
+		volatile_job_done(db);
+	} else {
+		content_job_done(db);
+	}
+}
+
+void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack *msg, struct mono now)
+{
+	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
+	uint32_t i = rec_member_index(m, from);
+
+	(void)now;
+	if (db == NULL || i == m->n_members) {
+		return;
+	}
+	if (msg->what == LANE_PROC_REC_CONTENT) {
+		content_acked(db, i, msg->sequence);
+	} else if (mdb_is_volatile(db)) {
+		volatile_acked(db, i, (enum lane_proc)msg->what, msg->sequence);
+	}
+}
+
+/* ---- COMMIT and END ---- */
+
+void rec_member_on_commit(struct rec_member *m, uint32_t from, const struct rec_db *msg, struct mono now)
+{
+	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
+
+	(void)now;
+	if (db == NULL || from != m->leader || db->state != MDB_PREPARED) {
+		return;
+	}
+	db->state = MDB_COMMITTED;
+	m->ops.committed(m->priv, db->handle, &m->id, m->generation);
+}
+
+void rec_member_on_end(struct rec_member *m, uint32_t from, const struct rec_end *msg, struct mono now)
+{
+	(void)now;
+	if (!rec_member_current(m, &msg->id) || from != m->leader || m->normal) {
+		return;
+	}
+	m->normal = true;
+	m->ops.ended(m->priv, &m->id, m->generation, m->members, m->n_members);
+}
+
+struct mono rec_member_run(struct rec_member *m, struct mono now)
+{
+	bool more = false;
+
+	if (!m->begun) {
+		return MONO_NEVER;
+	}
+	m->retry = MONO_NEVER;
+	dlist_for_each(e, &m->dbs)
+	{
+		struct mdb *db = dlist_entry(e, struct mdb, link);
+
+		if (mdb_is_volatile(db) && volatile_run(db, now)) {
+			more = true;
+		}
+	}
+	return more ? now : m->retry;
+}

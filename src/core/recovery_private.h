@@ -1,0 +1,116 @@
+/* What the files of the recovery member share. Not for others. */
+#ifndef CORE_RECOVERY_PRIVATE_H
+#define CORE_RECOVERY_PRIVATE_H
+
+#include "base/dlist.h"
+#include "core/recovery.h"
+#include "core/recovery_claims.h"
+
+/* Batches under way to one node: then the source pauses. */
+#define STREAM_WINDOW 8
+#define BATCH_RECORDS 512
+#define BATCH_BYTES 49152
+/* Steps of a slice of work (rec_member_run), about a millisecond. */
+#define SLICE_STEPS 1000
+#define APPLY_RETRY_MS 1
+
+enum mdb_state { MDB_IDLE, MDB_WIPE, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_SEND, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
+
+/* Numbered batches to one member. sent - acked is what is under way. */
+struct stream {
+	uint32_t sent, acked;
+	bool ended; /* the batch with "last" was sent */
+	struct rec_claims claims; /* being filled; v allocated below the database */
+	struct rec_orders orders;
+	size_t bytes;
+};
+
+/* A change to the local file that waits for its turn or for a chain lock. batch: order batch it came with. */
+struct todo {
+	struct dlist link;
+	enum rec_apply what;
+	uint64_t rsn;
+	uint32_t owner;
+	uint32_t from;	   /* member index of who ordered; n_members: ourselves */
+	uint32_t sequence; /* of the batch */
+	size_t keylen;
+	uint8_t key[];
+};
+
+/* A database in one recovery at one member. */
+struct mdb {
+	struct dlist link;
+	struct rec_member *m;
+	void *handle; /* ops' */
+	uint32_t id, flags;
+	char *name;
+	struct recovery_id base;
+	enum mdb_state state;
+	bool valid;
+	/* volatile */
+	struct claims *claims;
+	bool scan_paused, scan_done;
+	struct stream *claims_out, *orders_out;	 /* by member index */
+	uint32_t *claims_in, *orders_in;	 /* next sequence expected, by member index */
+	bool *claims_ended, *orders_ended;	 /* last batch seen */
+	bool resolved;				 /* all verdicts given, last orders sent */
+	struct dlist todo;
+	uint32_t n_todo;
+	uint32_t *todo_left; /* by member index and batch: orders not applied yet */
+	/* persistent, replicated */
+	uint32_t *targets, n_targets; /* member indices, while sending */
+	bool read_paused, read_done;
+	uint32_t content_in;
+	struct dlist early; /* contents before the plan */
+	bool content_ended;
+};
+
+/* A message that overtook the one of another sender that it follows; encoded. */
+struct early {
+	struct dlist link;
+	uint32_t from;
+	struct ctdb_blob buf;
+};
+
+struct rec_member {
+	uint32_t own_pnn;
+	struct rec_member_ops ops;
+	void *priv;
+	struct recovery_id id;
+	bool normal, begun, planned;
+	uint32_t leader, generation;
+	TALLOC_CTX *run;
+	uint32_t *members, n_members, own_index;
+	uint32_t *slots, n_slots;
+	struct dlist dbs;
+	struct dlist early; /* claims before PLAN */
+	struct mono retry; /* todo of some database met a lock */
+};
+
+/* recovery_member.c */
+uint32_t rec_member_index(const struct rec_member *m, uint32_t pnn); /* n_members if none */
+struct mdb *rec_member_find(const struct rec_member *m, uint32_t db_id);
+struct mdb *rec_member_find_handle(const struct rec_member *m, const void *handle);
+bool rec_member_current(const struct rec_member *m, const struct recovery_id *id); /* of the recovery in work, and planned */
+void mdb_failed(struct mdb *db, int status, const char *what);
+void mdb_prepared(struct mdb *db);
+void rec_member_ack(struct mdb *db, uint32_t to, enum lane_proc what, uint32_t sequence);
+
+/* recovery_volatile.c */
+int volatile_begin(struct mdb *db);
+void volatile_job_done(struct mdb *db);
+void volatile_acked(struct mdb *db, uint32_t member, enum lane_proc what, uint32_t sequence);
+bool volatile_run(struct mdb *db, struct mono now); /* true: more to do at once */
+void volatile_early(struct rec_member *m, struct early *e, struct mono now);
+
+/* recovery_content.c */
+int content_begin(struct mdb *db);
+void content_job_done(struct mdb *db);
+void content_acked(struct mdb *db, uint32_t member, uint32_t sequence);
+
+static inline bool mdb_is_volatile(const struct mdb *db)
+{
+	return (db->flags & (DB_PERSISTENT | DB_REPLICATED)) == 0;
+}
+
+#endif

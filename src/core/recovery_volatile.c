@@ -1,0 +1,445 @@
+/* Recovery of a volatile database at a member: claims to location masters, verdicts, orders to holders. See recovery.h. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/recovery_private.h"
+#include "core/slotmap.h"
+
+static int volatile_scan(struct mdb *db)
+{
+	db->state = MDB_SCAN;
+	return db->m->ops.start_scan(db->m->priv, db->handle);
+}
+
+int volatile_begin(struct mdb *db)
+{
+	uint32_t n = db->m->n_members;
+
+	db->claims = claims_new(db);
+	db->claims_out = talloc_zero_array(db, struct stream, n);
+	db->orders_out = talloc_zero_array(db, struct stream, n);
+	db->claims_in = talloc_zero_array(db, uint32_t, n);
+	db->orders_in = talloc_zero_array(db, uint32_t, n);
+	db->todo_left = talloc_zero_array(db, uint32_t, n * STREAM_WINDOW);
+	db->claims_ended = talloc_zero_array(db, bool, n);
+	db->orders_ended = talloc_zero_array(db, bool, n);
+	if (db->claims == NULL || db->claims_out == NULL || db->orders_out == NULL || db->claims_in == NULL || db->orders_in == NULL ||
+	    db->todo_left == NULL || db->claims_ended == NULL || db->orders_ended == NULL) {
+		return ENOMEM;
+	}
+	if (db->valid) {
+		return volatile_scan(db);
+	}
+	db->state = MDB_WIPE;
+	db->m->ops.invalidated(db->m->priv, db->handle);
+	return db->m->ops.start_wipe(db->m->priv, db->handle);
+}
+
+/* ---- claims out ---- */
+
+static void claims_flush(struct mdb *db, uint32_t to, bool last)
+{
+	struct stream *s = &db->claims_out[to];
+
+	s->claims.id = db->m->id;
+	s->claims.db_id = db->id;
+	s->claims.sequence = s->sent++;
+	s->claims.last = s->ended = last;
+	db->m->ops.send(db->m->priv, db->m->members[to], LANE_PROC_REC_CLAIMS, &s->claims);
+	TALLOC_FREE(s->claims.claims.v);
+	s->claims.claims.n = 0;
+	s->bytes = 0;
+}
+
+static int claims_append(struct mdb *db, uint32_t to, const struct rec_scan_entry *entry)
+{
+	struct stream *s = &db->claims_out[to];
+	struct rec_claim *c;
+
+	if (s->claims.claims.v == NULL) {
+		s->claims.claims.v = talloc_array(db, struct rec_claim, BATCH_RECORDS);
+		if (s->claims.claims.v == NULL) {
+			return ENOMEM;
+		}
+	}
+	c = &s->claims.claims.v[s->claims.claims.n];
+	*c = (struct rec_claim){.rsn = entry->rsn, .flags = entry->flags, .owned = entry->dmaster == db->m->own_pnn, .empty = entry->empty};
+	c->key.data = talloc_memdup(s->claims.claims.v, entry->key, entry->keylen > 0 ? entry->keylen : 1);
+	c->key.len = (uint32_t)entry->keylen;
+	if (c->key.data == NULL) {
+		return ENOMEM;
+	}
+	s->claims.claims.n++;
+	s->bytes += entry->keylen + 32;
+	if (s->claims.claims.n == BATCH_RECORDS || s->bytes >= BATCH_BYTES) {
+		claims_flush(db, to, false);
+	}
+	return 0;
+}
+
+static bool streams_open(const struct mdb *db, const struct stream *streams)
+{
+	for (uint32_t i = 0; i < db->m->n_members; i++) {
+		if (streams[i].sent - streams[i].acked >= STREAM_WINDOW) {
+			return false;
+		}
+	}
+	return true;
+}
+
+bool rec_member_scan_entry(struct rec_member *m, void *handle, const struct rec_scan_entry *entry)
+{
+	struct mdb *db = rec_member_find_handle(m, handle);
+	uint32_t lmaster, to;
+	int ret;
+
+	if (db == NULL || db->state != MDB_SCAN) {
+		return true;
+	}
+	lmaster = slotmap_lmaster(m->slots, m->n_slots, entry->key, entry->keylen);
+	to = rec_member_index(m, lmaster);
+	if (to == m->own_index) {
+		struct claim claim = {.rsn = entry->rsn, .node = m->own_pnn, .owned = entry->dmaster == m->own_pnn, .empty = entry->empty};
+
+		ret = claims_add_local(db->claims, entry->key, entry->keylen, &claim, entry->dmaster);
+	} else {
+		ret = claims_append(db, to, entry);
+	}
+	if (ret != 0) {
+		mdb_failed(db, ret, "cannot keep a claim");
+		return true;
+	}
+	db->scan_paused = !streams_open(db, db->claims_out);
+	return !db->scan_paused;
+}
+
+void volatile_job_done(struct mdb *db)
+{
+	int ret;
+
+	if (db->state == MDB_WIPE) {
+		ret = volatile_scan(db);
+		if (ret != 0) {
+			mdb_failed(db, ret, "cannot scan");
+		}
+		return;
+	}
+	if (db->state != MDB_SCAN || db->scan_done) {
+		return;
+	}
+	db->scan_done = true;
+	for (uint32_t i = 0; i < db->m->n_members; i++) {
+		if (i != db->m->own_index) {
+			claims_flush(db, i, true);
+		}
+	}
+	db->claims_ended[db->m->own_index] = true;
+}
+
+void volatile_acked(struct mdb *db, uint32_t member, enum lane_proc what, uint32_t sequence)
+{
+	struct stream *s = what == LANE_PROC_REC_CLAIMS ? &db->claims_out[member] : &db->orders_out[member];
+
+	if (sequence < s->sent && s->acked < s->sent) { /* batches may be done out of order */
+		s->acked++;
+	}
+	if (db->scan_paused && db->state == MDB_SCAN && streams_open(db, db->claims_out)) {
+		db->scan_paused = false;
+		db->m->ops.scan_continue(db->m->priv, db->handle);
+	}
+}
+
+/* ---- claims in ---- */
+
+/* A member that got the PLAN before us is quick to tell its claims: kept until our PLAN comes. */
+static void early_claims(struct rec_member *m, uint32_t from, const struct rec_claims *msg)
+{
+	struct ctdb_blob buf = {0};
+	struct early *e = talloc_zero(m->run, struct early);
+
+	if (e == NULL || rec_claims_encode(e, msg, &buf) != 0) {
+		talloc_free(e);
+		m->ops.note(m->priv, "cannot keep a claim that came early");
+		return;
+	}
+	e->from = from;
+	e->buf = buf;
+	dlist_add_tail(&m->early, &e->link);
+}
+
+void volatile_early(struct rec_member *m, struct early *e, struct mono now)
+{
+	struct rec_claims msg;
+
+	if (rec_claims_decode(e, e->buf.data, e->buf.len, &msg) == 0) {
+		rec_member_on_claims(m, e->from, &msg, now);
+	}
+}
+
+void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_claims *msg, struct mono now)
+{
+	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
+	uint32_t i = rec_member_index(m, from);
+	int ret = 0;
+
+	(void)now;
+	if (m->begun && !m->planned && recovery_id_cmp(&msg->id, &m->id) == 0) {
+		early_claims(m, from, msg);
+		return;
+	}
+	if (db == NULL || i == m->n_members || !mdb_is_volatile(db) || db->claims == NULL || db->state == MDB_IDLE) {
+		return;
+	}
+	if (db->claims_ended[i] || msg->sequence != db->claims_in[i]) {
+		mdb_failed(db, EPROTO, "claims out of order");
+		return;
+	}
+	db->claims_in[i]++;
+	for (uint32_t k = 0; k < msg->claims.n && ret == 0; k++) {
+		const struct rec_claim *c = &msg->claims.v[k];
+		struct claim claim = {.rsn = c->rsn, .node = from, .owned = c->owned, .empty = c->empty};
+
+		ret = claims_add(db->claims, c->key.data, c->key.len, &claim);
+	}
+	if (ret != 0) {
+		mdb_failed(db, ret, "cannot keep a claim");
+		return;
+	}
+	db->claims_ended[i] = msg->last;
+	rec_member_ack(db, from, LANE_PROC_REC_CLAIMS, msg->sequence);
+}
+
+/* ---- verdicts ---- */
+
+static int todo_add(struct mdb *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner, uint32_t from,
+		    uint32_t sequence)
+{
+	struct todo *t = talloc_size(db, sizeof(*t) + keylen);
+
+	if (t == NULL) {
+		return ENOMEM;
+	}
+	*t = (struct todo){.what = what, .rsn = rsn, .owner = owner, .from = from, .sequence = sequence, .keylen = keylen};
+	memcpy(t->key, key, keylen);
+	dlist_add_tail(&db->todo, &t->link);
+	db->n_todo++;
+	return 0;
+}
+
+static void orders_flush(struct mdb *db, uint32_t to, bool last)
+{
+	struct stream *s = &db->orders_out[to];
+
+	s->orders.id = db->m->id;
+	s->orders.db_id = db->id;
+	s->orders.sequence = s->sent++;
+	s->orders.last = s->ended = last;
+	db->m->ops.send(db->m->priv, db->m->members[to], LANE_PROC_REC_ORDERS, &s->orders);
+	TALLOC_FREE(s->orders.orders.v);
+	s->orders.orders.n = 0;
+	s->bytes = 0;
+}
+
+/* To node: become, or cease to be, the owner. To the own node: straight to the list. */
+static int order(struct mdb *db, uint32_t node, const struct verdict *v, uint64_t rsn)
+{
+	uint32_t to = rec_member_index(db->m, node);
+	struct stream *s = &db->orders_out[to];
+	struct rec_order *o;
+
+	if (to == db->m->own_index) {
+		return todo_add(db, node == v->owner ? REC_APPLY_ADOPT : REC_APPLY_DEMOTE, v->key, v->keylen, rsn, v->owner, db->m->n_members, 0);
+	}
+	if (s->orders.orders.v == NULL) {
+		s->orders.orders.v = talloc_array(db, struct rec_order, BATCH_RECORDS);
+		if (s->orders.orders.v == NULL) {
+			return ENOMEM;
+		}
+	}
+	o = &s->orders.orders.v[s->orders.orders.n];
+	*o = (struct rec_order){.rsn = rsn, .owner = v->owner};
+	o->key.data = talloc_memdup(s->orders.orders.v, v->key, v->keylen > 0 ? v->keylen : 1);
+	o->key.len = (uint32_t)v->keylen;
+	if (o->key.data == NULL) {
+		return ENOMEM;
+	}
+	s->orders.orders.n++;
+	s->bytes += v->keylen + 32;
+	if (s->orders.orders.n == BATCH_RECORDS || s->bytes >= BATCH_BYTES) {
+		orders_flush(db, to, false);
+	}
+	return 0;
+}
+
+static int verdict(struct mdb *db, const struct verdict *v)
+{
+	uint32_t me = db->m->own_pnn;
+	bool told_me = v->owner == me;
+	int ret = v->adopt ? order(db, v->owner, v, v->rsn) : 0;
+
+	for (uint32_t i = 0; i < v->n_losers && ret == 0; i++) {
+		told_me = told_me || v->losers[i] == me;
+		ret = order(db, v->losers[i], v, v->loser_rsn[i]);
+	}
+	if (ret == 0 && !told_me && v->local_dmaster != v->owner) {
+		ret = todo_add(db, REC_APPLY_POINT, v->key, v->keylen, 0, v->owner, db->m->n_members, 0);
+	}
+	return ret;
+}
+
+static bool all_claims_in(const struct mdb *db)
+{
+	for (uint32_t i = 0; i < db->m->n_members; i++) {
+		if (!db->claims_ended[i]) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* true: more to do at once */
+static bool resolve_slice(struct mdb *db)
+{
+	struct verdict v;
+	int ret;
+
+	for (unsigned steps = 0; steps < SLICE_STEPS; steps++) {
+		if (!streams_open(db, db->orders_out)) {
+			return false; /* goes on when orders are acknowledged */
+		}
+		if (!claims_next(db->claims, &v)) {
+			for (uint32_t i = 0; i < db->m->n_members; i++) {
+				if (i != db->m->own_index) {
+					orders_flush(db, i, true);
+				}
+			}
+			db->orders_ended[db->m->own_index] = true;
+			db->state = MDB_APPLY;
+			TALLOC_FREE(db->claims);
+			return true;
+		}
+		ret = verdict(db, &v);
+		if (ret != 0) {
+			mdb_failed(db, ret, "cannot give an order");
+			return false;
+		}
+	}
+	return true;
+}
+
+/* ---- orders in ---- */
+
+/* A batch is acknowledged when its last order is applied. At most STREAM_WINDOW of a sender's are under way. */
+static uint32_t *batch_left(struct mdb *db, uint32_t from, uint32_t sequence)
+{
+	return &db->todo_left[from * STREAM_WINDOW + sequence % STREAM_WINDOW];
+}
+
+void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_orders *msg, struct mono now)
+{
+	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
+	uint32_t i = rec_member_index(m, from);
+
+	(void)now;
+	if (db == NULL || i == m->n_members || !mdb_is_volatile(db) || db->orders_in == NULL || db->state == MDB_IDLE) {
+		return;
+	}
+	if (db->orders_ended[i] || msg->sequence != db->orders_in[i] || *batch_left(db, i, msg->sequence) != 0) {
+		mdb_failed(db, EPROTO, "orders out of order");
+		return;
+	}
+	db->orders_in[i]++;
+	for (uint32_t k = 0; k < msg->orders.n; k++) {
+		const struct rec_order *o = &msg->orders.v[k];
+		enum rec_apply what = o->owner == m->own_pnn ? REC_APPLY_ADOPT : REC_APPLY_DEMOTE;
+
+		if (todo_add(db, what, o->key.data, o->key.len, o->rsn, o->owner, i, msg->sequence) != 0) {
+			mdb_failed(db, ENOMEM, "cannot keep an order");
+			return;
+		}
+	}
+	*batch_left(db, i, msg->sequence) = msg->orders.n;
+	db->orders_ended[i] = msg->last;
+	if (msg->orders.n == 0) {
+		rec_member_ack(db, from, LANE_PROC_REC_ORDERS, msg->sequence);
+	}
+}
+
+static void todo_done(struct mdb *db, struct todo *t)
+{
+	if (t->from < db->m->n_members && --*batch_left(db, t->from, t->sequence) == 0) {
+		rec_member_ack(db, db->m->members[t->from], LANE_PROC_REC_ORDERS, t->sequence);
+	}
+	dlist_remove(&t->link);
+	db->n_todo--;
+	talloc_free(t);
+}
+
+/* true: more to do at once. What is locked is put last and tried again a little later. */
+static bool todo_slice(struct mdb *db, struct mono now)
+{
+	uint32_t n = db->n_todo < SLICE_STEPS ? db->n_todo : SLICE_STEPS;
+	bool locked = false;
+
+	while (n-- > 0) {
+		struct todo *t = dlist_entry(dlist_first(&db->todo), struct todo, link);
+		int ret = db->m->ops.apply(db->m->priv, db->handle, t->what, t->key, t->keylen, t->rsn, t->owner);
+
+		if (ret == EAGAIN) {
+			dlist_remove(&t->link);
+			dlist_add_tail(&db->todo, &t->link);
+			locked = true;
+			continue;
+		}
+		if (ret != 0) {
+			mdb_failed(db, ret, "cannot carry out an order");
+			return false;
+		}
+		todo_done(db, t);
+	}
+	if (db->n_todo > 0 && locked) {
+		db->m->retry = mono_min(db->m->retry, mono_add_ms(now, APPLY_RETRY_MS));
+		return false;
+	}
+	return db->n_todo > 0;
+}
+
+static bool all_done(const struct mdb *db)
+{
+	for (uint32_t i = 0; i < db->m->n_members; i++) {
+		if (!db->orders_ended[i]) {
+			return false;
+		}
+		if (i != db->m->own_index && db->orders_out[i].acked != db->orders_out[i].sent) {
+			return false;
+		}
+	}
+	return db->n_todo == 0;
+}
+
+bool volatile_run(struct mdb *db, struct mono now)
+{
+	bool more = false;
+
+	if (db->state == MDB_IDLE || db->state == MDB_WIPE || db->state >= MDB_STATE) {
+		return false;
+	}
+	if (db->state == MDB_SCAN && db->scan_done && all_claims_in(db)) {
+		db->state = MDB_RESOLVE;
+	}
+	if (db->state == MDB_RESOLVE) {
+		more = resolve_slice(db);
+	}
+	/*
+	 * Orders of a quicker location master may come while the own scan still runs: the scan has to tell the world as it was at BEGIN (V2), so
+	 * they wait until every location master has our claims, that is until the scan is over.
+	 */
+	if ((db->state == MDB_RESOLVE || db->state == MDB_APPLY || (db->state == MDB_SCAN && db->scan_done)) && db->n_todo > 0) {
+		more = todo_slice(db, now) || more;
+	}
+	if (db->state == MDB_APPLY && all_done(db)) {
+		mdb_prepared(db);
+		return false;
+	}
+	return more;
+}
