@@ -219,7 +219,8 @@ static void msg_dest_wait(struct msg_dest *d, int error)
 {
 	if (error == EAGAIN && d->fd >= 0) {
 		if (d->writable == NULL) {
-			d->writable = tevent_add_fd(d->m->ev, d, d->fd, TEVENT_FD_WRITE, msg_dest_writable, d);
+			d->writable = tevent_add_fd(d->m->ev, d, d->fd, TEVENT_FD_READ | TEVENT_FD_WRITE,
+						    msg_dest_writable, d);
 		}
 		if (d->writable != NULL) {
 			return;

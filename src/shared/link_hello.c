@@ -1,0 +1,178 @@
+/* Links: the frames of their own: hello, refused, ping, pong. */
+#include "shared/link_private.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "shared/log.h"
+
+int link_hello_queue(struct link_conn *conn)
+{
+	const struct link_config *config = &conn->mesh->config;
+	char mesh[32];
+	struct link_hello hello = {
+		.magic = LINK_MAGIC,
+		.version = LINK_VERSION,
+		.mesh = mesh,
+		.from_pnn = config->own_pnn,
+		.to_pnn = conn->peer->pnn,
+		.incarnation = config->incarnation,
+		.interface_version = config->interface_version,
+		.interface_oldest = LINK_INTERFACE_OLDEST,
+	};
+	struct ctdb_blob blob;
+	int ret;
+
+	snprintf(mesh, sizeof(mesh), "%s", config->name);
+	ret = link_hello_encode(conn, &hello, &blob);
+	if (ret == 0) {
+		struct iovec part = {.iov_base = blob.data, .iov_len = blob.len};
+
+		ret = link_out_append(conn, LINK_FRAME_HELLO, &part, 1, blob.len);
+		talloc_free(blob.data);
+	}
+	return ret;
+}
+
+static void link_printable(char *s)
+{
+	for (; *s != '\0'; s++) {
+		if (!isprint((unsigned char)*s)) {
+			*s = '?';
+		}
+	}
+}
+
+/* What is wrong with it: false and why. */
+static bool link_hello_check(const struct link_conn *conn, struct link_hello *h, char *why, size_t room)
+{
+	const struct link_config *config = &conn->mesh->config;
+	const struct link_peer *peer = conn->peer;
+
+	link_printable(h->mesh);
+	if (h->magic != LINK_MAGIC) {
+		snprintf(why, room, "it does not speak this protocol (magic number 0x%x)", h->magic);
+	} else if (h->version != LINK_VERSION) {
+		snprintf(why, room, "it speaks link version %u, we speak %u", h->version, LINK_VERSION);
+	} else if (strcmp(h->mesh, config->name) != 0) {
+		snprintf(why, room, "it belongs to mesh '%s', this is '%s'", h->mesh, config->name);
+	} else if (h->from_pnn != peer->pnn) {
+		snprintf(why, room, "it says it is node %u, but its address is that of node %u", h->from_pnn,
+			 peer->pnn);
+	} else if (h->to_pnn != config->own_pnn) {
+		snprintf(why, room, "it takes us for node %u, we are node %u", h->to_pnn, config->own_pnn);
+	} else if (!conn->outgoing && h->from_pnn < config->own_pnn) {
+		snprintf(why, room, "node %u must wait for node %u to connect", h->from_pnn, config->own_pnn);
+	} else if (h->incarnation == 0) {
+		snprintf(why, room, "its incarnation is 0");
+	} else if (h->interface_oldest > config->interface_version || h->interface_version < LINK_INTERFACE_OLDEST) {
+		snprintf(why, room, "it speaks interface versions %u to %u, we speak %u to %u", h->interface_oldest,
+			 h->interface_version, LINK_INTERFACE_OLDEST, config->interface_version);
+	} else {
+		return true;
+	}
+	return false;
+}
+
+/* One attempt; the other side can do without. */
+static void link_refuse(struct link_conn *conn, char *why)
+{
+	struct link_refused refused = {.reason = why};
+	uint8_t frame[LINK_HEADER + 256];
+	struct xdr_out out = {.p = frame, .end = frame + sizeof(frame)};
+
+	xdr_put_u32(&out, (uint32_t)(4 + link_refused_size(&refused)));
+	xdr_put_u32(&out, LINK_FRAME_REFUSED);
+	link_refused_put(&out, &refused);
+	if (out.err == 0) {
+		(void)send(conn->fd, frame, (size_t)(out.p - frame), MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+}
+
+static void link_hello_refused(struct link_conn *conn, const uint8_t *data, size_t len)
+{
+	struct link_refused refused;
+	char why[256];
+
+	if (link_refused_decode(conn, data, len, &refused) != 0) {
+		link_conn_end(conn, true, EBADMSG, "malformed refusal");
+		return;
+	}
+	link_printable(refused.reason);
+	snprintf(why, sizeof(why), "refused by it: %.200s", refused.reason);
+	link_conn_end(conn, true, ECONNREFUSED, why);
+}
+
+void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data, size_t len)
+{
+	struct link_hello hello;
+	char why[160];
+
+	if (type == LINK_FRAME_REFUSED && conn->outgoing) {
+		link_hello_refused(conn, data, len);
+		return;
+	}
+	if (type != LINK_FRAME_HELLO || link_hello_decode(conn, data, len, &hello) != 0) {
+		link_conn_end(conn, true, EBADMSG, "its first frame is not a valid hello");
+		return;
+	}
+	if (!link_hello_check(conn, &hello, why, sizeof(why))) {
+		link_refuse(conn, why);
+		link_conn_end(conn, true, EPROTO, why);
+		return;
+	}
+	talloc_free(hello.mesh);
+	if (!conn->outgoing && link_hello_queue(conn) != 0) {
+		link_conn_end(conn, true, ENOMEM, "out of memory");
+		return;
+	}
+	link_conn_up(conn, hello.incarnation);
+}
+
+void link_ping_queue(struct link_conn *conn, uint32_t type, uint64_t stamp)
+{
+	const struct link_ping ping = {.stamp = stamp};
+	uint8_t data[16];
+	struct xdr_out out = {.p = data, .end = data + sizeof(data)};
+	struct iovec part = {.iov_base = data};
+
+	link_ping_put(&out, &ping);
+	part.iov_len = (size_t)(out.p - data);
+	/* If there is no memory for it, it is as if it was lost; the other side notices if that goes on. */
+	(void)link_out_append(conn, type, &part, 1, part.iov_len);
+}
+
+static void link_pong(struct link_conn *conn, uint64_t stamp)
+{
+	struct link_stats *stats = &conn->peer->stats;
+	uint64_t now = mono_now().ns;
+
+	/* Only what we may have sent on this connection. */
+	if (stamp >= conn->up_since.ns && stamp <= now) {
+		stats->rtt_us = (now - stamp) / MONO_NS_PER_US;
+		if (stats->rtt_us > stats->rtt_max_us) {
+			stats->rtt_max_us = stats->rtt_us;
+		}
+	}
+}
+
+void link_own_frame(struct link_conn *conn, uint32_t type, const uint8_t *data, size_t len)
+{
+	struct xdr_in in = {.p = data, .end = data + len};
+	struct link_ping ping;
+
+	if (type != LINK_FRAME_PING && type != LINK_FRAME_PONG) {
+		link_conn_end(conn, true, EBADMSG, "unexpected type of frame");
+		return;
+	}
+	link_ping_get(&in, conn, &ping);
+	if (in.err != 0) {
+		link_conn_end(conn, true, EBADMSG, "malformed ping");
+	} else if (type == LINK_FRAME_PONG) {
+		link_pong(conn, ping.stamp);
+	} else if (conn->queued <= conn->mesh->config.queue_bytes) {
+		/* Who asks and does not read the answers gets no more of them: the queue stays bounded. */
+		link_ping_queue(conn, LINK_FRAME_PONG, ping.stamp);
+	}
+}
