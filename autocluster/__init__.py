@@ -1,0 +1,1 @@
+"""autocluster: virtual ctdb-ng clusters on one machine."""

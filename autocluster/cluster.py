@@ -1,0 +1,382 @@
+"""A virtual cluster: nodes, what connects them, and what can be done to them."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import zlib
+
+from . import product as products
+from . import samba
+from .errors import ClusterError
+from .machine import TOKEN, Machine, wait_for
+from .process import kill_all, with_environment
+from .state import State
+from .switch import Switch, private_address, public_address
+
+MAX_NODES = 64
+PROGRAM_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "cont": signal.SIGCONT}
+
+
+class Paths:
+    """Where a node's files are, as its daemons see them."""
+
+    def __init__(self, base, namespaces):
+        if namespaces:
+            self.etc, self.run, self.var, self.log = "/etc/ctdb", "/run/ctdb", "/var/lib/ctdb", "/var/log/ctdb"
+        else:
+            self.etc, self.run, self.var, self.log = base, f"{base}/run", f"{base}/var", f"{base}/log"
+
+
+class Node(Machine):
+    """One node of a cluster."""
+
+    def __init__(self, cluster, pnn):
+        super().__init__(cluster.state, f"node{pnn}", cluster.namespaces)
+        self.cluster, self.pnn = cluster, pnn
+        self.address = private_address(pnn) if cluster.namespaces else f"{cluster.config['range']}.{pnn + 1}"
+        self.paths = Paths(self.directory, cluster.namespaces)
+
+    def file(self, *parts):
+        return os.path.join(self.directory, *parts)
+
+    def env(self):
+        """What makes a program find this node."""
+        env = {**self.cluster.product.env(), "AUTOCLUSTER_LOGS": self.paths.log}
+        if not self.namespaces:
+            env.update({"CTDB_BASE": self.directory, TOKEN: self.directory})
+        return env
+
+    def command(self, argv):
+        """A command and environment that run argv on the node, whoever calls."""
+        self.require()
+        return (self.enter_argv() if self.namespaces else []) + list(argv), {**os.environ, **self.env()}
+
+    def popen(self, argv, **options):
+        argv, env = self.command(argv)
+        # Not subprocess's search: the node's PATH counts.
+        if not self.namespaces:
+            argv[0] = shutil.which(argv[0], path=env["PATH"]) or argv[0]
+        return subprocess.Popen(argv, env=env, **options)
+
+    def run(self, argv, **options):
+        """As subprocess.run, on the node."""
+        argv, env = self.command(argv)
+        if not self.namespaces:
+            argv[0] = shutil.which(argv[0], path=env["PATH"]) or argv[0]
+        return subprocess.run(argv, env=env, **options)  # pylint: disable=subprocess-run-check
+
+    def install(self):
+        """The node's files, before its first start."""
+        etc = self.file("etc") if self.namespaces else self.directory
+        for path in (etc, self.file("log"), self.file("var"), self.file("mnt")):
+            os.makedirs(path, exist_ok=True)
+        self.cluster.product.install_files(etc)
+        config = self.cluster.product.config(self.address, self.paths, self.cluster.config["arbitration"])
+        config += self.cluster.config.get("extra_config", "")
+        with open(os.path.join(etc, "ctdb.conf"), "w", encoding="utf-8") as f:
+            f.write(config)
+        with open(os.path.join(etc, "nodes"), "w", encoding="utf-8") as f:
+            f.writelines(node.address + "\n" for node in self.cluster.nodes)
+        if self.cluster.config["samba"]:
+            samba.install_files(self.file)
+
+    def _empty_what_a_boot_empties(self):
+        """As a boot leaves a machine: run directory and volatile databases are empty, the rest is as it was. (In namespaces both are
+        in memory and vanished with the machine.)"""
+        for name in ("persistent", "state", "volatile"):
+            os.makedirs(self.file("var", name), exist_ok=True)
+        if not self.namespaces:
+            for path in (self.file("run"), self.file("var", "volatile")):
+                shutil.rmtree(path, ignore_errors=True)
+                os.mkdir(path)
+
+    def _mounts(self):
+        mounts = [{"source": self.file("etc"), "target": "/etc/ctdb"}, {"source": self.file("var"), "target": "/var/lib/ctdb"},
+                  {"source": self.file("log"), "target": "/var/log/ctdb"}, {"tmpfs": "mode=755", "target": "/run/ctdb"},
+                  {"tmpfs": "mode=755", "target": "/var/lib/ctdb/volatile"}]
+        if self.cluster.config["samba"]:
+            mounts += samba.mounts(self.file, self.state.file("share"))
+        return mounts + self.cluster.product.mounts()
+
+    def _programs(self):
+        programs = [{"name": "ctdbd", "argv": self.cluster.product.argv(), "env": self.env(), "log": self.file("log", "ctdbd"),
+                     "restart": "failure"}]
+        if self.cluster.config["samba"]:
+            programs.append(samba.program(self.file))
+        return programs
+
+    def start(self):
+        """Power on."""
+        if self.process:
+            raise ClusterError(f"{self.name} is on already")
+        self._empty_what_a_boot_empties()
+        spec = {"namespaces": self.namespaces, "hostname": self.name, "staging": self.file("mnt"), "programs": self._programs(),
+                "mounts": self._mounts() if self.namespaces else []}
+        self.prepare(spec)
+        if self.namespaces:
+            self.cluster.switch.plug_node(self.pnn, self)
+        self.release()
+
+    def power_off(self):
+        """Like pulling the power cord: no packet leaves the node any more, nothing of it goes on."""
+        self.require()
+        if self.namespaces:
+            self.cluster.switch.cut_node(self.pnn)
+            self.destroy()
+            self.cluster.switch.unplug_node(self.pnn)
+        else:
+            # Loopback can not be cut: frozen processes are as silent as dead ones, and their kernel sends no farewell.
+            self.state.forget_machine(self.name)
+            self._freeze()
+
+    def _freeze(self):
+        frozen = set()
+        end = time.monotonic() + 10
+        while True:
+            new = [p for p in with_environment(TOKEN, self.directory) if (p.pid, p.start) not in frozen]
+            if not new:
+                return
+            if time.monotonic() > end:
+                raise ClusterError(f"{self.name} starts processes faster than they can be frozen")
+            for process in new:
+                process.signal(signal.SIGSTOP)
+                frozen.add((process.pid, process.start))
+
+    def power_on(self):
+        if self.process:
+            raise ClusterError(f"{self.name} is on already")
+        self.destroy()
+        self.start()
+
+    def shutdown(self):
+        """Orderly end; what does not stop in time is an error, and is killed all the same."""
+        if not self.stop():
+            raise ClusterError(f"{self.name} did not stop in order; its logs end with:\n{self.log_tail()}")
+        if self.namespaces:
+            self.cluster.switch.unplug_node(self.pnn)
+
+    def waiting_for(self):
+        """None if the node serves, else what is missing."""
+        if not self.process:
+            return "it is off"
+        ok, text = products.run_status(self, self.cluster.product)
+        reason = self.cluster.product.ready(text) if ok else text
+        if reason is None and self.cluster.config["samba"] and not samba.listening(self.require().pid):
+            reason = "smbd does not listen yet"
+        return reason
+
+
+class Cluster:
+    """One cluster. Cluster.new() plans one, Cluster.open() finds an existing one."""
+
+    def __init__(self, state, config):
+        self.state, self.config = state, config
+        self.namespaces = config["mode"] == "netns"
+        self.product = products.make(config["bindir"], config["debian"])
+        self.nodes = [Node(self, pnn) for pnn in range(config["nodes"])]
+        self.switch = Switch(state, "switch", True)
+        self.outside = Machine(state, "client", True)
+
+    @classmethod
+    def new(cls, name, nodes=3, mode=None, samba_on_nodes=False, arbitration="majority", bindir=None, debian=None, extra_config=""):
+        mode = mode or ("netns" if os.getuid() == 0 else "loopback")
+        if not 1 <= nodes <= MAX_NODES:
+            raise ClusterError(f"a cluster can have 1 to {MAX_NODES} nodes, not {nodes}")
+        if mode == "netns" and os.getuid() != 0:
+            raise ClusterError("network namespaces need root: run this by sudo, or use --loopback")
+        if samba_on_nodes:
+            samba.require()
+        if mode == "loopback" and (samba_on_nodes or debian):
+            raise ClusterError("--samba and --debian-ctdb need network namespaces (root); they do not work with --loopback")
+        config = {"mode": mode, "nodes": nodes, "samba": samba_on_nodes, "arbitration": arbitration, "range": "",
+                  "bindir": os.path.abspath(bindir) if bindir else None, "debian": os.path.abspath(debian) if debian else None,
+                  "extra_config": extra_config}
+        return cls(State(name), config)
+
+    @classmethod
+    def open(cls, name):
+        state = State(name)
+        return cls(state, state.load())
+
+    @property
+    def name(self):
+        return self.state.name
+
+    def node(self, pnn):
+        if not 0 <= pnn < len(self.nodes):
+            raise ClusterError(f"cluster {self.name} has nodes 0 to {len(self.nodes) - 1}, not {pnn}")
+        return self.nodes[pnn]
+
+    def running(self):
+        return {node.pnn for node in self.nodes if node.process}
+
+    # Life and end.
+
+    def up(self, say=lambda text: None, timeout=60):
+        """Makes the cluster and waits until it serves. Whatever goes wrong, or interrupts: nothing is left."""
+        with self.state.lock():
+            self.state.create(self.config)
+            try:
+                self._make(say)
+                self.wait_ready(timeout, say=say)
+            except BaseException:
+                _undisturbed(lambda: remove(self.state))
+                raise
+
+    def _make(self, say):
+        os.mkdir(self.state.file("share"))
+        os.chmod(self.state.file("share"), 0o777)
+        if self.namespaces:
+            self.switch.start()
+            self.outside.prepare({"namespaces": True, "hostname": "client", "staging": self.outside.directory + "/mnt", "mounts": [],
+                                  "programs": []})
+            self.switch.plug_client(self.outside)
+            self.outside.release()
+            say("networks: private 10.77.0.0/16 between the nodes, public 10.78.0.0/16 to the client")
+        else:
+            self._reserve_range()
+            say(f"addresses {self.nodes[0].address} to {self.nodes[-1].address}")
+        for node in self.nodes:
+            node.install()
+            node.start()
+            say(f"node {node.pnn} is on, address {node.address}")
+
+    def _reserve_range(self):
+        """A /24 of 127/8 that nobody uses; the listening socket of a process of ours marks it while the cluster exists."""
+        start = zlib.crc32(f"{self.name} {os.getuid()}".encode())
+        for attempt in range(200):
+            second, third = divmod((start + attempt * 7919) % (200 * 250), 250)
+            chosen = f"127.{second + 20}.{third + 1}"
+            holder = Machine(self.state, "range", False)
+            with socket.socket() as s:
+                try:
+                    s.bind((f"{chosen}.255", 4379))
+                    s.listen(1)
+                except OSError:
+                    continue
+                s.set_inheritable(True)
+                holder.prepare({"namespaces": False, "hostname": "range", "programs": []}, keep=[s.fileno()])
+                holder.release()
+            self.config["range"] = chosen
+            self.state.write("cluster.json", json.dumps(self.config, indent=1) + "\n")
+            self.nodes = [Node(self, pnn) for pnn in range(self.config["nodes"])]
+            return
+        raise ClusterError("no free range of loopback addresses was found; 'autocluster list' shows the clusters that use them")
+
+    def wait_ready(self, timeout=60, nodes=None, say=lambda text: None):
+        """Until every running node (or those given) knows a leader and no recovery runs."""
+        begin = time.monotonic()
+        waiting = sorted(self.running() if nodes is None else nodes)
+        for pnn in waiting:
+            node = self.node(pnn)
+            reason = [""]
+
+            def serves(node=node, reason=reason):
+                reason[0] = node.waiting_for()
+                if reason[0] and not node.process:
+                    raise ClusterError(f"node {node.pnn} stopped while it was waited for; its logs end with:\n{node.log_tail()}")
+                return reason[0] is None
+
+            wait_for(serves, max(0.1, begin + timeout - time.monotonic()), lambda node=node, reason=reason: (
+                f"node {node.pnn} does not serve after {timeout:.0f} s: {reason[0]}\nIts logs end with:\n{node.log_tail()}"))
+        say(f"all nodes serve: {len(waiting)} of {len(self.nodes)}")
+
+    def down(self):
+        """Removes everything. Works on half-made clusters too."""
+        down(self.name)
+
+    # Faults.
+
+    def fault(self, pnn, what):
+        """what: kill:PROGRAM, stop:PROGRAM, cont:PROGRAM, power-off, power-on, shutdown."""
+        node = self.node(pnn)
+        verb, _, program = what.partition(":")
+        simple = {"power-off": node.power_off, "power-on": node.power_on, "shutdown": node.shutdown}
+        if what in simple:
+            with self.state.lock():
+                simple[what]()
+        elif verb in PROGRAM_SIGNALS and program:
+            node.require()
+            node.signal_program(program, PROGRAM_SIGNALS[verb])
+        else:
+            raise ClusterError(f"'{what}' is no fault: use kill:DAEMON, stop:DAEMON, cont:DAEMON, power-off, power-on or shutdown")
+
+    def partition(self, groups):
+        """groups: lists of pnns; nodes of different groups can not reach each other on the private network."""
+        self._require_namespaces("partition")
+        named = sorted(pnn for group in groups for pnn in group)
+        for pnn in named:
+            self.node(pnn)
+        if named != list(range(len(self.nodes))):
+            raise ClusterError(f"name each of the nodes 0 to {len(self.nodes) - 1} once, groups divided by '/': for example 0,1/2")
+        with self.state.lock():
+            self.switch.partition(groups, self.running())
+
+    def heal(self):
+        self._require_namespaces("heal")
+        with self.state.lock():
+            self.switch.heal(self.running())
+
+    def _require_namespaces(self, what):
+        if not self.namespaces:
+            raise ClusterError(f"{what} needs network namespaces: all nodes of the loopback cluster {self.name} share one network. "
+                               "Make the cluster as root by 'autocluster up --netns'")
+
+    # Programs.
+
+    def client_command(self, argv):
+        """A command and environment that run argv on the client: outside of the cluster, on the public network."""
+        if not self.namespaces:
+            return list(argv), {**os.environ}
+        return self.outside.enter_argv() + list(argv), {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+    def client(self, argv, **options):
+        """As subprocess.run, on the client."""
+        argv, env = self.client_command(argv)
+        return subprocess.run(argv, env=env, **options)  # pylint: disable=subprocess-run-check
+
+    def public_address(self, pnn):
+        self._require_namespaces("a public network")
+        return public_address(pnn)
+
+
+def remove(state):
+    """Ends and removes what there is, nodes first. Each step works whatever was done before."""
+    names = state.machines()
+    for name in sorted(names, key=lambda n: (n in ("switch", "range"), n)):
+        Machine(state, name, False).destroy()
+    # Frozen nodes, and what was started in the moment of an interruption.
+    if state.exists():
+        for entry in os.listdir(state.path):
+            directory = state.file(entry)
+            if kill_all(lambda directory=directory: with_environment(TOKEN, directory)):
+                raise ClusterError(f"processes of {entry} in cluster {state.name} do not end")
+    state.remove()
+
+
+def down(name):
+    """Removes a cluster; also one that is half made, or does not exist."""
+    state = State(name)
+    with state.lock(interrupt=True):
+        existed = state.exists()
+        _undisturbed(lambda: remove(state))
+    return existed
+
+
+def _undisturbed(action):
+    """Runs to the end, whatever signal comes."""
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            previous[number] = signal.signal(number, signal.SIG_IGN)
+        except ValueError:  # not the main thread: signals do not interrupt it
+            pass
+    try:
+        action()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

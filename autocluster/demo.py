@@ -1,0 +1,1 @@
+def run(bindir, mode, keep): raise NotImplementedError

@@ -1,0 +1,117 @@
+"""What runs on the nodes: this project's suite, or Debian's ctdb as a peer to compare with."""
+
+import json
+import os
+import shutil
+import subprocess
+
+from .errors import ClusterError
+
+SUITE = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-dbd", "ctdb-dbkeep", "ctdb-db-worker", "ctdb"]
+
+
+def default_bindir():
+    """build/bin of the source tree that this file is in, else the directories of an installation."""
+    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for path in (os.path.join(top, "build", "bin"), *os.environ.get("PATH", "").split(":"), "/usr/local/sbin", "/usr/sbin"):
+        if os.access(os.path.join(path, "ctdbd"), os.X_OK):
+            return path
+    raise ClusterError("ctdbd is not found: run make, or give the directory of the programs by --bindir")
+
+
+class Suite:
+    """The daemons of this project, from one directory with all programs."""
+
+    def __init__(self, bindir):
+        self.bindir = os.path.abspath(bindir)
+        for name in SUITE:
+            if not os.access(os.path.join(self.bindir, name), os.X_OK):
+                raise ClusterError(f"{self.bindir}/{name} is missing: run make, or give another directory by --bindir")
+
+    def config(self, address, paths, arbitration):
+        return ("[cluster]\n"
+                f"\tnode address = {address}\n"
+                f"\tarbitration = {arbitration}\n"
+                "[logging]\n"
+                f"\tlocation = file:{paths.log}/log.ctdb\n"
+                "\tlog level = INFO\n")
+
+    def argv(self):
+        return [os.path.join(self.bindir, "ctdbd")]
+
+    def env(self):
+        return {"CTDB_LIBEXEC": self.bindir, "PATH": f"{self.bindir}:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+    def mounts(self):
+        return []
+
+    def install_files(self, etc):
+        """Nothing beside ctdb.conf and nodes."""
+
+    def status_argv(self):
+        return ["ctdb", "-o", "json", "cluster", "status"]
+
+    def ready(self, text):
+        """None if a node that gave this status serves; else what it waits for."""
+        try:
+            status = json.loads(text)
+        except ValueError:
+            return "no status yet"
+        return None if status.get("ready") else status.get("verdict", "not ready")
+
+
+class DebianPeer:
+    """Debian's ctdbd 4.17 from an unpacked package."""
+
+    def __init__(self, root):
+        self.root = os.path.abspath(root)
+        if not os.access(os.path.join(self.root, "usr/sbin/ctdbd"), os.X_OK):
+            raise ClusterError(f"{self.root}/usr/sbin/ctdbd is missing: unpack Debian's package there by dpkg -x ctdb_*.deb {self.root}")
+
+    def config(self, address, paths, _arbitration):
+        return ("[cluster]\n"
+                f"\tnode address = {address}\n"
+                "[logging]\n"
+                f"\tlocation = file:{paths.log}/log.ctdb\n"
+                "\tlog level = NOTICE\n"
+                "[legacy]\n"
+                "\trealtime scheduling = false\n")
+
+    def argv(self):
+        return [os.path.join(self.root, "usr/sbin/ctdbd"), "-i"]
+
+    def env(self):
+        return {"LD_LIBRARY_PATH": f"{self.root}/usr/lib/x86_64-linux-gnu/samba",
+                "PATH": f"{self.root}/usr/bin:{self.root}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+    def mounts(self):
+        return [{"source": os.path.join(self.root, "usr/libexec/ctdb"), "target": "/usr/libexec/ctdb"}]
+
+    def install_files(self, etc):
+        shutil.copytree(os.path.join(self.root, "etc/ctdb"), etc, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.script"))
+        os.makedirs(os.path.join(etc, "events/legacy"), exist_ok=True)
+
+    def status_argv(self):
+        return ["ctdb", "-X", "status"]
+
+    def ready(self, text):
+        """-X: |Node|IP|Disconnected|...|ThisNode| and one line per node; then leader and generation in the human form only."""
+        if "|Node|" not in text:
+            return "no status yet"
+        own = [line.split("|") for line in text.splitlines() if line.rstrip("|").endswith("Y")]
+        if not own:
+            return "not a member yet"
+        return None if set(own[0][3:-2]) == {"0"} else "still has flags set"
+
+
+def make(bindir, debian):
+    return DebianPeer(debian) if debian else Suite(bindir or default_bindir())
+
+
+def run_status(node, product):
+    """The status text that the tool prints on a node, or what it complains about."""
+    try:
+        done = node.run(product.status_argv(), capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return False, "the ctdb command gave no answer within 10 s"
+    return done.returncode == 0, done.stdout if done.returncode == 0 else (done.stderr or done.stdout).strip()
