@@ -88,6 +88,8 @@ void records_cancel(struct record_call *call);
 /* SCHEDULE_FOR_DELETION: key and header as the client stored them (24 bytes, classic layout). Never fails: a hint. */
 void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header);
 uint32_t records_pending(const struct records *r, const struct db *db);
+/* A new, empty database may be used from now on without a recovery: its generation was set to the present one. Any model; also called again for one that is known. */
+void records_db_attached(struct records *r, struct db *db);
 
 /* ---- lane.c ---- */
 /* 0; EHOSTUNREACH. The own node is never a destination: callers act locally. proc, msg: generated lane_ types; encoded here. */
@@ -124,5 +126,6 @@ int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **l, char **err);
 int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **r);
 int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **r);
 int view_start(struct dbd *dbd); /* subscribes to clusterd */
+int status_start(struct dbd *dbd); /* status.c: serves protocol/db.x on d->msg */
 
 #endif

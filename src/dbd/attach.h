@@ -1,0 +1,10 @@
+/* Inside of dbd's attach rounds. service.h has what the other parts use. */
+#ifndef DBD_ATTACH_H
+#define DBD_ATTACH_H
+
+#include "dbd/service.h"
+
+void attaches_recovery_began(struct attaches *a); /* rounds under way are given up; who waited for one waits for the end */
+void attaches_recovery_ended(struct attaches *a); /* everybody tries again */
+
+#endif

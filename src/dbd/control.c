@@ -1,0 +1,337 @@
+/* Controls: from a client or another node to the handler, or on to the node they are for; answers back. */
+#include "dbd/control.h"
+#include "dbd/srvid.h"
+#include "protocol/lane_rpc.h"
+#include "shared/log.h"
+
+#include <errno.h>
+
+#define TEXT_DISCONNECTED "ctdb_control to disconnected node"
+#define TEXT_LOST "node is disconnected"
+#define TEXT_TIMEOUT "ctdb_control timed out"
+
+/* A control on its way to another node. Child of the client that waits for it. */
+struct remote {
+	struct dlist link;
+	struct client *client;
+	uint64_t id;
+	uint32_t to, reqid;
+};
+
+struct control_set {
+	struct clients *clients;
+	struct dlist remotes;
+	uint64_t last_id;
+};
+
+/* ---- answers ---- */
+
+static void reply_to_node(const struct control *ctl, int32_t status, const void *data, size_t len, const char *text)
+{
+	struct lane_control_reply m = {.id = ctl->remote_id, .status = status, .data = blob_of(data, len)};
+	struct ctdb_blob packet;
+	int rc;
+
+	m.error = (char *)(uintptr_t)(text != NULL ? text : "");
+	rc = lane_control_reply_encode(ctl->clients, &m, &packet);
+	if (rc != 0) {
+		log_error("answer to control %u of node %u is lost: %s", ctl->opcode, ctl->from, strerror(rc));
+		return;
+	}
+	if (lane_send(ctl->dbd->lane, ctl->from, LANE_PROC_CONTROL_REPLY, packet.data, packet.len) != 0) {
+		log_debug("answer to control %u is lost: no link to node %u", ctl->opcode, ctl->from);
+	}
+	talloc_free(packet.data);
+}
+
+void control_reply(struct control *ctl, int32_t status, const void *data, size_t len, const char *text)
+{
+	if (!ctl->no_reply) {
+		if (ctl->client != NULL) {
+			client_reply_control(ctl->client, ctl->reqid, status, data, len, text);
+		} else {
+			reply_to_node(ctl, status, data, len, text);
+		}
+	}
+	talloc_free(ctl);
+}
+
+void control_reply_u32(struct control *ctl, uint32_t value)
+{
+	uint8_t data[4];
+
+	poke_u32(data, value);
+	control_reply(ctl, 0, data, sizeof(data), NULL);
+}
+
+void control_reply_text(struct control *ctl, const char *text)
+{
+	control_reply(ctl, 0, text, strlen(text) + 1, NULL);
+}
+
+void control_reply_blob(struct control *ctl, int rc, const struct ctdb_blob *blob)
+{
+	if (rc != 0) {
+		control_reply(ctl, -1, NULL, 0, strerror(rc));
+	} else {
+		control_reply(ctl, 0, blob->data, blob->len, NULL);
+	}
+}
+
+struct db *control_db(struct control *ctl)
+{
+	struct db *db = ctl->len >= 4 ? db_find(ctl->dbd->dbs, peek_u32(ctl->data)) : NULL;
+
+	if (db == NULL) {
+		control_reply(ctl, -1, NULL, 0, NULL);
+	}
+	return db;
+}
+
+/* ---- on this node ---- */
+
+static void run(struct control *ctl)
+{
+	const struct control_entry *e = control_lookup(ctl->opcode);
+
+	if (e == NULL || (e->size != CONTROL_ANY_SIZE && e->size != ctl->len)) {
+		log_debug("control %u with %zu bytes is refused: %s", ctl->opcode, ctl->len,
+			  e == NULL ? "not known" : "wrong size");
+		control_reply(ctl, -1, NULL, 0, NULL);
+		return;
+	}
+	if (e->local_only && ctl->client == NULL) {
+		control_reply(ctl, -1, NULL, 0, NULL);
+		return;
+	}
+	e->handler(ctl);
+}
+
+static void run_for_client(struct client *c, uint32_t reqid, const struct classic_req_control *r)
+{
+	struct control *ctl = talloc(c, struct control);
+
+	if (ctl == NULL) {
+		client_disconnect(c, "no memory for its control %u", r->opcode);
+		return;
+	}
+	*ctl = (struct control){
+		.clients = c->clients,
+		.dbd = c->clients->dbd,
+		.client = c,
+		.from = c->clients->dbd->d->pnn,
+		.reqid = reqid,
+		.no_reply = (r->flags & CLASSIC_CTRL_FLAG_NOREPLY) != 0,
+		.opcode = r->opcode,
+		.flags = r->flags,
+		.srvid = r->srvid,
+		.data = r->data.data,
+		.len = r->data.len,
+	};
+	run(ctl);
+}
+
+void controls_on_control(struct clients *cs, uint32_t from, const struct lane_control *m)
+{
+	struct control *ctl = talloc(cs, struct control);
+
+	cs->count.node_req_control++;
+	if (ctl == NULL) {
+		log_error("no memory for control %u of node %u", m->opcode, from);
+		return;
+	}
+	*ctl = (struct control){
+		.clients = cs,
+		.dbd = cs->dbd,
+		.from = from,
+		.remote_id = m->id,
+		.no_reply = m->id == 0,
+		.opcode = m->opcode,
+		.flags = m->flags,
+		.srvid = m->srvid,
+		.data = m->data.data,
+		.len = m->data.len,
+	};
+	if (m->opcode == CONTROL_TUNNEL_PACKET) {
+		control_tunnel_packet(ctl);
+	} else {
+		run(ctl);
+	}
+}
+
+/* ---- to other nodes ---- */
+
+static int send_control(struct clients *cs, uint32_t pnn, const struct lane_control *m)
+{
+	struct ctdb_blob packet;
+	int rc;
+
+	if (!lane_is_up(cs->dbd->lane, pnn)) {
+		return EHOSTUNREACH;
+	}
+	rc = lane_control_encode(cs, m, &packet);
+	if (rc != 0) {
+		return rc;
+	}
+	rc = lane_send(cs->dbd->lane, pnn, LANE_PROC_CONTROL, packet.data, packet.len);
+	talloc_free(packet.data);
+	return rc;
+}
+
+void controls_send_oneway(struct clients *cs, uint32_t pnn, const struct lane_control *m)
+{
+	int rc = send_control(cs, pnn, m);
+
+	if (rc != 0) {
+		log_debug("control %u to node %u is lost: %s", m->opcode, pnn, strerror(rc));
+	}
+}
+
+static int remote_destructor(struct remote *r)
+{
+	dlist_remove(&r->link);
+	return 0;
+}
+
+static void remote_timeout(void *priv)
+{
+	struct remote *r = priv;
+
+	log_warning("node %u has not answered a control of client %u (pid %d) in time", r->to, r->client->id,
+		    (int)r->client->pid);
+	r->client->clients->count.timeouts_control++;
+	client_reply_control(r->client, r->reqid, -1, NULL, 0, TEXT_TIMEOUT);
+	talloc_free(r);
+}
+
+static struct remote *remote_new(struct client *c, uint32_t reqid, uint32_t pnn)
+{
+	struct control_set *set = c->clients->controls;
+	struct dbd *dbd = c->clients->dbd;
+	uint32_t ms = dbd->d->conf->database.control_timeout;
+	struct remote *r = talloc(c, struct remote);
+
+	if (r == NULL) {
+		return NULL;
+	}
+	if (deadline_add(r, dbd, ms, remote_timeout, r) == NULL) {
+		talloc_free(r);
+		return NULL;
+	}
+	r->client = c;
+	r->reqid = reqid;
+	r->to = pnn;
+	r->id = ++set->last_id;
+	dlist_add_tail(&set->remotes, &r->link);
+	talloc_set_destructor(r, remote_destructor);
+	return r;
+}
+
+static struct lane_control lane_control_of(const struct client *c, const struct classic_req_control *r)
+{
+	return (struct lane_control){
+		.opcode = r->opcode,
+		.srvid = r->srvid,
+		.client_id = c->id,
+		.flags = r->flags,
+		.data = r->data,
+	};
+}
+
+static void forward(struct client *c, uint32_t reqid, uint32_t pnn, const struct classic_req_control *r)
+{
+	struct lane_control m = lane_control_of(c, r);
+	struct remote *remote = NULL;
+	int rc;
+
+	if ((r->flags & CLASSIC_CTRL_FLAG_NOREPLY) != 0) {
+		controls_send_oneway(c->clients, pnn, &m);
+		return;
+	}
+	remote = remote_new(c, reqid, pnn);
+	if (remote == NULL) {
+		client_reply_control(c, reqid, -1, NULL, 0, "no memory");
+		return;
+	}
+	m.id = remote->id;
+	rc = send_control(c->clients, pnn, &m);
+	if (rc != 0) {
+		client_reply_control(c, reqid, -1, NULL, 0, rc == EHOSTUNREACH ? TEXT_DISCONNECTED : strerror(rc));
+		talloc_free(remote);
+	}
+}
+
+/* ---- what a client asks ---- */
+
+struct broadcast {
+	struct client *client;
+	uint32_t reqid;
+	const struct classic_req_control *r;
+};
+
+static void send_to(void *priv, uint32_t pnn)
+{
+	const struct broadcast *b = priv;
+
+	if (pnn == b->client->clients->dbd->d->pnn) {
+		run_for_client(b->client, b->reqid, b->r);
+	} else {
+		forward(b->client, b->reqid, pnn, b->r);
+	}
+}
+
+void controls_from_client(struct client *c, uint32_t reqid, uint32_t dest, const struct classic_req_control *r)
+{
+	struct broadcast b = {.client = c, .reqid = reqid, .r = r};
+	bool no_reply = (r->flags & CLASSIC_CTRL_FLAG_NOREPLY) != 0;
+
+	if (dest_is_broadcast(dest) && !no_reply) {
+		client_reply_control(c, reqid, -1, NULL, 0, "a control to several nodes cannot be answered: set NOREPLY");
+		return;
+	}
+	if (!dest_for_each(c->clients->dbd, dest, send_to, &b) && !no_reply) {
+		client_reply_control(c, reqid, -1, NULL, 0, TEXT_DISCONNECTED);
+	}
+}
+
+/* ---- answers of other nodes ---- */
+
+void controls_on_reply(struct clients *cs, uint32_t from, const struct lane_control_reply *m)
+{
+	cs->count.node_reply_control++;
+	dlist_for_each(e, &cs->controls->remotes) {
+		struct remote *r = dlist_entry(e, struct remote, link);
+
+		if (r->id == m->id && r->to == from) {
+			client_reply_control(r->client, r->reqid, m->status, m->data.data, m->data.len, m->error);
+			talloc_free(r);
+			return;
+		}
+	}
+	log_debug("answer of node %u to a control that nobody waits for", from);
+}
+
+void controls_node_lost(struct clients *cs, uint32_t pnn)
+{
+	dlist_for_each_safe(e, &cs->controls->remotes) {
+		struct remote *r = dlist_entry(e, struct remote, link);
+
+		if (r->to == pnn) {
+			client_reply_control(r->client, r->reqid, -1, NULL, 0, TEXT_LOST);
+			talloc_free(r);
+		}
+	}
+}
+
+int controls_new(struct clients *cs, struct control_set **out)
+{
+	struct control_set *set = talloc_zero(cs, struct control_set);
+
+	if (set == NULL) {
+		return ENOMEM;
+	}
+	set->clients = cs;
+	dlist_init(&set->remotes);
+	*out = set;
+	return 0;
+}

@@ -1,0 +1,158 @@
+/* Controls that count: statistics of the node and of databases. */
+#include "dbd/control.h"
+#include "protocol/classic_native.h"
+
+#include <errno.h>
+
+/* What has been counted up to the end of each of the last seconds; ring. */
+struct stat_history {
+	struct clients *clients;
+	struct classic_statistics past[CLASSIC_STAT_HISTORY + 1];
+	uint32_t n;    /* filled */
+	uint32_t next; /* where the next goes */
+};
+
+static struct classic_timeval now_of(void)
+{
+	struct timeval tv;
+
+	gettimeofday(&tv, NULL);
+	return (struct classic_timeval){.sec = tv.tv_sec, .usec = tv.tv_usec};
+}
+
+static struct classic_timeval start_of(const struct clients *cs)
+{
+	return (struct classic_timeval){.sec = cs->started.tv_sec, .usec = cs->started.tv_usec};
+}
+
+static void fill(const struct clients *cs, struct classic_statistics *s)
+{
+	const struct client_counters *n = &cs->count;
+	const struct recovery *r = cs->dbd->recovery;
+
+	*s = (struct classic_statistics){
+		.num_clients = cs->n,
+		.recovering = recovery_is_normal(r) ? 0 : 1,
+		.client_packets_sent = n->sent,
+		.client_packets_recv = n->received,
+		.node_req_message = n->node_req_message,
+		.node_req_control = n->node_req_control,
+		.node_reply_control = n->node_reply_control,
+		.node_req_tunnel = n->node_req_tunnel,
+		.client_req_call = n->req_call,
+		.client_req_message = n->req_message,
+		.client_req_control = n->req_control,
+		.client_req_tunnel = n->req_tunnel,
+		.timeouts_control = n->timeouts_control,
+		.timeouts_traverse = n->timeouts_traverse,
+		.total_calls = n->total_calls,
+		.pending_calls = n->pending_calls,
+		.call_latency = {.num = (int32_t)n->call_latency_n,
+				 .min = n->call_latency_min,
+				 .max = n->call_latency_max,
+				 .total = n->call_latency_total},
+		.num_recoveries = recovery_times(r)->count,
+		.start_time = start_of(cs),
+		.current_time = now_of(),
+	};
+}
+
+void control_statistics(struct control *ctl)
+{
+	struct classic_statistics s;
+	struct ctdb_blob blob;
+
+	fill(ctl->clients, &s);
+	control_reply_blob(ctl, classic_statistics_nencode(ctl, &s, &blob), &blob);
+}
+
+void control_statistics_reset(struct control *ctl)
+{
+	uint32_t pending = ctl->clients->count.pending_calls;
+
+	ctl->clients->count = (struct client_counters){.pending_calls = pending};
+	ctl->clients->history->n = 0;
+	control_reply(ctl, 0, NULL, 0, NULL);
+}
+
+/* ---- history ---- */
+
+int stat_history_new(struct clients *cs, struct stat_history **out)
+{
+	struct stat_history *h = talloc_zero(cs, struct stat_history);
+
+	if (h == NULL) {
+		return ENOMEM;
+	}
+	h->clients = cs;
+	*out = h;
+	return 0;
+}
+
+void stat_history_tick(struct stat_history *h)
+{
+	fill(h->clients, &h->past[h->next]);
+	h->next = (h->next + 1) % (CLASSIC_STAT_HISTORY + 1);
+	if (h->n < CLASSIC_STAT_HISTORY + 1) {
+		h->n++;
+	}
+}
+
+static const struct classic_statistics *seconds_ago(const struct stat_history *h, uint32_t i)
+{
+	return &h->past[(h->next + CLASSIC_STAT_HISTORY - i) % (CLASSIC_STAT_HISTORY + 1)];
+}
+
+/* What happened between two moments: counters are differences, the rest is as it was at the end. */
+static struct classic_statistics difference(const struct classic_statistics *end, const struct classic_statistics *begin)
+{
+	struct classic_statistics d = *end;
+
+	d.client_packets_sent -= begin->client_packets_sent;
+	d.client_packets_recv -= begin->client_packets_recv;
+	d.node_req_message -= begin->node_req_message;
+	d.node_req_control -= begin->node_req_control;
+	d.node_reply_control -= begin->node_reply_control;
+	d.node_req_tunnel -= begin->node_req_tunnel;
+	d.client_req_call -= begin->client_req_call;
+	d.client_req_message -= begin->client_req_message;
+	d.client_req_control -= begin->client_req_control;
+	d.client_req_tunnel -= begin->client_req_tunnel;
+	d.timeouts_control -= begin->timeouts_control;
+	d.timeouts_traverse -= begin->timeouts_traverse;
+	d.total_calls -= begin->total_calls;
+	d.call_latency.num -= begin->call_latency.num;
+	d.call_latency.total -= begin->call_latency.total;
+	d.num_recoveries -= begin->num_recoveries;
+	d.start_time = begin->current_time;
+	return d;
+}
+
+/* Always 100 entries, newest first; those before the start are zero. */
+void control_get_stat_history(struct control *ctl)
+{
+	const struct stat_history *h = ctl->clients->history;
+	struct classic_statistics_list list = {.stats = {.n = CLASSIC_STAT_HISTORY}};
+	struct ctdb_blob blob;
+
+	list.stats.v = talloc_zero_array(ctl, struct classic_statistics, CLASSIC_STAT_HISTORY);
+	if (list.stats.v == NULL) {
+		control_reply(ctl, -1, NULL, 0, "no memory");
+		return;
+	}
+	for (uint32_t i = 0; i + 1 < h->n; i++) {
+		list.stats.v[i] = difference(seconds_ago(h, i), seconds_ago(h, i + 1));
+	}
+	control_reply_blob(ctl, classic_statistics_list_nencode(ctl, &list, &blob), &blob);
+}
+
+/* Hot keys and locks are not counted here: all zero. */
+void control_get_db_statistics(struct control *ctl)
+{
+	struct classic_db_statistics s = {.num_hot_keys = CLASSIC_HOT_KEYS};
+	struct ctdb_blob blob;
+
+	if (control_db(ctl) != NULL) {
+		control_reply_blob(ctl, classic_db_statistics_nencode(ctl, &s, &blob), &blob);
+	}
+}

@@ -1,0 +1,9 @@
+/* Inside of dbd: the TDB's own sequence numbers, raised on all nodes when one changes. */
+#ifndef DBD_SEQNUM_H
+#define DBD_SEQNUM_H
+
+#include "dbd/client.h"
+
+int seqnums_new(struct clients *cs, struct seqnums **s);
+
+#endif
