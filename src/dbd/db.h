@@ -19,6 +19,7 @@
  */
 struct db {
 	struct dlist link;
+	struct db *same_bucket; /* db.c's: databases by id */
 	struct dbs *dbs;
 	uint32_t id;	/* hash of the name with its NUL */
 	char *name;	/* "locking.tdb", without node suffix */

@@ -79,7 +79,7 @@ struct worker_state {
 /* 0 or errno. state: SEQNUM (may be NULL). */
 int worker_job_recv(struct tevent_req *req, struct worker_state *state);
 
-/* A batch of WORKER_SCAN is a sequence of these, each padded to 8 bytes: header then key. */
+/* A batch of WORKER_SCAN is a sequence of these, each padded to 8 bytes: header then key. The batch is aligned to 8 bytes. */
 struct worker_scan_entry {
 	uint64_t rsn;
 	uint32_t flags;
@@ -87,5 +87,7 @@ struct worker_scan_entry {
 	uint32_t keylen;
 	uint32_t empty; /* 1: header only */
 };
+/* Takes the next one out of a batch; key points into it. false: nothing complete is left (*left != 0: the batch is malformed). */
+bool worker_scan_next(const uint8_t **p, size_t *left, struct worker_scan_entry *e, const uint8_t **key);
 
 #endif

@@ -1,0 +1,303 @@
+/* Worker program: jobs that read whole databases. */
+#include "dbd/worker_prog.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dbd/recdata.h"
+#include "dbd/worker.h"
+
+#define BATCH_BYTES (64U * 1024U)
+#define SPOOL_BYTES (64U * 1024U * 1024U)
+
+/* What was read and is not sent yet. */
+struct spool {
+	struct batch *first, *last;
+	size_t bytes;
+};
+
+struct batch {
+	struct batch *next;
+	size_t len, size;
+	uint8_t data[];
+};
+
+struct scan {
+	struct wjob *job;
+	struct spool spool;
+	int error;
+};
+
+/* Room for n bytes at the end of what was collected; a record is never divided. */
+static uint8_t *spool_room(struct spool *s, size_t n)
+{
+	struct batch *b = s->last;
+
+	if (b == NULL || b->size - b->len < n) {
+		size_t size = n > BATCH_BYTES ? n : BATCH_BYTES;
+
+		b = malloc(sizeof(*b) + size);
+		if (b == NULL) {
+			return NULL;
+		}
+		*b = (struct batch){.size = size};
+		if (s->last != NULL) {
+			s->last->next = b;
+		} else {
+			s->first = b;
+		}
+		s->last = b;
+	}
+	b->len += n;
+	s->bytes += n;
+	return b->data + b->len - n;
+}
+
+/* Sends from the front until at most left bytes remain; waits for the daemon to take them. */
+static void spool_send(struct wjob *job, struct spool *s, size_t left)
+{
+	while (s->bytes > left) {
+		struct batch *b = s->first;
+
+		wjob_send_batch(job, b->data, b->len);
+		s->bytes -= b->len;
+		s->first = b->next;
+		if (s->first == NULL) {
+			s->last = NULL;
+		}
+		free(b);
+	}
+}
+
+/* The batch that is being filled is left, so that batches are of a good size: sends only full ones. */
+static void spool_send_full(struct wjob *job, struct spool *s)
+{
+	if (s->first != s->last) {
+		spool_send(job, s, s->last->len);
+	}
+}
+
+static void spool_free(struct spool *s)
+{
+	while (s->first != NULL) {
+		struct batch *b = s->first;
+
+		s->first = b->next;
+		free(b);
+	}
+}
+
+static int put_scan_entry(struct scan *s, TDB_DATA key, TDB_DATA data, const struct rec_header *h)
+{
+	struct worker_scan_entry e = {
+		.rsn = h->rsn,
+		.flags = h->flags,
+		.dmaster = h->dmaster,
+		.keylen = (uint32_t)key.dsize,
+		.empty = data.dsize == REC_HEADER_SIZE,
+	};
+	size_t n = (sizeof(e) + key.dsize + 7) & ~(size_t)7;
+	uint8_t *p = spool_room(&s->spool, n);
+
+	if (p == NULL) {
+		return ENOMEM;
+	}
+	memset(p + n - 8, 0, 8);
+	memcpy(p, &e, sizeof(e));
+	memcpy(p + sizeof(e), key.dptr, key.dsize);
+	return 0;
+}
+
+static int put_rec_data(struct scan *s, TDB_DATA key, TDB_DATA data)
+{
+	size_t n = recdata_size(key.dsize, data.dsize);
+	uint8_t *p;
+
+	if (n > WORKER_DATA_MAX) {
+		return EMSGSIZE;
+	}
+	p = spool_room(&s->spool, n);
+	if (p == NULL) {
+		return ENOMEM;
+	}
+	recdata_put(p, 0, key.dptr, (uint32_t)key.dsize, data.dptr, (uint32_t)data.dsize);
+	return 0;
+}
+
+/* Runs under the lock of the chain: only collects. */
+static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, void *priv)
+{
+	struct scan *s = priv;
+	const struct worker_start *start = &s->job->start;
+	struct rec_header h;
+
+	if (!rec_header_get(data.dptr, data.dsize, &h)) {
+		return 0;
+	}
+	if (start->op == WORKER_SCAN) {
+		s->error = put_scan_entry(s, key, data, &h);
+	} else {
+		if (data.dsize == REC_HEADER_SIZE && !start->with_empty) {
+			return 0;
+		}
+		if (start->only_owned && h.dmaster != start->own_pnn) {
+			return 0;
+		}
+		s->error = put_rec_data(s, key, data);
+	}
+	return s->error != 0 ? -1 : 0;
+}
+
+/*
+ * Each record of each chain. tdb_traverse_read() would take a file lock for every record and hold a lock against
+ * transactions all the time; chain by chain is cheaper, and between two chains no lock is held.
+ */
+static int each_chain(struct wjob *job, tdb_traverse_func fn, void *priv, void (*between)(void *priv))
+{
+	unsigned n = (unsigned)tdb_hash_size(job->tdb);
+	unsigned chain;
+
+	for (chain = 0; chain < n; chain++) {
+		errno = 0;
+		if (tdb_traverse_chain(job->tdb, chain, fn, priv) == -1) {
+			return wtdb_errno(job->tdb);
+		}
+		if (between != NULL) {
+			between(priv);
+		}
+	}
+	return 0;
+}
+
+static bool wants_snapshot(const struct wjob *job)
+{
+	return (job->start.db_flags & (DB_PERSISTENT | DB_REPLICATED)) != 0;
+}
+
+static void scan_between_chains(void *priv)
+{
+	struct scan *s = priv;
+
+	spool_send_full(s->job, &s->spool);
+}
+
+/* Under the lock of the whole file: sends only what would be too much to keep. */
+static void scan_between_locked(void *priv)
+{
+	struct scan *s = priv;
+
+	if (s->spool.bytes > SPOOL_BYTES) {
+		spool_send(s->job, &s->spool, SPOOL_BYTES / 2);
+	}
+}
+
+int wjob_scan(struct wjob *job)
+{
+	struct scan s = {.job = job};
+	bool snapshot = wants_snapshot(job);
+	int error;
+
+	if (snapshot && tdb_lockall_read(job->tdb) != 0) {
+		return wtdb_errno(job->tdb);
+	}
+	error = each_chain(job, scan_record, &s, snapshot ? scan_between_locked : scan_between_chains);
+	if (snapshot) {
+		tdb_unlockall_read(job->tdb);
+	}
+	error = s.error != 0 ? s.error : error;
+	if (error == 0) {
+		spool_send(job, &s.spool, 0);
+	}
+	spool_free(&s.spool);
+	return error;
+}
+
+/* ---- sequence number and digest ---- */
+
+static uint64_t fnv1a(uint64_t h, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		h = (h ^ p[i]) * 0x100000001b3ULL;
+	}
+	return h;
+}
+
+/* Each bit of h decides about half of the bits of the result: sums of such values do not cancel. */
+static uint64_t mix(uint64_t h)
+{
+	h ^= h >> 33;
+	h *= 0xff51afd7ed558ccdULL;
+	h ^= h >> 33;
+	h *= 0xc4ceb9fe1a85ec53ULL;
+	return h ^ (h >> 33);
+}
+
+static uint64_t record_digest(TDB_DATA key, TDB_DATA data, const struct rec_header *h)
+{
+	uint64_t keylen = key.dsize;
+	uint64_t d = fnv1a(0xcbf29ce484222325ULL, &keylen, sizeof(keylen));
+
+	d = fnv1a(d, key.dptr, key.dsize);
+	d = fnv1a(d, &h->rsn, sizeof(h->rsn));
+	return mix(fnv1a(d, data.dptr + REC_HEADER_SIZE, data.dsize - REC_HEADER_SIZE));
+}
+
+static int digest_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, void *priv)
+{
+	struct wjob *job = priv;
+	struct rec_header h;
+
+	if (rec_header_get(data.dptr, data.dsize, &h)) {
+		job->result.digest += record_digest(key, data, &h);
+		job->result.records += data.dsize > REC_HEADER_SIZE;
+	}
+	return 0;
+}
+
+static int seqnum_record(TDB_DATA key, TDB_DATA data, void *priv)
+{
+	uint64_t *seqnum = priv;
+
+	if (data.dsize == REC_HEADER_SIZE + sizeof(*seqnum)) {
+		memcpy(seqnum, data.dptr + REC_HEADER_SIZE, sizeof(*seqnum));
+	}
+	return 0;
+}
+
+static int read_seqnum(struct wjob *job)
+{
+	static unsigned char name[] = "__db_sequence_number__"; /* the NUL belongs to the key */
+	TDB_DATA key = {.dptr = name, .dsize = sizeof(name)};
+
+	errno = 0;
+	if (tdb_parse_record(job->tdb, key, seqnum_record, &job->result.seqnum) != 0 &&
+	    tdb_error(job->tdb) != TDB_ERR_NOEXIST) {
+		return wtdb_errno(job->tdb);
+	}
+	return 0;
+}
+
+int wjob_seqnum(struct wjob *job)
+{
+	int error;
+
+	errno = 0;
+	if (tdb_lockall_read(job->tdb) != 0) {
+		return wtdb_errno(job->tdb);
+	}
+	error = read_seqnum(job);
+	if (error == 0) {
+		error = each_chain(job, digest_record, job, NULL);
+	}
+	tdb_unlockall_read(job->tdb);
+	return error;
+}
+
+int wjob_check(struct wjob *job)
+{
+	return tdb_check(job->tdb, NULL, NULL) == 0 ? 0 : EIO;
+}

@@ -1,0 +1,187 @@
+/* Worker program: jobs that change a database. */
+#include "dbd/worker_prog.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dbd/recdata.h"
+#include "dbd/worker.h"
+
+static TDB_DATA tdb_bytes(const uint8_t *p, size_t len)
+{
+	union {
+		const uint8_t *in;
+		unsigned char *out;
+	} u = {.in = p};
+
+	return (TDB_DATA){.dptr = u.out, .dsize = len};
+}
+
+static int store(struct wjob *job, const struct recdata *r)
+{
+	errno = 0;
+	if (tdb_store(job->tdb, tdb_bytes(r->key, r->keylen), tdb_bytes(r->data, r->datalen), 0) != 0) {
+		return wtdb_errno(job->tdb);
+	}
+	return 0;
+}
+
+static int begin(struct wjob *job)
+{
+	errno = 0;
+	return tdb_transaction_start(job->tdb) == 0 ? 0 : wtdb_errno(job->tdb);
+}
+
+/* error: of what was done since begin(); then all of it is taken back. */
+static int finish(struct wjob *job, int error)
+{
+	if (error != 0) {
+		tdb_transaction_cancel(job->tdb);
+		return error;
+	}
+	errno = 0;
+	return tdb_transaction_commit(job->tdb) == 0 ? 0 : wtdb_errno(job->tdb);
+}
+
+struct old_record {
+	struct recdata new;
+	bool conflict;
+};
+
+/* What is there is as new or newer, and says something else: whoever made this transaction had not seen it. */
+static int compare_old(TDB_DATA key, TDB_DATA data, void *priv)
+{
+	struct old_record *o = priv;
+	struct rec_header old_header, new_header;
+
+	if (!rec_header_get(data.dptr, data.dsize, &old_header)) {
+		return 0;
+	}
+	rec_header_get(o->new.data, o->new.datalen, &new_header);
+	o->conflict =
+		old_header.rsn >= new_header.rsn &&
+		(data.dsize != o->new.datalen ||
+		 memcmp(data.dptr + REC_HEADER_SIZE, o->new.data + REC_HEADER_SIZE, data.dsize - REC_HEADER_SIZE) != 0);
+	return 0;
+}
+
+static int update_record(struct wjob *job, const struct recdata *r)
+{
+	struct old_record o = {.new = *r};
+
+	if (r->datalen < REC_HEADER_SIZE) {
+		return EBADMSG;
+	}
+	errno = 0;
+	if (tdb_parse_record(job->tdb, tdb_bytes(r->key, r->keylen), compare_old, &o) != 0 &&
+	    tdb_error(job->tdb) != TDB_ERR_NOEXIST) {
+		return wtdb_errno(job->tdb);
+	}
+	return o.conflict ? EEXIST : store(job, r);
+}
+
+static int update_records(struct wjob *job, const uint8_t *p, size_t left, uint32_t count)
+{
+	struct recdata r;
+	int error = 0;
+
+	while (error == 0 && count-- > 0) {
+		error = recdata_next(&p, &left, &r);
+		if (error == 0) {
+			error = update_record(job, &r);
+		}
+	}
+	return error;
+}
+
+int wjob_update(struct wjob *job)
+{
+	const uint8_t *p = job->start.input.data;
+	size_t left = job->start.input.len;
+	uint32_t db_id, count;
+	int error = recbuf_check(p, left, &db_id, &count);
+
+	if (error != 0) {
+		return error;
+	}
+	if (db_id != job->start.db_id) {
+		return EINVAL;
+	}
+	error = begin(job);
+	if (error != 0) {
+		return error;
+	}
+	recbuf_begin(&p, &left, &db_id, &count);
+	return finish(job, update_records(job, p, left, count));
+}
+
+static int store_all(struct wjob *job, const struct worker_feed *feed)
+{
+	const uint8_t *p = feed->records.data;
+	size_t left = feed->records.len;
+	struct recdata r;
+	int error;
+
+	while ((error = recdata_next(&p, &left, &r)) == 0) {
+		if (r.datalen < REC_HEADER_SIZE) {
+			return EBADMSG;
+		}
+		error = store(job, &r);
+		if (error != 0) {
+			return error;
+		}
+	}
+	return error == ENOENT ? 0 : error;
+}
+
+static int store_feeds(struct wjob *job)
+{
+	struct worker_feed feed = {.last = false};
+	int error = 0;
+
+	while (error == 0 && !feed.last) {
+		TALLOC_CTX *mem = talloc_new(NULL);
+
+		if (mem == NULL) {
+			return ENOMEM;
+		}
+		if (wjob_wait(job, mem, &feed) == WORKER_FRAME_FEED) {
+			error = store_all(job, &feed);
+		}
+		talloc_free(mem);
+	}
+	return error;
+}
+
+static int wipe(struct wjob *job)
+{
+	errno = 0;
+	return tdb_wipe_all(job->tdb) == 0 ? 0 : wtdb_errno(job->tdb);
+}
+
+int wjob_replace(struct wjob *job)
+{
+	int error = begin(job);
+
+	if (error != 0) {
+		return error;
+	}
+	error = wipe(job);
+	if (error == 0) {
+		error = store_feeds(job);
+	}
+	return finish(job, error);
+}
+
+/* A volatile file needs no transaction: a wipe that was cut short is wiped again before anybody trusts the file. */
+int wjob_wipe(struct wjob *job)
+{
+	int error;
+
+	if ((job->start.db_flags & (DB_PERSISTENT | DB_REPLICATED)) == 0) {
+		return wipe(job);
+	}
+	error = begin(job);
+	return error != 0 ? error : finish(job, wipe(job));
+}
