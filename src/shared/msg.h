@@ -20,6 +20,9 @@ struct msg_addr {
 
 struct msg;
 
+/* Whether it is a well-formed name of an endpoint, without node. */
+bool msg_endpoint_valid(const char *endpoint);
+
 struct msg_limits {
 	size_t queue_bytes;    /* per destination socket, default 8 MiB; beyond it: ENOBUFS to the sender, counted, logged once a second */
 	size_t inline_bytes;   /* default 64 KiB: a larger payload travels as a sealed memfd */

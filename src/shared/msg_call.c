@@ -386,6 +386,7 @@ static struct msg_call *msg_call_new(struct msg *m, const struct msg_incoming *i
 		.source_node = in->header.source_node,
 		.source_endpoint = mc->request.source,
 		.source_uid = in->uid,
+		.oneway = in->header.kind == MSG_KIND_NOTIFY,
 		.answer = msg_call_answer,
 		.carrier = mc,
 	};

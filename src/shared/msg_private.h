@@ -69,7 +69,6 @@ struct msg_incoming {
 };
 
 /* ---- msg.c ---- */
-bool msg_endpoint_valid(const char *endpoint);
 /* Fills a socket address for endpoint; by way of dir_fd if the plain path is too long. */
 int msg_sockaddr(const struct msg *m, const char *endpoint, struct sockaddr_un *addr);
 /* Sends to header->destination, wherever it is. 0; ENOENT, EHOSTUNREACH, ENOBUFS, EMSGSIZE, ENOMEM, EACCES. */

@@ -2,6 +2,7 @@
 #ifndef SHARED_RPC_H
 #define SHARED_RPC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <talloc.h>
 #include <tevent.h>
@@ -21,6 +22,7 @@ struct rpc_call {
 	uint32_t source_node;	     /* pnn the request came from */
 	const char *source_endpoint; /* "db", "cli.4711": for logs and for subscriptions */
 	uint32_t source_uid;	     /* uid of the sender if on this node, else UINT32_MAX */
+	bool oneway;		     /* it came as a notification: nobody waits for an answer */
 	void (*answer)(struct rpc_call *call, int32_t status, const uint8_t *buf, size_t len); /* carrier's */
 	void *carrier;
 };

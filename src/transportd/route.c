@@ -1,0 +1,76 @@
+/* transportd: packets from local endpoints onto links, and from links to local endpoints. */
+#include "transport.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "shared/log.h"
+#include "shared/msg.h"
+
+#define ROUTE_MAX_FRAME    ((64U << 20) + 1024) /* the largest payload of a packet, its header, the type */
+#define ROUTE_QUEUE        ROUTE_MAX_FRAME      /* for each node */
+#define ROUTE_RECONNECT_MS 50
+
+static void route_out(void *priv, uint32_t node, const uint8_t *packet, size_t len)
+{
+	struct transport *t = priv;
+	const struct iovec part = {.iov_base = (void *)(uintptr_t)packet, .iov_len = len};
+	int ret = link_send(t->mesh, node, TRANSPORT_FRAME_PACKET, &part, 1);
+
+	if (ret == 0) {
+		return;
+	}
+	if (ret == EHOSTUNREACH) {
+		log_debug("packet for node %u dropped: its link is down", node);
+	} else {
+		log_ratelimited(LOG_LVL_WARNING, 1000, "packet of %zu bytes for node %u dropped: %s", len, node,
+				strerror(ret));
+	}
+	msg_undeliverable(t->d->msg, packet, len, ret);
+}
+
+static void route_in(void *priv, uint32_t pnn, uint32_t type, const uint8_t *data, size_t len)
+{
+	struct transport *t = priv;
+
+	if (type != TRANSPORT_FRAME_PACKET) {
+		log_ratelimited(LOG_LVL_WARNING, 1000, "ignoring a frame of unknown type %u from node %u", type, pnn);
+		return;
+	}
+	/* What cannot be delivered was logged, counted and answered there. */
+	(void)msg_deliver(t->d->msg, pnn, data, len);
+}
+
+static void route_up(void *priv, uint32_t pnn, uint64_t incarnation)
+{
+	links_changed(priv, pnn, true, incarnation, 0);
+}
+
+static void route_down(void *priv, uint32_t pnn, int reason)
+{
+	links_changed(priv, pnn, false, 0, reason);
+}
+
+int route_start(struct transport *t, char **err)
+{
+	static const struct link_ops ops = {.up = route_up, .down = route_down, .frame = route_in};
+	const struct conf *conf = t->d->conf;
+	const struct link_config config = {
+		.name = "transport",
+		.port = conf->transport.port,
+		.own_pnn = t->d->pnn,
+		.incarnation = t->d->incarnation,
+		.interface_version = 1,
+		.heartbeat_ms = conf->cluster.heartbeat_interval,
+		.dead_ms = conf->cluster.dead_interval,
+		.reconnect_ms = ROUTE_RECONNECT_MS,
+		.max_frame = ROUTE_MAX_FRAME,
+		.queue_bytes = ROUTE_QUEUE,
+	};
+	int ret = link_mesh_new(t, t->d->ev, &config, t->d->nodes, &ops, t, &t->mesh, err);
+
+	if (ret == 0) {
+		msg_set_router(t->d->msg, route_out, t);
+	}
+	return ret;
+}
