@@ -1,6 +1,7 @@
 /*
- * Attaching databases. A client is answered when every member of the generation has the database: whatever node its processes go to, the
- * database is there. While a recovery runs, or this node is not yet in normal use, attaches wait for its end.
+ * Attaching databases. A client is answered when every member of the generation has the database: whatever node its
+ * processes go to, the database is there. While a recovery runs, or this node is not yet in normal use, attaches wait
+ * for its end.
  */
 #include "dbd/attach.h"
 #include "dbd/control.h"
@@ -10,7 +11,7 @@
 #include <errno.h>
 
 #define NAME_MAX_LEN 200
-#define HELD_MAX LANE_DBS
+#define HELD_MAX     LANE_DBS
 
 /* Telling the members of one new database. */
 struct round {
@@ -107,7 +108,7 @@ static void round_timeout(void *priv)
 
 static struct round *round_find(struct attaches *a, const struct db *db)
 {
-	dlist_for_each(e, &a->rounds) {
+	dlist_for_each (e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->db == db) {
@@ -192,8 +193,9 @@ static void join_round(struct attach *at, struct db *db)
 /* ---- attaching on this node ---- */
 
 /*
- * A database that was not part of the last recovery is empty: it can be used in the generation that is. (One attached while a recovery runs stays unusable until
- * it is asked for again: its attach comes again when that recovery has ended.)
+ * A database that was not part of the last recovery is empty: it can be used in the generation that is. (One attached
+ * while a recovery runs stays unusable until it is asked for again: its attach comes again when that recovery has
+ * ended.)
  */
 static int attach_here(struct dbd *dbd, const char *name, uint32_t flags, struct db **db, char **err)
 {
@@ -206,7 +208,9 @@ static int attach_here(struct dbd *dbd, const char *name, uint32_t flags, struct
 	}
 	if (rc == 0 && created) {
 		log_info("database %s (0x%08x) is attached%s", (*db)->name, (*db)->id,
-			 db_is_volatile(*db) ? "" : ((*db)->flags & DB_PERSISTENT) != 0 ? ", persistent" : ", replicated");
+			 db_is_volatile(*db)                   ? ""
+			 : ((*db)->flags & DB_PERSISTENT) != 0 ? ", persistent"
+							       : ", replicated");
 	}
 	return rc;
 }
@@ -363,8 +367,9 @@ static void attach_for_node(struct attaches *a, uint32_t from, const struct lane
 }
 
 /*
- * Before the end of a recovery the database could not be made usable here, while the asker, who may have heard of the end before us, would begin to use it when
- * we say that it is attached: the request waits for the end. If there is no room, the asker waits for its time-out.
+ * Before the end of a recovery the database could not be made usable here, while the asker, who may have heard of the
+ * end before us, would begin to use it when we say that it is attached: the request waits for the end. If there is no
+ * room, the asker waits for its time-out.
  */
 void attaches_on_attach(struct attaches *a, uint32_t from, const struct lane_attach *m)
 {
@@ -405,7 +410,7 @@ static void attach_held(struct attaches *a)
 
 void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m)
 {
-	dlist_for_each(e, &a->rounds) {
+	dlist_for_each (e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->id != m->id || from >= LANE_NODES || !r->waits_for[from]) {
@@ -424,7 +429,7 @@ void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_atta
 
 void attaches_node_lost(struct attaches *a, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &a->rounds) {
+	dlist_for_each_safe (e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (pnn < LANE_NODES && r->waits_for[pnn]) {
@@ -435,7 +440,7 @@ void attaches_node_lost(struct attaches *a, uint32_t pnn)
 
 void attaches_recovery_began(struct attaches *a)
 {
-	dlist_for_each_safe(e, &a->rounds) {
+	dlist_for_each_safe (e, &a->rounds) {
 		round_deferred(dlist_entry(e, struct round, link));
 	}
 }

@@ -4,7 +4,8 @@
 
 #include "dbd/service.h"
 
-void attaches_recovery_began(struct attaches *a); /* rounds under way are given up; who waited for one waits for the end */
+void attaches_recovery_began(
+	struct attaches *a); /* rounds under way are given up; who waited for one waits for the end */
 void attaches_recovery_ended(struct attaches *a); /* everybody tries again */
 
 #endif

@@ -15,8 +15,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 100
-#define ACCEPT_BATCH 16
+#define BACKLOG         100
+#define ACCEPT_BATCH    16
 #define ACCEPT_PAUSE_MS 100
 
 /* ---- one client ---- */
@@ -92,7 +92,7 @@ static uint32_t new_id(struct clients *cs)
 		bool used = false;
 
 		cs->last_id++;
-		dlist_for_each(e, &cs->list) {
+		dlist_for_each (e, &cs->list) {
 			used = used || dlist_entry(e, struct client, link)->id == cs->last_id;
 		}
 		if (cs->last_id != 0 && !used) {
@@ -241,8 +241,9 @@ static int open_socket(struct clients *cs, const char *path, char **err)
 	int rc;
 
 	if (strlen(path) >= sizeof(addr.sun_path)) {
-		*err = talloc_asprintf(cs, "client socket %s: the path is longer than %zu characters; "
-					   "choose a shorter run directory",
+		*err = talloc_asprintf(cs,
+				       "client socket %s: the path is longer than %zu characters; "
+				       "choose a shorter run directory",
 				       path, sizeof(addr.sun_path) - 1);
 		return ENAMETOOLONG;
 	}
@@ -319,7 +320,7 @@ void clients_recovery_ended(struct clients *cs)
 
 void clients_disconnect_all(struct clients *cs, const char *why)
 {
-	dlist_for_each_safe(e, &cs->list) {
+	dlist_for_each_safe (e, &cs->list) {
 		client_disconnect(dlist_entry(e, struct client, link), "%s", why);
 	}
 }
@@ -386,8 +387,7 @@ int clients_new(TALLOC_CTX *mem, struct dbd *dbd, struct clients **out, char **e
 		rc = start_events(cs);
 	}
 	if (rc != 0) {
-		*err = text != NULL ? talloc_steal(mem, text)
-				    : talloc_asprintf(mem, "client socket: %s", strerror(rc));
+		*err = text != NULL ? talloc_steal(mem, text) : talloc_asprintf(mem, "client socket: %s", strerror(rc));
 		dbd->clients = NULL;
 		talloc_free(cs);
 		return rc;

@@ -1,5 +1,5 @@
-/* Inside of the classic client side of dbd: clients, their queues, what hangs on them. Only for client*.c, control*.c, srvid.c, attach.c,
- * commit.c, traverse.c, seqnum.c and status.c. */
+/* Inside of the classic client side of dbd: clients, their queues, what hangs on them. Only for client*.c, control*.c,
+ * srvid.c, attach.c, commit.c, traverse.c, seqnum.c and status.c. */
 #ifndef DBD_CLIENT_H
 #define DBD_CLIENT_H
 
@@ -12,19 +12,19 @@
 #include "protocol/classic.h"
 
 #define CLIENT_REGISTRATIONS_MAX 65536U /* of message addresses, of one connection */
-#define CLIENT_CALLS_MAX 65536U		/* calls of one connection that wait for their answer */
+#define CLIENT_CALLS_MAX         65536U /* calls of one connection that wait for their answer */
 
 struct client_chunk;
-struct control_set; /* control.c */
-struct deadlines; /* client_deadline.c */
-struct seqnums;	    /* seqnum.c */
-struct tunables;    /* control_tunable.c */
+struct control_set;  /* control.c */
+struct deadlines;    /* client_deadline.c */
+struct seqnums;      /* seqnum.c */
+struct tunables;     /* control_tunable.c */
 struct stat_history; /* control_stats.c */
-struct tunnel;	    /* client_tunnel.c */
+struct tunnel;       /* client_tunnel.c */
 
 /* What GET_STATISTICS tells and we count ourselves. */
 struct client_counters {
-	uint32_t sent, received;		     /* packets */
+	uint32_t sent, received; /* packets */
 	uint32_t req_call, req_message, req_control, req_tunnel;
 	uint32_t node_req_message, node_req_control, node_reply_control, node_req_tunnel, node_sent, node_received;
 	uint32_t total_calls, pending_calls;
@@ -51,10 +51,10 @@ struct clients {
 	struct seqnums *seqnums;
 	struct tunables *tunables;
 	struct stat_history *history;
-	struct dlist tunnels;	     /* registered tunnel ids of this node */
+	struct dlist tunnels; /* registered tunnel ids of this node */
 	struct deadlines *deadlines;
-	uint32_t n_pushes;	     /* pushed records that are not stored yet (control_record.c) */
-	bool was_normal;	     /* a recovery has ended since start */
+	uint32_t n_pushes; /* pushed records that are not stored yet (control_record.c) */
+	bool was_normal;   /* a recovery has ended since start */
 };
 
 /* One connection. A talloc parent of everything that shall end with it. */
@@ -72,7 +72,7 @@ struct client {
 	/* Output. */
 	struct dlist out; /* struct client_chunk */
 	size_t out_bytes;
-	bool congested; /* was above CLIENT_HIGH; traverses hold back until it is below CLIENT_LOW */
+	bool congested;             /* was above CLIENT_HIGH; traverses hold back until it is below CLIENT_LOW */
 	struct dlist registrations; /* srvid.c */
 	uint32_t n_registrations;
 	struct dlist notifies; /* control_message.c: messages to send when it goes */
@@ -81,10 +81,11 @@ struct client {
 };
 
 #define CLIENT_HIGH (1024U * 1024)
-#define CLIENT_LOW (256U * 1024)
+#define CLIENT_LOW  (256U * 1024)
 
 /* ---- client.c ---- */
-/* Closes soon, with one log line; nothing is sent or received from now on. why NULL: the client closed, no line but debug. */
+/* Closes soon, with one log line; nothing is sent or received from now on. why NULL: the client closed, no line but
+ * debug. */
 void client_disconnect(struct client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Same, by end of file. */
 void client_closed(struct client *c);
@@ -95,7 +96,8 @@ struct client *client_new(struct clients *cs, int fd, pid_t pid);
 /* A time-out. Talloc child of mem: freeing it cancels it. It is freed before fn is called. NULL: no memory. */
 struct deadline;
 struct deadline *deadline_add(TALLOC_CTX *mem, const struct dbd *dbd, uint64_t ms, void (*fn)(void *priv), void *priv);
-struct deadline *deadline_add_us(TALLOC_CTX *mem, const struct dbd *dbd, uint64_t us, void (*fn)(void *priv), void *priv);
+struct deadline *deadline_add_us(TALLOC_CTX *mem, const struct dbd *dbd, uint64_t us, void (*fn)(void *priv),
+				 void *priv);
 int deadlines_new(struct clients *cs, struct deadlines **all);
 
 /* ---- client_io.c ---- */
@@ -104,8 +106,9 @@ void client_io_stop(struct client *c); /* closes the descriptor */
 void clients_flush(struct clients *cs);
 
 /*
- * Room for one packet at the end of the client's queue, zeroed, header filled in: length is raised to min and to a multiple of 8. NULL if the client is dead, or
- * dies now because its queue is full. The bytes after the header are the caller's to fill, before the next call.
+ * Room for one packet at the end of the client's queue, zeroed, header filled in: length is raised to min and to a
+ * multiple of 8. NULL if the client is dead, or dies now because its queue is full. The bytes after the header are the
+ * caller's to fill, before the next call.
  */
 uint8_t *client_packet(struct client *c, enum classic_operation op, uint32_t reqid, size_t min, size_t len);
 
@@ -118,7 +121,8 @@ void client_reply_control(struct client *c, uint32_t reqid, int32_t status, cons
 void client_send_message(struct client *c, uint64_t srvid, const uint8_t *data, size_t len);
 void client_send_tunnel(struct client *c, uint64_t id, uint32_t flags, const uint8_t *data, size_t len);
 
-/* ---- client_request.c: one packet of a client, complete, header checked. On a malformed inside it disconnects the client ---- */
+/* ---- client_request.c: one packet of a client, complete, header checked. On a malformed inside it disconnects the
+ * client ---- */
 void client_request(struct client *c, const uint8_t *packet, size_t len);
 
 /* ---- client_call.c ---- */

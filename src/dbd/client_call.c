@@ -77,7 +77,8 @@ static void call_done(void *priv, int32_t status, const uint8_t *header, const u
 	}
 }
 
-/* The database of a call; NULL: answered. Copies of persistent and replicated databases are complete everywhere: nothing to migrate. */
+/* The database of a call; NULL: answered. Copies of persistent and replicated databases are complete everywhere:
+ * nothing to migrate. */
 static struct db *call_db(struct client *c, uint32_t reqid, uint32_t db_id)
 {
 	struct db *db = db_find(c->clients->dbd->dbs, db_id);

@@ -62,7 +62,8 @@ static void insert(struct deadlines *all, struct deadline *d)
 	dlist_add_head(pos, &d->link);
 }
 
-struct deadline *deadline_add_us(TALLOC_CTX *mem, const struct dbd *dbd, uint64_t us, void (*fn)(void *priv), void *priv)
+struct deadline *deadline_add_us(TALLOC_CTX *mem, const struct dbd *dbd, uint64_t us, void (*fn)(void *priv),
+				 void *priv)
 {
 	struct deadlines *all = dbd->clients->deadlines;
 	struct deadline *d = talloc(mem, struct deadline);

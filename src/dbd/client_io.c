@@ -11,8 +11,8 @@
 /* What one event may read of one client: the loop then looks after the others. */
 #define READ_BATCH (32U * 1024)
 /* ... when the rest of one large packet is awaited. */
-#define READ_LARGE (1024U * 1024)
-#define CHUNK_SIZE (16U * 1024)
+#define READ_LARGE  (1024U * 1024)
+#define CHUNK_SIZE  (16U * 1024)
 #define WRITE_PARTS 64
 /* What one client may write in one turn. */
 #define WRITE_BATCH (4U * 1024 * 1024)
@@ -25,7 +25,8 @@ struct client_chunk {
 
 /* ---- input ---- */
 
-/* How many bytes in[] must be able to hold for the next read. The buffer grows with what has come, not with what a length field claims. */
+/* How many bytes in[] must be able to hold for the next read. The buffer grows with what has come, not with what a
+ * length field claims. */
 static size_t wanted_size(const struct client *c)
 {
 	size_t want = READ_BATCH, length;
@@ -231,7 +232,7 @@ static int gather(const struct client *c, struct iovec *iov)
 {
 	int n = 0;
 
-	dlist_for_each(e, &c->out) {
+	dlist_for_each (e, &c->out) {
 		struct client_chunk *chunk = dlist_entry(e, struct client_chunk, link);
 
 		if (n == WRITE_PARTS) {

@@ -1,9 +1,9 @@
-/* The packets that dbd sends to clients. Built in place in the client's queue, without a copy between: the layouts are those of
- * protocol/classic.x, the test compares with the generated encoder. */
+/* The packets that dbd sends to clients. Built in place in the client's queue, without a copy between: the layouts are
+ * those of protocol/classic.x, the test compares with the generated encoder. */
 #include "dbd/client.h"
 
 /* Sizes that a packet has at least, header included. */
-#define MIN_REPLY 48
+#define MIN_REPLY  48
 #define MIN_TUNNEL 56
 
 static void put_bytes(uint8_t *p, const void *data, size_t len)

@@ -12,7 +12,7 @@ struct tunnel {
 
 static struct tunnel *find(const struct clients *cs, uint64_t id)
 {
-	dlist_for_each(e, &cs->tunnels) {
+	dlist_for_each (e, &cs->tunnels) {
 		struct tunnel *t = dlist_entry(e, struct tunnel, link);
 
 		if (t->id == id && !t->client->dead) {
@@ -71,7 +71,8 @@ static void deliver(const struct clients *cs, uint64_t id, uint32_t flags, const
 	client_send_tunnel(t->client, id, flags, data, len);
 }
 
-/* Packets to another node travel as a control of dbd's own, so that they keep their order with what the client sends besides. */
+/* Packets to another node travel as a control of dbd's own, so that they keep their order with what the client sends
+ * besides. */
 void control_tunnel_packet(struct control *ctl)
 {
 	ctl->clients->count.node_req_tunnel++;
@@ -85,8 +86,9 @@ void tunnel_from_client(struct client *c, uint32_t dest, const struct classic_re
 	struct lane_control m = {.opcode = CONTROL_TUNNEL_PACKET, .srvid = t->tunnel_id, .flags = t->flags};
 
 	if (dest >= dbd->d->nodes->n || find(c->clients, t->tunnel_id) == NULL) {
-		log_debug("tunnel packet of client %u to node 0x%x dropped: no such node, or tunnel not registered here",
-			  c->id, dest);
+		log_debug(
+			"tunnel packet of client %u to node 0x%x dropped: no such node, or tunnel not registered here",
+			c->id, dest);
 		return;
 	}
 	if (dest == dbd->d->pnn) {

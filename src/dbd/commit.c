@@ -1,16 +1,17 @@
 /*
  * Transactions on persistent and replicated databases: TRANS3_COMMIT.
  *
- * The client's dbd coordinates: it sends the whole buffer to the other members of the generation (UPDATE) and applies it itself, at the same time; each
- * does it as one TDB transaction in a worker. All well: the client gets 0. Anything else: the copies may differ now, so a recovery is asked for; it makes
- * them equal again, and at its end the client gets 2 and looks at the sequence number, whether the transaction is there or not.
+ * The client's dbd coordinates: it sends the whole buffer to the other members of the generation (UPDATE) and applies
+ * it itself, at the same time; each does it as one TDB transaction in a worker. All well: the client gets 0. Anything
+ * else: the copies may differ now, so a recovery is asked for; it makes them equal again, and at its end the client
+ * gets 2 and looks at the sequence number, whether the transaction is there or not.
  *
  * C1 A client is told 0 only if every member of the generation has stored the transaction.
  * C2 A commit that may have been stored anywhere is answered only with 0, or after a recovery.
  * C3 One commit at a time for a database on this node, and for a client.
- * C4 A member applies an UPDATE only in the generation in which it was sent. One that comes while the member is still in the recovery that makes that generation
- *    waits for its end.
- * C5 A commit is a barrier: it is answered after the records that were pushed before it (PUSH_RECORD) are stored.
+ * C4 A member applies an UPDATE only in the generation in which it was sent. One that comes while the member is still
+ * in the recovery that makes that generation waits for its end. C5 A commit is a barrier: it is answered after the
+ * records that were pushed before it (PUSH_RECORD) are stored.
  */
 #include "dbd/commit.h"
 #include "dbd/worker.h"
@@ -21,9 +22,9 @@
 #include <stdarg.h>
 
 #define STATUS_RECOVERED 2
-#define PUSH_BARRIER_MS 5000
-#define HELD_MAX 256
-#define TEXT_RECOVERED "trans3 commit ended by recovery"
+#define PUSH_BARRIER_MS  5000
+#define HELD_MAX         256
+#define TEXT_RECOVERED   "trans3 commit ended by recovery"
 
 /* A commit that this node coordinates. Not a child of its control: it goes on when the client has gone. */
 struct commit {
@@ -35,7 +36,7 @@ struct commit {
 	uint32_t generation;
 	bool waits_for[LANE_NODES];
 	uint32_t n_waiting; /* other nodes, and one for the own worker */
-	bool failed;	    /* only a recovery ends it now */
+	bool failed;        /* only a recovery ends it now */
 	struct deadline *deadline;
 };
 
@@ -195,7 +196,7 @@ static void own_done(struct tevent_req *req)
 
 void commits_on_reply(struct commits *cs, uint32_t from, const struct lane_update_reply *m)
 {
-	dlist_for_each(e, &cs->list) {
+	dlist_for_each (e, &cs->list) {
 		struct commit *c = dlist_entry(e, struct commit, link);
 
 		if (c->id != m->id || from >= LANE_NODES || !c->waits_for[from]) {
@@ -213,7 +214,7 @@ void commits_on_reply(struct commits *cs, uint32_t from, const struct lane_updat
 
 void commits_node_lost(struct commits *cs, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &cs->list) {
+	dlist_for_each_safe (e, &cs->list) {
 		struct commit *c = dlist_entry(e, struct commit, link);
 
 		if (pnn < LANE_NODES && c->waits_for[pnn]) {
@@ -224,10 +225,11 @@ void commits_node_lost(struct commits *cs, uint32_t pnn)
 
 void commits_recovery_began(struct commits *cs)
 {
-	dlist_for_each(e, &cs->list) {
+	dlist_for_each (e, &cs->list) {
 		struct commit *c = dlist_entry(e, struct commit, link);
 
-		/* Answers of the former generation count no more: the recovery decides. Its end may be far: no time-out. */
+		/* Answers of the former generation count no more: the recovery decides. Its end may be far: no
+		 * time-out. */
 		c->failed = true;
 		TALLOC_FREE(c->deadline);
 	}
@@ -237,7 +239,7 @@ static void update_held(struct commits *cs);
 
 void commits_recovery_ended(struct commits *cs)
 {
-	dlist_for_each_safe(e, &cs->list) {
+	dlist_for_each_safe (e, &cs->list) {
 		struct commit *c = dlist_entry(e, struct commit, link);
 
 		if (c->failed) {
@@ -338,8 +340,7 @@ static void start(struct control *ctl, struct db *db)
 	int rc = ENOMEM;
 
 	if (c != NULL) {
-		m = (struct lane_update){
-			.id = c->id, .db_id = db->id, .generation = c->generation, .records = records};
+		m = (struct lane_update){.id = c->id, .db_id = db->id, .generation = c->generation, .records = records};
 		rc = lane_update_encode(c, &m, &packet);
 	}
 	if (rc == 0) {

@@ -7,8 +7,8 @@
 #include <errno.h>
 
 #define TEXT_DISCONNECTED "ctdb_control to disconnected node"
-#define TEXT_LOST "node is disconnected"
-#define TEXT_TIMEOUT "ctdb_control timed out"
+#define TEXT_LOST         "node is disconnected"
+#define TEXT_TIMEOUT      "ctdb_control timed out"
 
 /* A control on its way to another node. Child of the client that waits for it. */
 struct remote {
@@ -286,7 +286,8 @@ void controls_from_client(struct client *c, uint32_t reqid, uint32_t dest, const
 	bool no_reply = (r->flags & CLASSIC_CTRL_FLAG_NOREPLY) != 0;
 
 	if (dest_is_broadcast(dest) && !no_reply) {
-		client_reply_control(c, reqid, -1, NULL, 0, "a control to several nodes cannot be answered: set NOREPLY");
+		client_reply_control(c, reqid, -1, NULL, 0,
+				     "a control to several nodes cannot be answered: set NOREPLY");
 		return;
 	}
 	if (!dest_for_each(c->clients->dbd, dest, send_to, &b) && !no_reply) {
@@ -299,7 +300,7 @@ void controls_from_client(struct client *c, uint32_t reqid, uint32_t dest, const
 void controls_on_reply(struct clients *cs, uint32_t from, const struct lane_control_reply *m)
 {
 	cs->count.node_reply_control++;
-	dlist_for_each(e, &cs->controls->remotes) {
+	dlist_for_each (e, &cs->controls->remotes) {
 		struct remote *r = dlist_entry(e, struct remote, link);
 
 		if (r->id == m->id && r->to == from) {
@@ -313,7 +314,7 @@ void controls_on_reply(struct clients *cs, uint32_t from, const struct lane_cont
 
 void controls_node_lost(struct clients *cs, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &cs->controls->remotes) {
+	dlist_for_each_safe (e, &cs->controls->remotes) {
 		struct remote *r = dlist_entry(e, struct remote, link);
 
 		if (r->to == pnn) {

@@ -8,16 +8,17 @@
 #define CONTROL_TUNNEL_PACKET 0x80000001U
 
 /*
- * One control that was asked of this node. A talloc object: child of its client, or of struct clients if another node asks. The handler gets it and answers it
- * exactly once, by control_reply(), at once or later. It is freed unanswered when the client has gone: what the handler hangs below it must cancel itself then.
+ * One control that was asked of this node. A talloc object: child of its client, or of struct clients if another node
+ * asks. The handler gets it and answers it exactly once, by control_reply(), at once or later. It is freed unanswered
+ * when the client has gone: what the handler hangs below it must cancel itself then.
  */
 struct control {
 	struct clients *clients;
 	struct dbd *dbd;
 	struct client *client; /* NULL: another node asks */
-	uint32_t from;	       /* that node, or the own */
+	uint32_t from;         /* that node, or the own */
 	uint64_t remote_id;    /* to be told in the reply to from */
-	uint32_t reqid;	       /* to be told in the reply to client */
+	uint32_t reqid;        /* to be told in the reply to client */
 	bool no_reply;
 	uint32_t opcode, flags;
 	uint64_t srvid;
@@ -27,8 +28,8 @@ struct control {
 
 /* Answers and frees ctl. text may be NULL. */
 void control_reply(struct control *ctl, int32_t status, const void *data, size_t len, const char *text);
-void control_reply_u32(struct control *ctl, uint32_t value);	     /* status 0 and a u32 */
-void control_reply_text(struct control *ctl, const char *text);	     /* status 0 and a string with its NUL */
+void control_reply_u32(struct control *ctl, uint32_t value);    /* status 0 and a u32 */
+void control_reply_text(struct control *ctl, const char *text); /* status 0 and a string with its NUL */
 void control_reply_blob(struct control *ctl, int rc, const struct ctdb_blob *blob); /* status 0 and blob; rc != 0: -1 */
 /* The database whose id is the first u32 of the payload; NULL: answered with -1. */
 struct db *control_db(struct control *ctl);
@@ -45,7 +46,7 @@ void controls_send_oneway(struct clients *cs, uint32_t pnn, const struct lane_co
 struct control_entry {
 	const char *name;
 	void (*handler)(struct control *ctl);
-	uint32_t size;	 /* of the payload, exactly; CONTROL_ANY_SIZE: the handler checks */
+	uint32_t size;   /* of the payload, exactly; CONTROL_ANY_SIZE: the handler checks */
 	bool local_only; /* acts on the connection it came from */
 };
 const struct control_entry *control_lookup(uint32_t opcode); /* NULL unknown or dead */
@@ -54,10 +55,10 @@ typedef void control_handler(struct control *ctl);
 
 /* ---- control_node.c ---- */
 control_handler control_process_exists, control_ping, control_getvnnmap, control_get_debug, control_set_debug,
-	control_get_recmode, control_set_recmode, control_dump_memory, control_get_pid, control_get_pnn, control_shutdown,
-	control_uptime, control_get_capabilities, control_get_nodemap, control_get_reclock_file, control_get_ban_state,
-	control_get_runstate, control_get_nodes_file, control_check_pid_srvid, control_echo_data, control_ok,
-	control_not_served;
+	control_get_recmode, control_set_recmode, control_dump_memory, control_get_pid, control_get_pnn,
+	control_shutdown, control_uptime, control_get_capabilities, control_get_nodemap, control_get_reclock_file,
+	control_get_ban_state, control_get_runstate, control_get_nodes_file, control_check_pid_srvid, control_echo_data,
+	control_ok, control_not_served;
 /* ---- control_message.c ---- */
 control_handler control_register_srvid, control_deregister_srvid, control_register_notify, control_deregister_notify;
 void client_fire_notifies(struct client *c);
@@ -94,8 +95,9 @@ control_handler control_statistics, control_statistics_reset, control_get_stat_h
 
 /* ---- control_retry.c ---- */
 /*
- * Work that needs a chain lock which somebody may hold: fn is called at once and then again every few milliseconds until it says true, or until the
- * time is over: then expired() is called. Neither is called after the handle was freed. Talloc child of mem. ENOMEM: nothing was called.
+ * Work that needs a chain lock which somebody may hold: fn is called at once and then again every few milliseconds
+ * until it says true, or until the time is over: then expired() is called. Neither is called after the handle was
+ * freed. Talloc child of mem. ENOMEM: nothing was called.
  */
 struct retry;
 typedef bool (*retry_fn)(void *priv);

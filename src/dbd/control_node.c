@@ -48,7 +48,7 @@ void control_process_exists(struct control *ctl)
 	pid_t pid = (pid_t)peek_u32(ctl->data);
 	bool found = false;
 
-	dlist_for_each_safe(e, &ctl->clients->list) {
+	dlist_for_each_safe (e, &ctl->clients->list) {
 		struct client *c = dlist_entry(e, struct client, link);
 
 		if (c->pid == pid && pid > 0 && !inactive_kills(ctl, c)) {
@@ -64,7 +64,7 @@ void control_check_pid_srvid(struct control *ctl)
 	uint64_t srvid = peek_u64(ctl->data + 4);
 	bool found = false;
 
-	dlist_for_each(e, &ctl->clients->list) {
+	dlist_for_each (e, &ctl->clients->list) {
 		struct client *c = dlist_entry(e, struct client, link);
 
 		found = found || (c->pid == pid && srvids_has(c, srvid));
@@ -286,7 +286,8 @@ void control_get_ban_state(struct control *ctl)
 
 /* ---- debugging ---- */
 
-/* Levels of the classic tools: 0 ERROR, 1 WARNING, 3 NOTICE, 5 INFO, 10 DEBUG; those between belong to the next lower. */
+/* Levels of the classic tools: 0 ERROR, 1 WARNING, 3 NOTICE, 5 INFO, 10 DEBUG; those between belong to the next lower.
+ */
 static const int32_t debug_levels[] = {
 	[LOG_LVL_ERROR] = 0, [LOG_LVL_WARNING] = 1, [LOG_LVL_NOTICE] = 3, [LOG_LVL_INFO] = 5, [LOG_LVL_DEBUG] = 10};
 

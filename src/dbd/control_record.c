@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #define PUSH_TIMEOUT_MS 10000
-#define PUSHES_MAX 4096
+#define PUSHES_MAX      4096
 
 static const uint8_t seqnum_key[] = "__db_sequence_number__";
 
@@ -85,8 +85,8 @@ struct update_job {
 
 static bool same(TDB_DATA old, const struct recdata *r)
 {
-	return old.dsize == r->datalen && memcmp(old.dptr + REC_HEADER_SIZE, r->data + REC_HEADER_SIZE,
-						 r->datalen - REC_HEADER_SIZE) == 0;
+	return old.dsize == r->datalen &&
+	       memcmp(old.dptr + REC_HEADER_SIZE, r->data + REC_HEADER_SIZE, r->datalen - REC_HEADER_SIZE) == 0;
 }
 
 /* Under the chain lock. Who owns the record is not changed by this: the header keeps its dmaster. */
@@ -181,7 +181,7 @@ static void update_stored(struct tevent_req *req)
 
 	talloc_free(req);
 	control_reply(ctl, rc == 0 ? 0 : -1, NULL, 0,
-		      rc == 0		 ? NULL
+		      rc == 0           ? NULL
 		      : rc == ETIMEDOUT ? "timeout in ctdb_persistent_lock"
 					: strerror(rc));
 }
@@ -201,7 +201,8 @@ static void update_persistent(struct control *ctl, struct db *db)
 	tevent_req_set_callback(req, update_stored, ctl);
 }
 
-/* Writes on this node alone. In normal use of a persistent database that is TRANS3_COMMIT's work; this is for repair and tests. */
+/* Writes on this node alone. In normal use of a persistent database that is TRANS3_COMMIT's work; this is for repair
+ * and tests. */
 void control_update_record(struct control *ctl)
 {
 	const struct recovery *r = ctl->dbd->recovery;
@@ -229,7 +230,8 @@ void control_update_record(struct control *ctl)
 
 /* ---- PUSH_RECORD ---- */
 
-/* A copy that the owner of a record spreads. Not a child of its control: it is stored even if the sender goes meanwhile. */
+/* A copy that the owner of a record spreads. Not a child of its control: it is stored even if the sender goes
+ * meanwhile. */
 struct push {
 	struct clients *clients;
 	struct db *db;
@@ -259,8 +261,9 @@ static bool own_location(const struct dbd *dbd, const struct push *p)
 }
 
 /*
- * Under the chain lock. Never over a record that this node owns, nor over a copy as new. The local dmaster stays: at the location master it is the tail, which
- * the sender may not be any more. Where the location master has nothing, the record would count as its own: not stored.
+ * Under the chain lock. Never over a record that this node owns, nor over a copy as new. The local dmaster stays: at
+ * the location master it is the tail, which the sender may not be any more. Where the location master has nothing, the
+ * record would count as its own: not stored.
  */
 static int store_pushed(struct push *p)
 {
@@ -287,8 +290,7 @@ static bool try_push(void *priv)
 	const struct recovery *r = p->clients->dbd->recovery;
 	int rc;
 
-	if (!recovery_is_normal(r) || recovery_generation(r) != p->generation ||
-	    p->db->generation != p->generation) {
+	if (!recovery_is_normal(r) || recovery_generation(r) != p->generation || p->db->generation != p->generation) {
 		talloc_free(p);
 		return true;
 	}

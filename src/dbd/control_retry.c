@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #define FIRST_US 200
-#define LAST_US 5000
+#define LAST_US  5000
 
 struct retry {
 	const struct dbd *dbd;

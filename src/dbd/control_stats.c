@@ -104,7 +104,8 @@ static const struct classic_statistics *seconds_ago(const struct stat_history *h
 }
 
 /* What happened between two moments: counters are differences, the rest is as it was at the end. */
-static struct classic_statistics difference(const struct classic_statistics *end, const struct classic_statistics *begin)
+static struct classic_statistics difference(const struct classic_statistics *end,
+					    const struct classic_statistics *begin)
 {
 	struct classic_statistics d = *end;
 

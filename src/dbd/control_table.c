@@ -1,12 +1,11 @@
 /* The table of controls: number, name, handler, size of the payload. What is not here is answered with -1. */
 #include "dbd/control.h"
 
-#define ANY CONTROL_ANY_SIZE
+#define ANY   CONTROL_ANY_SIZE
 #define LOCAL true
 
 #define ENTRY(number, size_, local, handler_)                                                                          \
-	[CLASSIC_CONTROL_##number] = {                                                                                 \
-		.name = #number, .handler = (handler_), .size = (size_), .local_only = (local)}
+	[CLASSIC_CONTROL_##number] = {.name = #number, .handler = (handler_), .size = (size_), .local_only = (local)}
 
 static const struct control_entry table[] = {
 	ENTRY(PROCESS_EXISTS, 4, false, control_process_exists),

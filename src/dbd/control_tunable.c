@@ -9,7 +9,7 @@
 struct entry {
 	const char *name;
 	uint32_t value; /* default */
-	bool obsolete;	/* not listed; setting it is answered with status 1 */
+	bool obsolete;  /* not listed; setting it is answered with status 1 */
 };
 
 /* By index in classic_tunable_list. */

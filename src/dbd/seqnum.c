@@ -1,4 +1,5 @@
-/* Sequence numbers of TDB files: Samba caches what it has read as long as the number stays, so a change on one node raises it on all. */
+/* Sequence numbers of TDB files: Samba caches what it has read as long as the number stays, so a change on one node
+ * raises it on all. */
 #include "dbd/seqnum.h"
 #include "dbd/control.h"
 #include "dbd/srvid.h"
@@ -61,7 +62,7 @@ static void check(void *priv)
 	struct seqnums *s = priv;
 
 	s->timer = NULL;
-	dlist_for_each(e, &s->list) {
+	dlist_for_each (e, &s->list) {
 		struct watched *w = dlist_entry(e, struct watched, link);
 		int seqnum = tdb_get_seqnum(w->db->tdb);
 
@@ -75,7 +76,7 @@ static void check(void *priv)
 
 static struct watched *find(struct seqnums *s, const struct db *db)
 {
-	dlist_for_each(e, &s->list) {
+	dlist_for_each (e, &s->list) {
 		struct watched *w = dlist_entry(e, struct watched, link);
 
 		if (w->db == db) {
@@ -114,7 +115,8 @@ void control_enable_seqnum(struct control *ctl)
 	control_reply(ctl, 0, NULL, 0, NULL);
 }
 
-/* Another node's records changed. Our own step is not told to the others again; a change of our own clients, seen in the same second, is. */
+/* Another node's records changed. Our own step is not told to the others again; a change of our own clients, seen in
+ * the same second, is. */
 void control_update_seqnum(struct control *ctl)
 {
 	struct db *db = control_db(ctl);

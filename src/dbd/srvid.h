@@ -14,8 +14,8 @@ void srvids_client_gone(struct srvids *s, struct client *c);
 void srvids_deliver(struct srvids *s, uint64_t srvid, const uint8_t *data, size_t len);
 
 /*
- * The nodes that a classic destination means: calls fn for each node of a broadcast, own included where it applies, or for the one node.
- * False: dest is no node and no broadcast.
+ * The nodes that a classic destination means: calls fn for each node of a broadcast, own included where it applies, or
+ * for the one node. False: dest is no node and no broadcast.
  */
 bool dest_for_each(const struct dbd *dbd, uint32_t dest, void (*fn)(void *priv, uint32_t pnn), void *priv);
 bool dest_is_broadcast(uint32_t dest);

@@ -33,7 +33,7 @@ static void fill_db(struct dbd *dbd, struct db *db, struct db_info *info)
 		.flags = db->flags,
 		.generation = db->generation,
 		.path = db->path,
-		.health = db->health != NULL ? db->health : (char *)(uintptr_t)"",
+		.health = db->health != NULL ? db->health : (char *)(uintptr_t) "",
 		.pending_calls = db_is_volatile(db) ? records_pending(dbd->records, db) : 0,
 	};
 }
@@ -78,7 +78,7 @@ static void get_status(void *priv, struct rpc_call *call)
 		rpc_call_fail(call, ENOMEM);
 		return;
 	}
-	dlist_for_each(e, dbs_list(dbd->dbs)) {
+	dlist_for_each (e, dbs_list(dbd->dbs)) {
 		fill_db(dbd, dlist_entry(e, struct db, link), &s.dbs.v[i++]);
 	}
 	db_get_status_reply(call, &s);

@@ -1,13 +1,15 @@
 /*
- * Traverses: all records of a database to one client, as messages. Of volatile databases each active node walks its own file and sends what it owns; of others
- * the copy of this node is complete. A worker does the walking.
+ * Traverses: all records of a database to one client, as messages. Of volatile databases each active node walks its own
+ * file and sends what it owns; of others the copy of this node is complete. A worker does the walking.
  *
- * Flow: a worker pauses after a batch until it is asked for more; another node may have TRAVERSE_WINDOW batches under way, each CREDIT allows one more. While
- * much waits for the client (it is congested) nothing is asked for. So a traverse holds a few batches in memory, however large the database is.
+ * Flow: a worker pauses after a batch until it is asked for more; another node may have TRAVERSE_WINDOW batches under
+ * way, each CREDIT allows one more. While much waits for the client (it is congested) nothing is asked for. So a
+ * traverse holds a few batches in memory, however large the database is.
  *
  * T1 The reply to TRAVERSE_START is in the client's queue before the first record.
- * T2 The end mark comes last, once, whatever happens: also after a failure or a time-out, which the client cannot tell; the log can.
- * T3 When the client has gone the others are told to stop (KILL); a node that loses the link to the client's node stops by itself.
+ * T2 The end mark comes last, once, whatever happens: also after a failure or a time-out, which the client cannot tell;
+ * the log can. T3 When the client has gone the others are told to stop (KILL); a node that loses the link to the
+ * client's node stops by itself.
  */
 #include "dbd/traverse.h"
 #include "dbd/control.h"
@@ -21,7 +23,7 @@
 
 #define TRAVERSE_WINDOW 4
 /* A client that has not read for so long while its traverse waits will not do so any more. */
-#define STUCK_MS 600000
+#define STUCK_MS       600000
 #define PER_CLIENT_MAX 64
 
 /* A traverse that a client of this node started. Child of the client. */
@@ -37,7 +39,7 @@ struct traverse {
 	bool own_paused;
 	bool waits_for[LANE_NODES];
 	uint8_t owed[LANE_NODES]; /* credits held back */
-	uint32_t n_waiting;	  /* nodes, own included */
+	uint32_t n_waiting;       /* nodes, own included */
 	struct deadline *deadline;
 	struct mono paused_since; /* the client is congested */
 };
@@ -272,7 +274,7 @@ static int start_others(struct traverse *t, bool with_empty)
 
 static struct traverse *find(struct traverses *all, uint64_t id, uint32_t from)
 {
-	dlist_for_each(e, &all->list) {
+	dlist_for_each (e, &all->list) {
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->id == id && from < LANE_NODES && t->waits_for[from]) {
@@ -291,8 +293,8 @@ void traverses_on_data(struct traverses *all, uint32_t from, const struct lane_t
 	}
 	progress(t);
 	if (deliver(t, m->records.data, m->records.len) != 0) {
-		log_error("traverse of %s: records of node %u are malformed, or no memory: some are missing", t->db->name,
-			  from);
+		log_error("traverse of %s: records of node %u are malformed, or no memory: some are missing",
+			  t->db->name, from);
 	}
 	if (t->client->congested || t->client->dead) {
 		t->owed[from]++;
@@ -318,7 +320,7 @@ void traverses_on_end(struct traverses *all, uint32_t from, const struct lane_tr
 
 void traverses_client_drained(struct traverses *all, struct client *c)
 {
-	dlist_for_each(e, &all->list) {
+	dlist_for_each (e, &all->list) {
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->client != c) {
@@ -340,14 +342,14 @@ void traverses_client_drained(struct traverses *all, struct client *c)
 
 void traverses_node_lost(struct traverses *all, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &all->parts) {
+	dlist_for_each_safe (e, &all->parts) {
 		struct part *p = dlist_entry(e, struct part, link);
 
 		if (p->to == pnn) {
 			talloc_free(p);
 		}
 	}
-	dlist_for_each_safe(f, &all->list) {
+	dlist_for_each_safe (f, &all->list) {
 		struct traverse *t = dlist_entry(f, struct traverse, link);
 
 		if (pnn < LANE_NODES && t->waits_for[pnn]) {
@@ -465,7 +467,7 @@ void traverses_on_start(struct traverses *all, uint32_t from, const struct lane_
 
 static struct part *find_part(struct traverses *all, uint32_t from, uint64_t id)
 {
-	dlist_for_each(e, &all->parts) {
+	dlist_for_each (e, &all->parts) {
 		struct part *p = dlist_entry(e, struct part, link);
 
 		if (p->to == from && p->id == id) {
@@ -503,7 +505,7 @@ static uint32_t count_of(const struct traverses *all, const struct client *c)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(e, &all->list) {
+	dlist_for_each (e, &all->list) {
 		n += dlist_entry(e, struct traverse, link)->client == c;
 	}
 	return n;
