@@ -16,7 +16,10 @@ class Writer:
 
     @contextmanager
     def block(self, head, tail=''):
-        self.w(head + ' {')
+        if head.startswith('else') and self.lines and self.lines[-1].endswith('}'):
+            self.lines[-1] += f' {head} {{'
+        else:
+            self.w(f'{head} {{' if head else '{')
         self.indent += 1
         yield
         self.indent -= 1

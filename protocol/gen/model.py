@@ -550,6 +550,8 @@ class Model:
         arg = self.proc_type(p.args[0], p, 'argument')
         result = self.proc_type(p.result, p, 'result')
         oneway = 'oneway' in notes
+        if notes.get('oneway'):  # "@oneway to subscribers": words for the reader
+            p.doc.text = '\n'.join(x for x in (p.doc.text, notes['oneway']) if x)
         if oneway and result is not None:
             raise GenError(p.line, f'procedure {p.name} is @oneway, so its result must be void')
         since = self.number_note(p.doc, 'since', 1, 10000) if 'since' in notes else 0
