@@ -1,0 +1,12 @@
+/* libctdbapi: everything. */
+#ifndef CTDB_CTDB_H
+#define CTDB_CTDB_H
+
+#include <ctdb/client.h>
+#include <ctdb/cluster.h>
+#include <ctdb/db.h>
+#include <ctdb/message.h>
+#include <ctdb/record.h>
+#include <ctdb/transaction.h>
+
+#endif
