@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "ctdb_ng_version.h"
 
@@ -60,6 +61,7 @@ static void print_help(const struct daemon_ops *ops)
 
 static bool parse_fd(const struct daemon_ops *ops, const char *option, const char *text, int *fd)
 {
+	struct stat st;
 	char *end;
 	long n;
 
@@ -71,6 +73,11 @@ static bool parse_fd(const struct daemon_ops *ops, const char *option, const cha
 	}
 	if (fcntl((int)n, F_SETFD, FD_CLOEXEC) != 0) {
 		fprintf(stderr, "%s: --%s %s: not an open descriptor\n", ops->name, option, text);
+		return false;
+	}
+	/* epoll takes nothing else, and nothing else tells that its other end was closed */
+	if (fstat((int)n, &st) != 0 || (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))) {
+		fprintf(stderr, "%s: --%s %s: neither a pipe nor a socket\n", ops->name, option, text);
 		return false;
 	}
 	*fd = (int)n;

@@ -3,7 +3,7 @@
  *
  * tevent tells before each handler, and after each turn of the loop and before each wait, but not after a handler. A
  * handler therefore ends at the next of these points. Names: tevent passes a handler's name to the back end when the
- * event is made, and shows it nowhere later. The back end here is the standard one with four functions that note the
+ * event is made, and shows it nowhere later. The back end here is the epoll one with four functions that note the
  * name in the event's tag.
  */
 #include "shared/daemon.h"
@@ -18,7 +18,7 @@
 #define BACKEND             "ctdb-stall"
 #define WARNING_INTERVAL_MS 100
 
-static const struct tevent_ops *standard;
+static const struct tevent_ops *epoll;
 
 static struct {
 	struct stall_stats stats;
@@ -31,7 +31,7 @@ static struct {
 static struct tevent_fd *add_fd(struct tevent_context *ev, TALLOC_CTX *mem, int fd, uint16_t flags,
 				tevent_fd_handler_t handler, void *priv, const char *handler_name, const char *location)
 {
-	struct tevent_fd *fde = standard->add_fd(ev, mem, fd, flags, handler, priv, handler_name, location);
+	struct tevent_fd *fde = epoll->add_fd(ev, mem, fd, flags, handler, priv, handler_name, location);
 
 	if (fde != NULL) {
 		tevent_fd_set_tag(fde, (uintptr_t)handler_name);
@@ -43,7 +43,7 @@ static struct tevent_timer *add_timer(struct tevent_context *ev, TALLOC_CTX *mem
 				      tevent_timer_handler_t handler, void *priv, const char *handler_name,
 				      const char *location)
 {
-	struct tevent_timer *te = standard->add_timer(ev, mem, when, handler, priv, handler_name, location);
+	struct tevent_timer *te = epoll->add_timer(ev, mem, when, handler, priv, handler_name, location);
 
 	if (te != NULL) {
 		tevent_timer_set_tag(te, (uintptr_t)handler_name);
@@ -55,7 +55,7 @@ static void schedule_immediate(struct tevent_immediate *im, struct tevent_contex
 			       tevent_immediate_handler_t handler, void *priv, const char *handler_name,
 			       const char *location)
 {
-	standard->schedule_immediate(im, ev, handler, priv, handler_name, location);
+	epoll->schedule_immediate(im, ev, handler, priv, handler_name, location);
 	tevent_immediate_set_tag(im, (uintptr_t)handler_name);
 }
 
@@ -63,7 +63,7 @@ static struct tevent_signal *add_signal(struct tevent_context *ev, TALLOC_CTX *m
 					tevent_signal_handler_t handler, void *priv, const char *handler_name,
 					const char *location)
 {
-	struct tevent_signal *se = standard->add_signal(ev, mem, signum, flags, handler, priv, handler_name, location);
+	struct tevent_signal *se = epoll->add_signal(ev, mem, signum, flags, handler, priv, handler_name, location);
 
 	if (se != NULL) {
 		tevent_signal_set_tag(se, (uintptr_t)handler_name);
@@ -75,17 +75,15 @@ static bool backend_register(void)
 {
 	static struct tevent_ops ops;
 
-	if (standard != NULL) {
+	if (epoll != NULL) {
 		return true;
 	}
-	standard = tevent_find_ops_byname(NULL);
-	if (standard == NULL) {
-		standard = tevent_find_ops_byname("epoll");
-	}
-	if (standard == NULL) {
+	/* not the default back end "standard": it puts epoll's functions in its own place when a context is made */
+	epoll = tevent_find_ops_byname("epoll");
+	if (epoll == NULL) {
 		return false;
 	}
-	ops = *standard;
+	ops = *epoll;
 	ops.add_fd = add_fd;
 	ops.add_timer = add_timer;
 	ops.schedule_immediate = schedule_immediate;
