@@ -108,7 +108,7 @@ static void round_timeout(void *priv)
 
 static struct round *round_find(struct attaches *a, const struct db *db)
 {
-	dlist_for_each (e, &a->rounds) {
+	dlist_for_each(e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->db == db) {
@@ -410,7 +410,7 @@ static void attach_held(struct attaches *a)
 
 void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m)
 {
-	dlist_for_each (e, &a->rounds) {
+	dlist_for_each(e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->id != m->id || from >= LANE_NODES || !r->waits_for[from]) {
@@ -429,7 +429,7 @@ void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_atta
 
 void attaches_node_lost(struct attaches *a, uint32_t pnn)
 {
-	dlist_for_each_safe (e, &a->rounds) {
+	dlist_for_each_safe(e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (pnn < LANE_NODES && r->waits_for[pnn]) {
@@ -440,7 +440,7 @@ void attaches_node_lost(struct attaches *a, uint32_t pnn)
 
 void attaches_recovery_began(struct attaches *a)
 {
-	dlist_for_each_safe (e, &a->rounds) {
+	dlist_for_each_safe(e, &a->rounds) {
 		round_deferred(dlist_entry(e, struct round, link));
 	}
 }

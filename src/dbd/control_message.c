@@ -32,7 +32,7 @@ void control_deregister_srvid(struct control *ctl)
 static struct notify *find(const struct client *c, uint64_t srvid, uint32_t *n)
 {
 	*n = 0;
-	dlist_for_each (e, &c->notifies) {
+	dlist_for_each(e, &c->notifies) {
 		struct notify *t = dlist_entry(e, struct notify, link);
 
 		if (t->srvid == srvid) {

@@ -48,7 +48,7 @@ void control_process_exists(struct control *ctl)
 	pid_t pid = (pid_t)peek_u32(ctl->data);
 	bool found = false;
 
-	dlist_for_each_safe (e, &ctl->clients->list) {
+	dlist_for_each_safe(e, &ctl->clients->list) {
 		struct client *c = dlist_entry(e, struct client, link);
 
 		if (c->pid == pid && pid > 0 && !inactive_kills(ctl, c)) {
@@ -64,7 +64,7 @@ void control_check_pid_srvid(struct control *ctl)
 	uint64_t srvid = peek_u64(ctl->data + 4);
 	bool found = false;
 
-	dlist_for_each (e, &ctl->clients->list) {
+	dlist_for_each(e, &ctl->clients->list) {
 		struct client *c = dlist_entry(e, struct client, link);
 
 		found = found || (c->pid == pid && srvids_has(c, srvid));

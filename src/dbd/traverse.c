@@ -274,7 +274,7 @@ static int start_others(struct traverse *t, bool with_empty)
 
 static struct traverse *find(struct traverses *all, uint64_t id, uint32_t from)
 {
-	dlist_for_each (e, &all->list) {
+	dlist_for_each(e, &all->list) {
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->id == id && from < LANE_NODES && t->waits_for[from]) {
@@ -320,7 +320,7 @@ void traverses_on_end(struct traverses *all, uint32_t from, const struct lane_tr
 
 void traverses_client_drained(struct traverses *all, struct client *c)
 {
-	dlist_for_each (e, &all->list) {
+	dlist_for_each(e, &all->list) {
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->client != c) {
@@ -342,14 +342,14 @@ void traverses_client_drained(struct traverses *all, struct client *c)
 
 void traverses_node_lost(struct traverses *all, uint32_t pnn)
 {
-	dlist_for_each_safe (e, &all->parts) {
+	dlist_for_each_safe(e, &all->parts) {
 		struct part *p = dlist_entry(e, struct part, link);
 
 		if (p->to == pnn) {
 			talloc_free(p);
 		}
 	}
-	dlist_for_each_safe (f, &all->list) {
+	dlist_for_each_safe(f, &all->list) {
 		struct traverse *t = dlist_entry(f, struct traverse, link);
 
 		if (pnn < LANE_NODES && t->waits_for[pnn]) {
@@ -467,7 +467,7 @@ void traverses_on_start(struct traverses *all, uint32_t from, const struct lane_
 
 static struct part *find_part(struct traverses *all, uint32_t from, uint64_t id)
 {
-	dlist_for_each (e, &all->parts) {
+	dlist_for_each(e, &all->parts) {
 		struct part *p = dlist_entry(e, struct part, link);
 
 		if (p->to == from && p->id == id) {
@@ -505,7 +505,7 @@ static uint32_t count_of(const struct traverses *all, const struct client *c)
 {
 	uint32_t n = 0;
 
-	dlist_for_each (e, &all->list) {
+	dlist_for_each(e, &all->list) {
 		n += dlist_entry(e, struct traverse, link)->client == c;
 	}
 	return n;
