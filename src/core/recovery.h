@@ -15,7 +15,8 @@
  *   V2  From BEGIN to PREPARED no record of the database changes its data master at this node but by orders of this recovery.
  *   V3  No member serves record packets of a generation before it is PREPARED for it, no client call before COMMIT.
  *   V4  COMMIT of a database is sent only when all members are PREPARED: who sees one committed copy sees all prepared.
- *   V5  A copy counts only if its lineage (committed or prepared) is the base: the newest committed id among the members.
+ *   V5  A copy counts only if its claims went into the base: the newest recovery that changed any member's copy. (Not the newest that was committed: an
+ *       owner named by a recovery that was then abandoned may have used the record at once, clients need nobody's leave for that.)
  *   V6  After COMMIT every key with a copy has exactly one owner, its location master points to it, and its rsn is the highest (volatile).
  *   V7  After COMMIT all members' copies have equal sequence number and digest (persistent, replicated).
  *   V8  Every step can be abandoned at any point; a later recovery starts from what the files say.
@@ -47,6 +48,19 @@ static inline bool recovery_id_is_zero(const struct recovery_id *a)
 {
 	return a->term == 0 && a->number == 0 && a->attempt == 0;
 }
+
+/*
+ * The lineage of a copy: what V5 is decided by. Survives a restart of dbd together with the copy, never without it. told is oldest first; when it is full the
+ * oldest is dropped (the copy may then count as foreign: safe).
+ */
+struct rec_lineage {
+	struct recovery_id changed;
+	struct recovery_id told[LANE_LINEAGE];
+	uint32_t n_told;
+};
+
+void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id);
+void rec_lineage_end(struct rec_lineage *l, const struct recovery_id *id); /* the recovery ended, or the database is new in it */
 
 /* How messages leave: msg is the generated struct of proc; node may be the own one (then delivered later, not from within the call). */
 typedef void (*rec_send_fn)(void *priv, uint32_t node, enum lane_proc proc, const void *msg);
@@ -115,6 +129,9 @@ struct rec_member_ops {
 	 * ADOPT: dmaster = self, rsn + 1. DEMOTE: dmaster = owner. POINT: dmaster = owner; a missing record is made, header only, rsn 0.
 	 */
 	int (*apply)(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
+	/* The lineage moves; must be kept (as durable as the copy) on return. tell: before the claims are complete; change: before the first change. */
+	void (*lineage_tell)(void *priv, void *db, const struct recovery_id *id);
+	void (*lineage_change)(void *priv, void *db, const struct recovery_id *id);
 	void (*prepared)(void *priv, void *db, const struct recovery_id *id, uint32_t generation, const uint32_t *slots, uint32_t n_slots);
 	void (*committed)(void *priv, void *db, const struct recovery_id *id, uint32_t generation);
 	void (*ended)(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members, uint32_t n_members);

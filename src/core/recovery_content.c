@@ -23,6 +23,7 @@ void rec_member_state_done(struct rec_member *m, void *handle, int status, uint6
 		return;
 	}
 	db->state = MDB_WAIT;
+	m->ops.lineage_tell(m->priv, db->handle, &m->id);
 	msg = (struct rec_content_state){.id = m->id, .db_id = db->id, .seqnum = seqnum, .digest = digest, .healthy = healthy};
 	m->ops.send(m->priv, m->leader, LANE_PROC_REC_CONTENT_STATE, &msg);
 }
@@ -89,6 +90,7 @@ void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struc
 	}
 	if (target) {
 		db->state = MDB_REPLACE;
+		mdb_change(db);
 		ret = m->ops.start_replace(m->priv, db->handle);
 		if (ret == 0) {
 			take_early(db, now);

@@ -31,6 +31,7 @@ struct rec_leader {
 	enum leader_state state;
 	struct recovery_id id;
 	uint32_t generation;
+	uint32_t attempt_floor;	  /* attempts of this view up to here are used */
 	struct mono deadline;	  /* of LEADER_BEGIN */
 	bool restart;
 	struct mono restart_at;
@@ -120,7 +121,12 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 	struct rec_begin msg;
 
 	rec_leader_stop(l);
-	l->id = (struct recovery_id){.term = term, .number = number, .attempt = same_view ? l->id.attempt + 1 : 1};
+	if (!same_view) {
+		l->attempt_floor = 0;
+	} else if (l->attempt_floor < l->id.attempt) {
+		l->attempt_floor = l->id.attempt;
+	}
+	l->id = (struct recovery_id){.term = term, .number = number, .attempt = l->attempt_floor + 1};
 	l->generation = generation;
 	l->run = talloc_new(l);
 	l->members = talloc_memdup(l->run, members, n_members * sizeof(*members));
@@ -206,26 +212,30 @@ static const struct rec_db_state *state_of(const struct rec_leader *l, uint32_t 
 	return NULL;
 }
 
-/* V5: base = newest committed lineage; valid = committed or prepared for it. No base: all copies count if the model keeps them. */
+static bool has_told(const struct rec_db_state *s, const struct recovery_id *id)
+{
+	for (uint32_t i = 0; i < s->told.n; i++) {
+		if (recovery_id_cmp(&s->told.v[i], id) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* V5. No base: nothing was ever recovered, all copies count. */
 static void ldb_base(struct rec_leader *l, struct ldb *db)
 {
 	for (uint32_t i = 0; i < l->n_members; i++) {
 		const struct rec_db_state *s = state_of(l, i, db);
 
-		if (s != NULL && recovery_id_cmp(&s->committed, &db->base) > 0) {
-			db->base = s->committed;
+		if (s != NULL && recovery_id_cmp(&s->changed, &db->base) > 0) {
+			db->base = s->changed;
 		}
 	}
 	for (uint32_t i = 0; i < l->n_members; i++) {
 		const struct rec_db_state *s = state_of(l, i, db);
 
-		if (s == NULL) {
-			db->valid[i] = false;
-		} else if (recovery_id_is_zero(&db->base)) {
-			db->valid[i] = !model_is_volatile(db->flags) || !recovery_id_is_zero(&s->prepared);
-		} else {
-			db->valid[i] = recovery_id_cmp(&s->committed, &db->base) == 0 || recovery_id_cmp(&s->prepared, &db->base) == 0;
-		}
+		db->valid[i] = s != NULL && (recovery_id_is_zero(&db->base) || has_told(s, &db->base));
 	}
 }
 
@@ -337,7 +347,13 @@ void rec_leader_on_begin_reply(struct rec_leader *l, uint32_t from, const struct
 		return;
 	}
 	if (m->status != 0) {
-		char *text = talloc_asprintf(l->run, "node %u is not ready for a recovery (%s): trying again", from, strerror((int)m->status));
+		char *text;
+
+		/* A leader whose dbd was restarted does not remember its attempts: go on above what the member has seen. */
+		if (m->newest.term == l->id.term && m->newest.number == l->id.number && m->newest.attempt > l->attempt_floor) {
+			l->attempt_floor = m->newest.attempt;
+		}
+		text = talloc_asprintf(l->run, "node %u is not ready for a recovery (%s): trying again", from, strerror((int)m->status));
 
 		want_restart(l, text != NULL ? text : "a node is not ready for a recovery", now);
 		return;

@@ -114,11 +114,34 @@ void mdb_failed(struct mdb *db, int status, const char *what)
 	db->m->ops.send(db->m->priv, db->m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
 }
 
+void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id)
+{
+	if (l->n_told == LANE_LINEAGE) {
+		memmove(&l->told[0], &l->told[1], (LANE_LINEAGE - 1) * sizeof(l->told[0]));
+		l->n_told--;
+	}
+	l->told[l->n_told++] = *id;
+}
+
+void rec_lineage_end(struct rec_lineage *l, const struct recovery_id *id)
+{
+	*l = (struct rec_lineage){.changed = *id, .told = {*id}, .n_told = 1};
+}
+
+void mdb_change(struct mdb *db)
+{
+	if (!db->changed) {
+		db->changed = true;
+		db->m->ops.lineage_change(db->m->priv, db->handle, &db->m->id);
+	}
+}
+
 void mdb_prepared(struct mdb *db)
 {
 	struct rec_member *m = db->m;
 	struct rec_db msg = {.id = m->id, .db_id = db->id};
 
+	mdb_change(db);
 	db->state = MDB_PREPARED;
 	TALLOC_FREE(db->claims);
 	m->ops.prepared(m->priv, db->handle, &m->id, m->generation, m->slots, m->n_slots);
@@ -169,7 +192,7 @@ static int begin_check(const struct rec_begin *msg)
 
 static void begin_reply(struct rec_member *m, uint32_t to, const struct recovery_id *id, int status)
 {
-	struct rec_begin_reply reply = {.id = *id, .status = (uint32_t)status};
+	struct rec_begin_reply reply = {.id = *id, .status = (uint32_t)status, .newest = m->id};
 	TALLOC_CTX *tmp = talloc_new(m);
 
 	if (status == 0) {

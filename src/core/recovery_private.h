@@ -46,7 +46,7 @@ struct mdb {
 	char *name;
 	struct recovery_id base;
 	enum mdb_state state;
-	bool valid;
+	bool valid, changed;
 	/* volatile */
 	struct claims *claims;
 	bool scan_paused, scan_done;
@@ -94,6 +94,7 @@ struct mdb *rec_member_find_handle(const struct rec_member *m, const void *handl
 bool rec_member_current(const struct rec_member *m, const struct recovery_id *id); /* of the recovery in work, and planned */
 void mdb_failed(struct mdb *db, int status, const char *what);
 void mdb_prepared(struct mdb *db);
+void mdb_change(struct mdb *db); /* before anything is changed: the copy's lineage is now this recovery */
 void rec_member_ack(struct mdb *db, uint32_t to, enum lane_proc what, uint32_t sequence);
 
 /* recovery_volatile.c */

@@ -128,6 +128,7 @@ void volatile_job_done(struct mdb *db)
 		return;
 	}
 	db->scan_done = true;
+	db->m->ops.lineage_tell(db->m->priv, db->handle, &db->m->id);
 	for (uint32_t i = 0; i < db->m->n_members; i++) {
 		if (i != db->m->own_index) {
 			claims_flush(db, i, true);
@@ -381,6 +382,7 @@ static bool todo_slice(struct mdb *db, struct mono now)
 	uint32_t n = db->n_todo < SLICE_STEPS ? db->n_todo : SLICE_STEPS;
 	bool locked = false;
 
+	mdb_change(db);
 	while (n-- > 0) {
 		struct todo *t = dlist_entry(dlist_first(&db->todo), struct todo, link);
 		int ret = db->m->ops.apply(db->m->priv, db->handle, t->what, t->key, t->keylen, t->rsn, t->owner);

@@ -11,6 +11,8 @@
 #include "protocol/lane.h" /* DB_PERSISTENT ..., struct recovery_id */
 #include "shared/daemon.h"
 
+struct rec_lineage; /* core/recovery.h */
+
 #define GENERATION_NONE 1U
 
 /*
@@ -31,7 +33,7 @@ struct db {
 	bool kept;     /* volatile or replicated: contents are those of before dbd was started again (dbkeep held the file) */
 	/* Recovery (set by recovery.c): */
 	uint32_t generation; /* GENERATION_NONE while not usable */
-	struct recovery_id committed, prepared;
+	struct rec_lineage *lineage; /* below the database; NULL until recovery.c knows it */
 	/* Every member of the present generation is known to have it attached: set after an attach round or a recovery. */
 	bool everywhere;
 	/* Owned by records.c: the record engine's part; NULL for persistent and replicated. */

@@ -53,6 +53,7 @@ struct client {
 struct node {
 	uint32_t pnn;
 	bool power, dbd, expelled;
+	bool stale; /* was expelled and has not been committed since: its records do not count */
 	uint64_t incarnation;
 	TALLOC_CTX *mem;
 	struct record_engine *engine;
@@ -61,7 +62,8 @@ struct node {
 	struct rec_leader *leader;
 	struct file_record file[MAX_KEYS];
 	struct content content;
-	struct recovery_id committed[2], prepared[2]; /* by database; survive a dbd crash, not a power cut */
+	struct rec_lineage lineage[2]; /* by database; survive a dbd crash, not a power cut */
+	struct recovery_id committed[2];
 	uint32_t led_members[MAX_NODES], n_led;
 	uint64_t led_incarnations[MAX_NODES], led_term;
 	bool lead_wanted;
@@ -69,9 +71,11 @@ struct node {
 	int scan_at;
 	bool scan_paused;
 	struct content incoming;
+	bool content_changed; /* since the last BEGIN */
 	uint64_t poll_at;
 	uint32_t generation;
 	struct client clients[MAX_CLIENTS];
+	bool clients_running; /* processes start when their attach is answered: at the first commit */
 };
 
 struct event {
@@ -407,6 +411,7 @@ static void client_check(struct client *c)
 	struct file_record *f = &nodes[c->node].file[c->key];
 
 	stat_locks++;
+	TRACE("node %d locks key %d rsn %" PRIu64 " value %" PRIu64, c->node, c->key, f->rsn, f->value);
 	for (int i = 0; i < n_nodes; i++) {
 		struct file_record *o = &nodes[i].file[c->key];
 
@@ -489,6 +494,7 @@ static void client_step(struct event *e)
 
 static void clients_start(struct node *n)
 {
+	n->clients_running = true;
 	for (int i = 0; i < MAX_CLIENTS; i++) {
 		n->clients[i] = (struct client){.node = (int)n->pnn, .index = i};
 		client_again(&n->clients[i], rnd(MS));
@@ -497,6 +503,7 @@ static void clients_start(struct node *n)
 
 static void clients_kill(struct node *n)
 {
+	n->clients_running = false;
 	for (int i = 0; i < MAX_CLIENTS; i++) {
 		struct client *c = &n->clients[i];
 
@@ -614,8 +621,8 @@ static int m_list_dbs(void *priv, TALLOC_CTX *mem, struct rec_db_state **dbs, ui
 	for (uint32_t i = 0; i < 2; i++) {
 		(*dbs)[i] = (struct rec_db_state){.db_id = i + 1,
 						  .flags = i == 0 ? 0 : DB_PERSISTENT,
-						  .committed = n->committed[i],
-						  .prepared = n->prepared[i]};
+						  .changed = n->lineage[i].changed,
+						  .told = {n->lineage[i].n_told, n->lineage[i].told}};
 		(*dbs)[i].name = talloc_asprintf(*dbs, "db%u.tdb", i);
 	}
 	return 0;
@@ -642,6 +649,7 @@ static void m_begun(void *priv, const struct rec_begin *m)
 
 	(void)m;
 	n->generation = 0;
+	n->content_changed = false;
 	record_db_close(n->db);
 }
 
@@ -691,7 +699,6 @@ static void wipe_event(struct event *e)
 	for (int k = 0; k < n_keys && bug != BUG_KEEP_STALE; k++) {
 		n->file[k] = (struct file_record){.locked_by = -1};
 	}
-	clients_start(n);
 	rec_member_job_done(n->member, &n->file, 0, mono());
 	poll_node(n);
 }
@@ -841,17 +848,29 @@ static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key
 	if (what == REC_APPLY_POINT && f->exists && f->dmaster == n->pnn) {
 		fail("node %u: pointer over an owned record", n->pnn);
 	}
+	TRACE("node %u: %s key %d rsn %" PRIu64 " owner %u", n->pnn, what == REC_APPLY_ADOPT ? "adopts" : what == REC_APPLY_DEMOTE ? "gives up" : "points at",
+	      key_index((struct record_key){key, keylen}), f->rsn, owner);
 	f->exists = true;
 	f->dmaster = what == REC_APPLY_ADOPT ? n->pnn : owner;
 	f->rsn += what == REC_APPLY_ADOPT;
 	return 0;
 }
 
+static void m_lineage_tell(void *priv, void *db, const struct recovery_id *id)
+{
+	rec_lineage_tell(&((struct node *)priv)->lineage[db_no(priv, db)], id);
+}
+
+static void m_lineage_change(void *priv, void *db, const struct recovery_id *id)
+{
+	((struct node *)priv)->lineage[db_no(priv, db)].changed = *id;
+}
+
 static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint32_t generation, const uint32_t *slots, uint32_t n_slots)
 {
 	struct node *n = priv;
 
-	n->prepared[db_no(n, db)] = *id;
+	TRACE("node %u: database %d prepared", n->pnn, db_no(n, db));
 	if (db == &n->file) {
 		record_db_open(n->db, generation, slots, n_slots);
 	}
@@ -862,9 +881,14 @@ static void m_committed(void *priv, void *db, const struct recovery_id *id, uint
 	struct node *n = priv;
 
 	n->committed[db_no(n, db)] = *id;
+	TRACE("node %u: database %d committed", n->pnn, db_no(n, db));
 	if (db == &n->file) {
 		n->generation = generation;
+		n->stale = false;
 		record_db_serve(n->db, mono());
+		if (!n->clients_running) {
+			clients_start(n);
+		}
 	}
 }
 
@@ -872,12 +896,13 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 {
 	struct node *n = priv;
 
-	(void)id;
 	(void)generation;
+	rec_lineage_end(&n->lineage[0], id);
+	rec_lineage_end(&n->lineage[1], id);
 	for (uint32_t i = 0; i < n_members; i++) {
 		struct node *o = &nodes[members[i]];
 
-		if (recovery_id_cmp(&o->committed[1], &n->committed[1]) == 0 &&
+		if (!o->content_changed && !n->content_changed && recovery_id_cmp(&o->committed[1], &n->committed[1]) == 0 &&
 		    (o->content.seqnum != n->content.seqnum || o->content.value != n->content.value) && n->generation == o->generation) {
 			fail("after recovery, persistent contents of %u and %u differ", n->pnn, o->pnn);
 		}
@@ -891,7 +916,7 @@ static const struct rec_member_ops member_ops = {
 	.send = send_any, .list_dbs = m_list_dbs, .may_begin = m_may_begin, .begun = m_begun, .find_db = m_find_db, .invalidated = m_invalidated,
 	.start_wipe = m_start_wipe, .start_scan = m_start_scan, .scan_continue = m_scan_continue, .start_state = m_start_state,
 	.start_read = m_start_read, .read_continue = m_read_continue, .start_replace = m_start_replace, .replace_feed = m_replace_feed,
-	.stop_jobs = m_stop_jobs, .apply = m_apply, .prepared = m_prepared, .committed = m_committed, .ended = m_ended, .note = note};
+	.stop_jobs = m_stop_jobs, .apply = m_apply, .lineage_tell = m_lineage_tell, .lineage_change = m_lineage_change, .prepared = m_prepared, .committed = m_committed, .ended = m_ended, .note = note};
 
 #define DELIVER(PROC, type, ...)                                                                  \
 	case LANE_PROC_##PROC: {                                                                   \
@@ -957,7 +982,6 @@ static void dbd_start(struct node *n)
 	n->generation = 0;
 	n->poll_at = 0;
 	n->n_led = 0;
-	clients_start(n);
 }
 
 static void dbd_kill(struct node *n)
@@ -1026,7 +1050,7 @@ static void note_losses(void)
 		for (int i = 0; i < n_nodes; i++) {
 			struct file_record *f = &nodes[i].file[k];
 
-			held = held || (nodes[i].power && !nodes[i].expelled && f->exists && f->value == truth[k] && f->dmaster == (uint32_t)i);
+			held = held || (nodes[i].power && !nodes[i].expelled && !nodes[i].stale && f->exists && f->value == truth[k] && f->dmaster == (uint32_t)i);
 		}
 		/* Not owned by anybody who counts: what a recovery chooses among stale copies may be older. */
 		lost[k] = lost[k] || !held;
@@ -1042,8 +1066,9 @@ static void power_on_event(struct event *e)
 	}
 	TRACE("node %u: power on", n->pnn);
 	n->power = true;
+	n->stale = false;
 	memset(n->committed, 0, sizeof(n->committed));
-	memset(n->prepared, 0, sizeof(n->prepared));
+	memset(n->lineage, 0, sizeof(n->lineage));
 	for (int k = 0; k < n_keys; k++) {
 		n->file[k] = (struct file_record){.locked_by = -1};
 	}
@@ -1100,7 +1125,7 @@ static void fault_expel(struct node *n)
 	rec_leader_stop(n->leader);
 	n->n_led = 0;
 	n->generation = 0;
-	n->expelled = true;
+	n->expelled = n->stale = true;
 	note_losses();
 	new_view(false);
 	at(now_ns + 5 * MS + rnd(100 * MS), back_event, (int)n->pnn, 0);
@@ -1132,7 +1157,8 @@ static void fault_event(struct event *e)
 		}
 		break;
 	default: /* a commit that reached only some nodes */
-		if (n->dbd) {
+		if (n->dbd && rec_member_is_normal(n->member)) {
+			n->content_changed = true;
 			n->content = (struct content){n->content.seqnum + 1, event_order};
 			if (nodes[view.leader].dbd) {
 				nodes[view.leader].lead_wanted = true;

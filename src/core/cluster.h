@@ -1,0 +1,181 @@
+/* Membership, leadership and the view, as pure code: src/clusterd carries it out, test/sim simulates it. */
+#ifndef CORE_CLUSTER_H
+#define CORE_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <talloc.h>
+
+#include "base/mono.h"
+#include "protocol/cluster.h"
+
+/*
+ * TIMES, as parts of the dead interval D (heartbeat interval H <= D/3; clocks of two nodes may drift apart by 1 %):
+ *
+ *   mandate  M = 9/16 D  a leader leads (issues views) until M after the sending of its newest grant that a majority accepted
+ *   promise  P = 19/32 D who accepts a grant votes for nobody else until P after it came
+ *   lease    D           a node may act until D after the sending of its newest stamp that the leader has seen, never longer
+ *                        than D after the sending of the grant that a majority accepted
+ *   margin   D/32        waited in addition before a node that may have held a lease is left out of a view
+ *
+ * P < D - H: after the loss of the leader the survivors have a new one before their leases end: nobody alive is fenced.
+ *
+ * ROLES (the one setter is cluster_role_set())
+ *
+ *   FOLLOWER  -> PROBING    its time to stand has come
+ *   FOLLOWER  -> CANDIDATE  the leader handed over to it
+ *   PROBING   -> CANDIDATE  a quorum would vote for it
+ *   PROBING   -> FOLLOWER   refused, time over, or a leader was heard
+ *   CANDIDATE -> LEADER     a quorum voted for it
+ *   CANDIDATE -> FOLLOWER   refused, time over, or a leader was heard
+ *   LEADER    -> PROBING    somebody knows a higher term but no leader of it: leads on under a higher one
+ *   LEADER    -> FOLLOWER   another leader, handed over, may not lead any more, no majority for D
+ *
+ * Who stands when: a node waits until its promise has ended (cold start: until all configured nodes are there, or D), then
+ * rank * D/8 and a jitter; rank = live nodes with leader capability and lower pnn. Who was asked waits for the outcome. So
+ * normally one node stands: 4 (N-1) messages.
+ *
+ * Quorum: majority: more than half of the configured (not deleted) nodes. none: every node with a link that answers at all.
+ * A voter refuses: another nodes list; a term it voted in for another; while it leads with a mandate; while it has promised
+ * its vote to another node than the candidate, unless that one handed over.
+ *
+ * INVARIANTS (checked by test/sim after each step)
+ *
+ * 1 One vote a node and term, durable before it is sent. Hence one leader a term. With arbitration none there is no majority
+ *   that two leaders would have to share: there the terms themselves are distributed, term mod 256 = 255 - pnn of the one who
+ *   may use it (of two that stand at once the lower pnn has the higher term).
+ * 2 Majority: at most one node leads with a mandate at any time. (It ends M after the sending of a grant that a majority
+ *   accepted; each of these votes for nobody else until P > M after receiving it; any later majority has one of them.)
+ * 3 Majority: no node acts (is active) that a newer view of any leader leaves out. (A leader leaves a node out only after the
+ *   end of every lease that it gave it, and a new leader only after the end of every lease that former leaders can have
+ *   given: these end D after a grant accepted by a majority, one of which is among the voters; voters tell what is left of
+ *   their promise, r: so r + D - P after the vote. A node that was without lease for a while acts only under a view of the
+ *   term of its new lease.)
+ * 4 Views are ordered by (term, number); a leader issues them only under its own term and mandate; a node never goes back.
+ * 5 A node that is back within D (its clusterd or transportd was restarted) stays a member.
+ * 6 None: of two leaders that can reach each other or have a common neighbour, the one of the lower term stands down with the
+ *   first packet that tells it so (heartbeat + delay). Across longer chains of links, nodes tell neighbours outside their view
+ *   about their leader each D; who learns of a higher one that it cannot reach stands back (2 D, renewed). So the highest
+ *   term wins and one leader is left.
+ * 7 In an undisturbed cluster nobody stands, no view is issued, and each heartbeat costs 2 (N-1) packets.
+ *
+ * Clocks: only differences of each node's own monotonic clock count. A machine that was suspended as a whole (its clock too)
+ * may act for up to D after it goes on.
+ */
+
+enum cluster_role { CLUSTER_ROLE_FOLLOWER, CLUSTER_ROLE_PROBING, CLUSTER_ROLE_CANDIDATE, CLUSTER_ROLE_LEADER };
+const char *cluster_role_name(enum cluster_role role);
+
+#define CLUSTER_NODE_NONE 0xFFFFFFFFU
+
+/* What must survive the process: written and synced. led: this node led the term. */
+struct cluster_durable {
+	uint64_t term;
+	uint32_t vote; /* pnn voted for in term, CLUSTER_NODE_NONE */
+	bool led;
+};
+
+/* What must survive the process, but not the machine: until when it votes for nobody but to. Written (not synced)
+ * before the packet that tells it. */
+struct cluster_promise {
+	struct mono until;
+	uint32_t to;
+};
+
+struct cluster_node_config {
+	bool deleted;
+	const char *address;
+};
+
+enum cluster_quorum { CLUSTER_QUORUM_MAJORITY, CLUSTER_QUORUM_NONE };
+
+/* Faults that the simulator plants to see whether it would find them. Nothing else sets them. */
+enum cluster_fault {
+	CLUSTER_FAULT_VOTE_TWICE = 1,
+	CLUSTER_FAULT_OLD_VIEW = 2,
+	CLUSTER_FAULT_NO_PROMISE = 4,
+	CLUSTER_FAULT_HASTY_DROP = 8
+};
+
+struct cluster_config {
+	uint32_t pnn;
+	uint32_t n; /* 1..NODES_MAX, index = pnn */
+	const struct cluster_node_config *nodes;
+	uint64_t nodes_hash;
+	enum cluster_quorum quorum;
+	uint32_t heartbeat_ms, dead_ms;
+	uint32_t capabilities; /* NODE_CAP_* */
+	uint32_t flags;        /* own flags at start */
+	uint64_t incarnation;  /* random, never 0 */
+	uint64_t seed;         /* for the jitter */
+	struct cluster_durable durable;
+	struct cluster_promise promise; /* until may be MONO_NEVER */
+	unsigned faults;
+};
+
+enum cluster_msg_kind {
+	CLUSTER_MSG_HELLO,
+	CLUSTER_MSG_VOTE_REQUEST,
+	CLUSTER_MSG_VOTE_REPLY,
+	CLUSTER_MSG_LEASE_GRANT,
+	CLUSTER_MSG_LEASE_ACK,
+	CLUSTER_MSG_HANDOVER
+};
+
+/* As sent and received; pointers inside are valid until the call returns. */
+struct cluster_msg {
+	enum cluster_msg_kind kind;
+	union {
+		struct cluster_hello hello;
+		struct vote_request vote_request;
+		struct vote_reply vote_reply;
+		struct lease_grant lease_grant;
+		struct lease_ack lease_ack;
+		struct cluster_handover handover;
+	} u;
+};
+
+/* Outputs, called from inside the inputs below; they must not call back into the core. */
+struct cluster_ops {
+	void (*send)(void *priv, uint32_t pnn, const struct cluster_msg *msg); /* may get lost */
+	void (*persist)(void *priv,
+			const struct cluster_durable *durable); /* then cluster_persisted(); one at a time */
+	void (*promise)(void *priv, const struct cluster_promise *promise); /* synchronous */
+	void (*changed)(void *priv); /* cluster_tell_state() tells something new (the lease time alone: lease()) */
+	void (*lease)(void *priv, struct mono until);
+	/* A line for the log: important ones are a NOTICE, others INFO. */
+	void (*event)(void *priv, bool important, const char *text);
+};
+
+struct cluster;
+
+/* Inputs; now never goes back. */
+struct cluster *cluster_new(TALLOC_CTX *mem, const struct cluster_config *config, const struct cluster_ops *ops,
+			    void *priv, struct mono now);
+void cluster_tick(struct cluster *c, struct mono now);
+void cluster_link(struct cluster *c, struct mono now, uint32_t pnn, bool up);
+void cluster_message(struct cluster *c, struct mono now, uint32_t from, const struct cluster_msg *msg);
+void cluster_persisted(struct cluster *c, struct mono now, bool ok); /* not ok: nothing is voted, tried again after D */
+void cluster_set_flags(struct cluster *c, struct mono now,
+		       uint32_t flags); /* own; a leader that gets BANNED or STOPPED hands over */
+/* What an arbitrator outside (cluster lock) says: not allowed: neither leads nor acts. Allowed at start. */
+void cluster_set_arbitration(struct cluster *c, struct mono now, bool allowed);
+void cluster_leave(struct cluster *c,
+		   struct mono now); /* planned stop: gives up the lease, a leader hands over; nothing afterwards */
+
+/* When cluster_tick() is due. Changes with each input. */
+struct mono cluster_wakeup(const struct cluster *c);
+
+/* Answers. Strings and arrays inside belong to the core and are valid until the next input. */
+void cluster_tell_state(const struct cluster *c, struct mono now, struct cluster_state *state);
+/* The verdict is made below mem. */
+void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *mem, struct cluster_status *status);
+/* Whether the state says anything yet: false from start until a lease came, or D. */
+bool cluster_settled(const struct cluster *c);
+enum cluster_role cluster_role(const struct cluster *c);
+uint64_t cluster_term(const struct cluster *c);
+bool cluster_is_leading(const struct cluster *c, struct mono now); /* LEADER with a mandate */
+bool cluster_is_active(const struct cluster *c, struct mono now);
+const struct cluster_view *cluster_newest_view(const struct cluster *c);
+
+#endif

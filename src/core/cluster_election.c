@@ -1,0 +1,642 @@
+/* Roles, terms and votes of the cluster core; what is checked is in cluster.h. */
+#include <stdio.h>
+
+#include "core/cluster_internal.h"
+
+const char *cluster_role_name(enum cluster_role role)
+{
+	static const char *const names[] = {"follower", "probing", "candidate", "leader"};
+
+	return (unsigned)role < sizeof(names) / sizeof(names[0]) ? names[role] : "unknown";
+}
+
+static bool role_transition_allowed(enum cluster_role from, enum cluster_role to)
+{
+	switch (from) {
+	case CLUSTER_ROLE_FOLLOWER:
+		return to == CLUSTER_ROLE_PROBING || to == CLUSTER_ROLE_CANDIDATE;
+	case CLUSTER_ROLE_PROBING:
+		return to == CLUSTER_ROLE_CANDIDATE || to == CLUSTER_ROLE_FOLLOWER;
+	case CLUSTER_ROLE_CANDIDATE:
+		return to == CLUSTER_ROLE_LEADER || to == CLUSTER_ROLE_FOLLOWER;
+	case CLUSTER_ROLE_LEADER:
+		return to == CLUSTER_ROLE_FOLLOWER || to == CLUSTER_ROLE_PROBING;
+	}
+	return false;
+}
+
+/* The one place where the role changes: does what entering it means. */
+void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role, const char *why)
+{
+	enum cluster_role old = c->role;
+
+	if (old == role) {
+		return;
+	}
+	if (!role_transition_allowed(old, role)) {
+		cluster_event(c, true, "bug: role %s -> %s (%s) is not allowed", cluster_role_name(old),
+			      cluster_role_name(role), why);
+	}
+	c->role = role;
+	cluster_event(c, role == CLUSTER_ROLE_LEADER || old == CLUSTER_ROLE_LEADER, "%s -> %s, term %llu: %s",
+		      cluster_role_name(old), cluster_role_name(role), (unsigned long long)c->term, why);
+	if (old == CLUSTER_ROLE_LEADER) {
+		c->leader = CLUSTER_NODE_NONE;
+	}
+	if (role == CLUSTER_ROLE_FOLLOWER) {
+		c->handover = false;
+		cluster_election_start(c, now);
+	} else if (role == CLUSTER_ROLE_LEADER) {
+		c->leader = c->cfg.pnn;
+		c->leader_since = now;
+		c->stand_base = MONO_NEVER;
+		c->led = true;
+		cluster_write(c, now);
+		cluster_leader_begin(c, now);
+	}
+}
+
+/* ---- what is durable ---- */
+
+static bool durable_is_current(const struct cluster *c)
+{
+	return c->written.term == c->term && c->written.vote == c->vote && c->written.led == c->led;
+}
+
+static void round_check(struct cluster *c, struct mono now);
+
+static bool askable(const struct cluster *c, struct mono now, uint32_t p)
+{
+	return p != c->cfg.pnn && cluster_configured(c, p) && cluster_reachable(c, now, p) &&
+	       c->peers[p].nodes_hash == c->cfg.nodes_hash && !c->peers[p].leaving;
+}
+
+static void round_ask(struct cluster *c, struct mono now, uint64_t term, bool pre_vote)
+{
+	struct cluster_msg msg = {
+		.kind = CLUSTER_MSG_VOTE_REQUEST,
+		.u.vote_request = {.term = term,
+				   .pre_vote = pre_vote,
+				   .handover = c->handover,
+				   .incarnation = c->cfg.incarnation,
+				   .nodes_hash = c->cfg.nodes_hash},
+	};
+
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		c->peers[p].answered = c->peers[p].granted = false;
+		c->peers[p].asked = askable(c, now, p);
+		if (c->peers[p].asked) {
+			c->ops->send(c->priv, p, &msg);
+		}
+	}
+	c->round_end = mono_plus(now, cluster_dead_ns(c) / 4);
+	round_check(c, now);
+}
+
+/* All that had to wait until the vote is on disk. */
+static void durable_reached(struct cluster *c, struct mono now)
+{
+	if (c->role == CLUSTER_ROLE_CANDIDATE && !c->asked) {
+		c->asked = true;
+		round_ask(c, now, c->term, false);
+	}
+	if (c->owed_to != CLUSTER_NODE_NONE) {
+		struct cluster_msg msg = {.kind = CLUSTER_MSG_VOTE_REPLY, .u.vote_reply = c->owed};
+		uint32_t to = c->owed_to;
+
+		c->owed_to = CLUSTER_NODE_NONE;
+		c->ops->send(c->priv, to, &msg);
+	}
+}
+
+void cluster_write(struct cluster *c, struct mono now)
+{
+	if (c->is_writing || mono_is_set(c->write_again)) {
+		return;
+	}
+	if (durable_is_current(c)) {
+		durable_reached(c, now);
+		return;
+	}
+	c->is_writing = true;
+	c->writing = (struct cluster_durable){.term = c->term, .vote = c->vote, .led = c->led};
+	c->ops->persist(c->priv, &c->writing);
+}
+
+void cluster_term_set(struct cluster *c, struct mono now, uint64_t term, uint32_t vote)
+{
+	c->term = term;
+	c->vote = vote;
+	c->led = false;
+	c->leader = CLUSTER_NODE_NONE;
+	c->owed_to = CLUSTER_NODE_NONE;
+	cluster_write(c, now);
+}
+
+/* ---- when to stand ---- */
+
+bool cluster_may_lead(const struct cluster *c)
+{
+	const struct cluster_peer *self = &c->peers[c->cfg.pnn];
+
+	return (self->capabilities & NODE_CAP_LEADER) != 0 && !cluster_flags_inactive(self->flags) && !self->deleted &&
+	       c->arbitration && !c->left;
+}
+
+unsigned cluster_others(const struct cluster *c, struct mono now)
+{
+	unsigned n = 0;
+
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		n += askable(c, now, p) ? 1 : 0;
+	}
+	return n;
+}
+
+static bool quorum_possible(const struct cluster *c, struct mono now)
+{
+	return c->cfg.quorum == CLUSTER_QUORUM_NONE || cluster_others(c, now) + 1 >= cluster_quorum_size(c);
+}
+
+static bool promised_to_other(const struct cluster *c, struct mono now, uint32_t pnn)
+{
+	return mono_before(now, c->promise.until) && c->promise.to != pnn;
+}
+
+/* Live nodes that should stand before this one; the lost leader is none of them. */
+static unsigned rank(const struct cluster *c, struct mono now)
+{
+	unsigned n = 0;
+
+	for (uint32_t p = 0; p < c->cfg.pnn; p++) {
+		if (askable(c, now, p) && p != c->promise.to && (c->peers[p].capabilities & NODE_CAP_LEADER) != 0 &&
+		    !cluster_flags_inactive(c->peers[p].flags)) {
+			n++;
+		}
+	}
+	return n;
+}
+
+/* MONO_NEVER: not at all, as things are. */
+static struct mono stand_time(const struct cluster *c, struct mono now)
+{
+	struct mono at = c->stand_base;
+
+	if (!mono_is_set(at) || !cluster_may_lead(c) || !quorum_possible(c, now)) {
+		return MONO_NEVER;
+	}
+	if (promised_to_other(c, now, c->cfg.pnn) && at.ns < c->promise.until.ns) {
+		at = c->promise.until;
+	}
+	return mono_plus(at, rank(c, now) * (cluster_dead_ns(c) / 8) + c->stand_jitter);
+}
+
+static void stand_at(struct cluster *c, struct mono base)
+{
+	c->stand_base = base;
+	c->stand_jitter = cluster_random(c, cluster_dead_ns(c) / 32);
+}
+
+/* Somebody else is at it, or leads: not before then. */
+static void stand_not_before(struct cluster *c, struct mono base)
+{
+	if (!mono_is_set(c->stand_base) || c->stand_base.ns < base.ns) {
+		stand_at(c, base);
+	}
+}
+
+/* Cold start: as soon as everybody is there. */
+static void complete_check(struct cluster *c, struct mono now)
+{
+	if (c->complete) {
+		return;
+	}
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (p != c->cfg.pnn && cluster_configured(c, p) && !mono_is_set(c->peers[p].heard)) {
+			return;
+		}
+	}
+	c->complete = true;
+	if (c->role == CLUSTER_ROLE_FOLLOWER && mono_is_set(c->stand_base) && mono_before(now, c->stand_base)) {
+		stand_at(c, now);
+	}
+}
+
+/* At start, and when a role ended or what allows standing changed. */
+void cluster_election_start(struct cluster *c, struct mono now)
+{
+	uint64_t dead = cluster_dead_ns(c);
+
+	if (c->role != CLUSTER_ROLE_FOLLOWER || mono_is_set(c->stand_base)) {
+		return;
+	}
+	if (c->started.ns == now.ns) {
+		uint64_t wait = dead;
+
+		/* It led when it died: the others wait for it. Without majority, first see who is there. */
+		if (c->cfg.durable.led) {
+			wait = c->cfg.quorum == CLUSTER_QUORUM_MAJORITY ? 0 : dead / 4;
+		}
+		stand_at(c, mono_plus(now, wait));
+		complete_check(c, now);
+	} else {
+		stand_at(c, mono_plus(now, dead / 8 + cluster_random(c, dead / 4)));
+	}
+}
+
+/* ---- a round ---- */
+
+static bool quorum_reached(const struct cluster *c)
+{
+	unsigned granted = 1;
+	bool all = true;
+
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		const struct cluster_peer *peer = &c->peers[p];
+
+		if (p == c->cfg.pnn || !cluster_configured(c, p) || peer->nodes_hash != c->cfg.nodes_hash) {
+			continue;
+		}
+		granted += peer->granted ? 1 : 0;
+		all = all && (peer->granted || !peer->link || peer->silent || peer->leaving);
+	}
+	return c->cfg.quorum == CLUSTER_QUORUM_MAJORITY ? granted >= cluster_quorum_size(c) : all;
+}
+
+/* Without majority the terms are distributed: see invariant 1. */
+static uint64_t next_term(const struct cluster *c)
+{
+	uint64_t mine = 255 - c->cfg.pnn;
+	uint64_t term = c->term + 1;
+
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
+		term += (mine + 256 - term % 256) % 256;
+	}
+	return term;
+}
+
+static void stand(struct cluster *c, struct mono now, const char *why)
+{
+	bool promised = mono_before(now, c->promise.until);
+
+	cluster_role_set(c, now, CLUSTER_ROLE_CANDIDATE, why);
+	c->all_fresh = c->fresh;
+	c->leases_end = promised ? c->promise.until.ns - now.ns : 0;
+	c->asked = false;
+	c->round_end = mono_plus(now, cluster_dead_ns(c));
+	cluster_term_set(c, now, next_term(c), c->cfg.pnn);
+}
+
+static void round_check(struct cluster *c, struct mono now)
+{
+	if (!quorum_reached(c)) {
+		return;
+	}
+	if (c->role == CLUSTER_ROLE_PROBING) {
+		stand(c, now, "a quorum would vote for this node");
+	} else if (c->role == CLUSTER_ROLE_CANDIDATE && c->asked) {
+		cluster_role_set(c, now, CLUSTER_ROLE_LEADER, "elected");
+	}
+}
+
+void cluster_probe(struct cluster *c, struct mono now, const char *why)
+{
+	c->handover = false;
+	cluster_role_set(c, now, CLUSTER_ROLE_PROBING, why);
+	round_ask(c, now, next_term(c), true);
+}
+
+static void round_failed(struct cluster *c, struct mono now, const char *why, uint64_t wait_ns)
+{
+	c->stand_base = MONO_NEVER;
+	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, why);
+	stand_not_before(c, mono_plus(now, wait_ns));
+}
+
+static void round_over(struct cluster *c, struct mono now)
+{
+	/* Without majority all must agree that answer at all. */
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (c->role == CLUSTER_ROLE_PROBING && c->peers[p].asked && !c->peers[p].answered) {
+			c->peers[p].silent = true;
+		}
+	}
+	round_check(c, now);
+	if (mono_reached(c->round_end, now) && (c->role == CLUSTER_ROLE_PROBING || c->role == CLUSTER_ROLE_CANDIDATE)) {
+		round_failed(c, now, "not enough votes in time", cluster_random(c, cluster_dead_ns(c) / 4));
+	}
+}
+
+/* Without majority: nodes outside the view may have another leader, out of reach of ours. */
+static void gossip(struct cluster *c, struct mono now)
+{
+	if (c->cfg.quorum != CLUSTER_QUORUM_NONE || cluster_lease_leader(c, now) == CLUSTER_NODE_NONE) {
+		return;
+	}
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		struct cluster_peer *peer = &c->peers[p];
+
+		if (askable(c, now, p) && !cluster_in_view(c, p) && now.ns >= peer->gossiped.ns + cluster_dead_ns(c)) {
+			peer->gossiped = now;
+			cluster_hello_send(c, now, p, false);
+		}
+	}
+}
+
+void cluster_election_tick(struct cluster *c, struct mono now)
+{
+	gossip(c, now);
+	switch (c->role) {
+	case CLUSTER_ROLE_FOLLOWER:
+		if (mono_reached(stand_time(c, now), now)) {
+			cluster_probe(c, now, "no leader");
+		}
+		break;
+	case CLUSTER_ROLE_PROBING:
+	case CLUSTER_ROLE_CANDIDATE:
+		if (mono_reached(c->round_end, now)) {
+			round_over(c, now);
+		}
+		break;
+	case CLUSTER_ROLE_LEADER:
+		break;
+	}
+}
+
+struct mono cluster_election_wakeup(const struct cluster *c, struct mono now)
+{
+	switch (c->role) {
+	case CLUSTER_ROLE_FOLLOWER:
+		return stand_time(c, now);
+	case CLUSTER_ROLE_PROBING:
+	case CLUSTER_ROLE_CANDIDATE:
+		return c->round_end;
+	case CLUSTER_ROLE_LEADER:
+		break;
+	}
+	return MONO_NEVER;
+}
+
+/* ---- promises and leaders ---- */
+
+void cluster_promise_to(struct cluster *c, struct mono now, uint32_t pnn, uint64_t ns)
+{
+	struct mono until = mono_plus(now, ns);
+
+	if (c->promise.to == pnn && until.ns < c->promise.until.ns) {
+		until = c->promise.until;
+	}
+	c->promise = (struct cluster_promise){.until = until, .to = pnn};
+	c->fresh = false;
+	c->ops->promise(c->priv, &c->promise);
+	if (pnn != c->cfg.pnn && c->role == CLUSTER_ROLE_FOLLOWER) {
+		stand_at(c, until);
+	}
+}
+
+void cluster_follow(struct cluster *c, struct mono now, uint32_t leader, uint64_t term)
+{
+	if (term > c->term) {
+		cluster_term_set(c, now, term, CLUSTER_NODE_NONE);
+	}
+	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "another node leads");
+	if (c->leader != leader) {
+		c->leader = leader;
+		c->leader_since = now;
+		cluster_event(c, true, "leader is node %u, term %llu", (unsigned)leader, (unsigned long long)term);
+	}
+}
+
+void cluster_stand_back(struct cluster *c, struct mono now, uint64_t term, uint32_t leader)
+{
+	if (term > c->term) {
+		cluster_term_set(c, now, term, CLUSTER_NODE_NONE);
+		cluster_event(c, true, "node %u leads (term %llu) nodes that this node can reach: standing back",
+			      (unsigned)leader, (unsigned long long)term);
+	}
+	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "a leader of a higher term exists");
+	cluster_promise_to(c, now, leader, 2 * cluster_dead_ns(c));
+}
+
+/* The live node that should lead instead of this one. */
+static uint32_t successor(const struct cluster *c, struct mono now)
+{
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		const struct cluster_peer *peer = &c->peers[p];
+
+		if (askable(c, now, p) && cluster_in_view(c, p) && mono_is_set(peer->acked_at) &&
+		    now.ns < peer->acked_at.ns + cluster_dead_ns(c) && (peer->capabilities & NODE_CAP_LEADER) != 0 &&
+		    !cluster_flags_inactive(peer->flags)) {
+			return p;
+		}
+	}
+	return CLUSTER_NODE_NONE;
+}
+
+void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const char *why)
+{
+	uint32_t to = successor(c, now);
+	struct cluster_msg msg = {
+		.kind = CLUSTER_MSG_HANDOVER,
+		.u.handover = {.term = c->term, .leaving = leaving, .nodes_hash = c->cfg.nodes_hash},
+	};
+
+	/* Not a leader any more before another one can be. */
+	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, why);
+	if (to != CLUSTER_NODE_NONE) {
+		cluster_event(c, true, "leadership is handed over to node %u", (unsigned)to);
+		c->ops->send(c->priv, to, &msg);
+	}
+}
+
+void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, const struct cluster_handover *m)
+{
+	if (m->term != c->term || c->leader != from || c->role != CLUSTER_ROLE_FOLLOWER || !cluster_may_lead(c)) {
+		return;
+	}
+	c->peers[from].leaving = m->leaving;
+	c->handover = true;
+	stand(c, now, "the leader handed over");
+}
+
+/* ---- packets ---- */
+
+void cluster_hello_send(struct cluster *c, struct mono now, uint32_t pnn, bool answer)
+{
+	struct cluster_msg msg = {
+		.kind = CLUSTER_MSG_HELLO,
+		.u.hello = {.term = c->term,
+			    .leader = cluster_lease_leader(c, now),
+			    .view_term = c->view.term,
+			    .number = c->view.number,
+			    .stamp = now.ns,
+			    .incarnation = c->cfg.incarnation,
+			    .nodes_hash = c->cfg.nodes_hash,
+			    .own_flags = c->peers[c->cfg.pnn].flags,
+			    .capabilities = c->peers[c->cfg.pnn].capabilities,
+			    .answer = answer},
+	};
+
+	c->ops->send(c->priv, pnn, &msg);
+}
+
+static void hello_leader(struct cluster *c, struct mono now, const struct cluster_hello *m)
+{
+	if (m->leader >= c->cfg.n || m->leader == c->cfg.pnn) {
+		return;
+	}
+	if (c->cfg.quorum == CLUSTER_QUORUM_MAJORITY) {
+		/* It will be heard. */
+		if (c->role == CLUSTER_ROLE_FOLLOWER && c->leader == CLUSTER_NODE_NONE && m->term >= c->term) {
+			c->complete = true;
+			stand_not_before(c, mono_plus(now, cluster_promise_ns(c)));
+		}
+	} else if (m->term > c->term || (m->term == c->term && c->leader == CLUSTER_NODE_NONE)) {
+		cluster_stand_back(c, now, m->term, m->leader);
+	}
+}
+
+void cluster_on_hello(struct cluster *c, struct mono now, uint32_t from, const struct cluster_hello *m)
+{
+	struct cluster_peer *peer = &c->peers[from];
+
+	if (m->stamp == peer->stamp) {
+		peer->flags = m->own_flags;
+		peer->capabilities = m->capabilities;
+		peer->view_term = m->view_term;
+		peer->view_number = m->number;
+	}
+	if (m->nodes_hash == c->cfg.nodes_hash) {
+		hello_leader(c, now, m);
+		complete_check(c, now);
+	}
+	if (c->role == CLUSTER_ROLE_LEADER) {
+		cluster_grant_send(c, now, from);
+	} else if (!m->answer) {
+		cluster_hello_send(c, now, from, true);
+	}
+	cluster_election_tick(c, now);
+}
+
+static bool vote_is_free(const struct cluster *c, uint32_t from, uint64_t term)
+{
+	if (term > c->term) {
+		return true;
+	}
+	return term == c->term &&
+	       (c->vote == CLUSTER_NODE_NONE || c->vote == from || (c->cfg.faults & CLUSTER_FAULT_VOTE_TWICE) != 0);
+}
+
+static bool vote_granted(const struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m)
+{
+	bool bound = promised_to_other(c, now, from) && !m->handover;
+
+	if ((c->cfg.faults & CLUSTER_FAULT_NO_PROMISE) != 0) {
+		bound = false;
+	}
+	return m->nodes_hash == c->cfg.nodes_hash && vote_is_free(c, from, m->term) && !bound &&
+	       !cluster_is_leading(c, now);
+}
+
+static void vote_cast(struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m,
+		      const struct vote_reply *reply)
+{
+	/* In this order: a role that ends must not plan a candidacy for this term. */
+	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "votes for another node");
+	c->leader = CLUSTER_NODE_NONE;
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
+		cluster_promise_to(c, now, from, cluster_dead_ns(c) / 2);
+	}
+	stand_not_before(c, mono_plus(now, cluster_dead_ns(c) / 2));
+	if (m->term > c->term || c->vote != from) {
+		cluster_term_set(c, now, m->term, from);
+	}
+	c->owed = *reply;
+	c->owed.term = m->term;
+	c->owed_to = from;
+	cluster_write(c, now);
+}
+
+void cluster_on_vote_request(struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m)
+{
+	bool granted = vote_granted(c, now, from, m);
+	struct cluster_msg msg = {
+		.kind = CLUSTER_MSG_VOTE_REPLY,
+		.u.vote_reply = {.term = c->term,
+				 .asked = m->term,
+				 .pre_vote = m->pre_vote,
+				 .granted = granted,
+				 .leader = cluster_lease_leader(c, now),
+				 .promise_us = mono_us_between(now, c->promise.until) + 1,
+				 .fresh = c->fresh,
+				 .stamp = now.ns,
+				 .incarnation = c->cfg.incarnation,
+				 .nodes_hash = c->cfg.nodes_hash},
+	};
+
+	if (granted && !m->pre_vote) {
+		vote_cast(c, now, from, m, &msg.u.vote_reply);
+		return;
+	}
+	if (granted && c->role == CLUSTER_ROLE_FOLLOWER) {
+		stand_not_before(c, mono_plus(now, cluster_dead_ns(c) / 4));
+	}
+	c->ops->send(c->priv, from, &msg);
+	if (c->role == CLUSTER_ROLE_LEADER) {
+		cluster_grant_send(c, now, from);
+	}
+}
+
+static void vote_refused(struct cluster *c, struct mono now, const struct vote_reply *m)
+{
+	bool leader_known = m->leader < c->cfg.n && m->leader != c->cfg.pnn;
+
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
+		if (leader_known && m->term > c->term) {
+			cluster_stand_back(c, now, m->term, m->leader);
+		} else {
+			round_failed(c, now, "refused", cluster_dead_ns(c));
+		}
+	}
+	if (m->term > c->term) {
+		cluster_term_set(c, now, m->term, CLUSTER_NODE_NONE);
+		round_failed(c, now, "a higher term is known", cluster_random(c, cluster_dead_ns(c) / 16));
+	}
+}
+
+void cluster_on_vote_reply(struct cluster *c, struct mono now, uint32_t from, const struct vote_reply *m)
+{
+	struct cluster_peer *peer = &c->peers[from];
+	bool probing = c->role == CLUSTER_ROLE_PROBING && m->pre_vote && m->asked == next_term(c);
+	bool standing = c->role == CLUSTER_ROLE_CANDIDATE && !m->pre_vote && m->asked == c->term;
+
+	if ((!probing && !standing) || m->nodes_hash != c->cfg.nodes_hash) {
+		return;
+	}
+	peer->answered = true;
+	if (!m->granted) {
+		vote_refused(c, now, m);
+		return;
+	}
+	peer->granted = true;
+	if (standing) {
+		uint64_t promise_ns = m->promise_us * MONO_NS_PER_US;
+
+		c->all_fresh = c->all_fresh && m->fresh;
+		c->leases_end = promise_ns > c->leases_end ? promise_ns : c->leases_end;
+	}
+	round_check(c, now);
+}
+
+void cluster_persisted(struct cluster *c, struct mono now, bool ok)
+{
+	c->is_writing = false;
+	if (ok) {
+		c->written = c->writing;
+	} else {
+		cluster_event(c, true, "the term cannot be written: this node does not vote");
+		c->write_again = mono_plus(now, cluster_dead_ns(c));
+	}
+	cluster_write(c, now);
+	cluster_tick(c, now);
+}

@@ -1,0 +1,177 @@
+/* State shared by the files of the cluster core; see cluster.h for what it means. */
+#ifndef CORE_CLUSTER_INTERNAL_H
+#define CORE_CLUSTER_INTERNAL_H
+
+#include "core/cluster.h"
+
+#define CLUSTER_REASON_SIZE 201
+
+/* What this node knows of another (and, for flags and capabilities, of itself). */
+struct cluster_peer {
+	char *address;
+	bool deleted;
+	bool link;
+	struct mono link_since;
+	/* From its packets; all zero until the first. */
+	struct mono heard;
+	uint64_t incarnation;
+	uint64_t stamp;       /* its newest */
+	struct mono stamp_at; /* when that came */
+	uint64_t nodes_hash;
+	uint32_t flags, capabilities;
+	uint64_t view_term, view_number;
+	uint8_t reachable[32];
+	bool leaving;
+	struct mono gossiped; /* hello sent because it is outside of the view */
+	/* Used while this node leads. */
+	struct mono acked_sent; /* sending time of its newest accepted grant of this term */
+	struct mono acked_at;   /* when that was told */
+	struct mono lost_after; /* no lease of it lasts longer */
+	/* Used while this node stands. */
+	bool asked, answered, granted;
+	bool silent;           /* link up, but nobody answers: not counted in a quorum of all */
+	struct mono out_since; /* not in the view since; for the status */
+};
+
+struct cluster {
+	struct cluster_config cfg;
+	const struct cluster_ops *ops;
+	void *priv;
+	struct cluster_peer *peers; /* cfg.n */
+	uint64_t random;
+
+	enum cluster_role role;
+	uint64_t term;
+	uint32_t vote;
+	bool led;
+	uint32_t leader; /* of term, as far as known */
+
+	struct cluster_durable written; /* what is known to be durable */
+	struct cluster_durable writing;
+	bool is_writing;
+	struct mono write_again; /* after a failure */
+	uint32_t owed_to;        /* candidate that gets its vote once it is durable */
+	struct vote_reply owed;
+
+	struct cluster_promise promise;
+	bool fresh; /* has promised nothing yet */
+
+	struct mono lease_until;
+	uint64_t lease_term;
+	bool lapsed; /* there was a time without lease: acts only under a view of the lease's own term */
+
+	struct cluster_view view;
+	struct mono view_since;
+
+	/* Standing for election. */
+	struct mono stand_base; /* never: nothing to stand for */
+	uint64_t stand_jitter;  /* ns */
+	struct mono round_end;
+	bool asked; /* CANDIDATE: the requests are out */
+	bool handover;
+	bool complete;       /* cold start: all nodes have been seen */
+	uint64_t leases_end; /* ns from now: longest remaining promise told by voters */
+	bool all_fresh;
+
+	/* Leading. */
+	struct mono elected;
+	bool view_pending; /* no view under this term yet */
+	struct mono next_grant;
+	struct mono joined; /* first node that waits to be added */
+	bool had_mandate;
+
+	struct mono started, leader_since;
+	struct mono wakeup;
+	struct mono grace; /* own stall: nobody is declared lost before */
+	bool arbitration;
+	bool left;
+	bool settled;
+	uint32_t odd_leader; /* a leader with another nodes list sent a grant */
+	struct mono odd_at;
+
+	/* What was told last. */
+	bool told_active;
+	char *told_reason; /* of CLUSTER_REASON_SIZE bytes */
+	uint64_t told_term, told_number;
+	struct mono told_lease;
+};
+
+/* Times derived from the dead interval, in nanoseconds. */
+static inline uint64_t cluster_dead_ns(const struct cluster *c)
+{
+	return (uint64_t)c->cfg.dead_ms * MONO_NS_PER_MS;
+}
+
+static inline uint64_t cluster_mandate_ns(const struct cluster *c)
+{
+	return cluster_dead_ns(c) * 9 / 16;
+}
+
+static inline uint64_t cluster_promise_ns(const struct cluster *c)
+{
+	return cluster_dead_ns(c) * 19 / 32;
+}
+
+static inline uint64_t cluster_margin_ns(const struct cluster *c)
+{
+	return cluster_dead_ns(c) / 32;
+}
+
+static inline struct mono mono_plus(struct mono t, uint64_t ns)
+{
+	return (struct mono){t.ns + ns};
+}
+
+/* a set and not after now */
+static inline bool mono_reached(struct mono a, struct mono now)
+{
+	return mono_is_set(a) && a.ns <= now.ns;
+}
+
+/* ---- cluster.c ---- */
+void cluster_event(struct cluster *c, bool important, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+uint64_t cluster_random(struct cluster *c, uint64_t below);
+bool cluster_flags_inactive(uint32_t flags);
+bool cluster_configured(const struct cluster *c, uint32_t pnn);
+unsigned cluster_quorum_size(const struct cluster *c); /* of a majority */
+bool cluster_reachable(const struct cluster *c, struct mono now, uint32_t pnn);
+bool cluster_has_lease(const struct cluster *c, struct mono now);
+uint32_t cluster_lease_leader(const struct cluster *c, struct mono now); /* of a current lease, else none */
+bool cluster_view_newer(const struct cluster_view *v, uint64_t term, uint64_t number);
+bool cluster_in_view(const struct cluster *c, uint32_t pnn);
+int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_view *view);
+const char *cluster_why_inactive(const struct cluster *c, struct mono now, char *buf, size_t len);
+
+/* ---- cluster_election.c ---- */
+void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role, const char *why);
+void cluster_term_set(struct cluster *c, struct mono now, uint64_t term, uint32_t vote);
+void cluster_follow(struct cluster *c, struct mono now, uint32_t leader, uint64_t term);
+void cluster_promise_to(struct cluster *c, struct mono now, uint32_t pnn, uint64_t ns);
+void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const char *why);
+void cluster_write(struct cluster *c, struct mono now);
+bool cluster_may_lead(const struct cluster *c);
+/* Other nodes that can be reached, without those that do not answer if answering. */
+unsigned cluster_others(const struct cluster *c, struct mono now);
+void cluster_probe(struct cluster *c, struct mono now, const char *why);
+void cluster_election_tick(struct cluster *c, struct mono now);
+void cluster_election_start(struct cluster *c, struct mono now);
+struct mono cluster_election_wakeup(const struct cluster *c, struct mono now);
+void cluster_on_hello(struct cluster *c, struct mono now, uint32_t from, const struct cluster_hello *m);
+void cluster_on_vote_request(struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m);
+void cluster_on_vote_reply(struct cluster *c, struct mono now, uint32_t from, const struct vote_reply *m);
+void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, const struct cluster_handover *m);
+void cluster_hello_send(struct cluster *c, struct mono now, uint32_t pnn, bool answer);
+/* A leader of a higher term exists that cannot be reached from here. */
+void cluster_stand_back(struct cluster *c, struct mono now, uint64_t term, uint32_t leader);
+
+/* ---- cluster_lease.c ---- */
+struct mono cluster_majority_acked(const struct cluster *c, struct mono now);
+void cluster_leader_begin(struct cluster *c, struct mono now);
+void cluster_leader_tick(struct cluster *c, struct mono now);
+struct mono cluster_leader_wakeup(const struct cluster *c, struct mono now);
+void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn);
+void cluster_leave_send(struct cluster *c, struct mono now);
+void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const struct lease_grant *m);
+void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const struct lease_ack *m);
+
+#endif

@@ -1,0 +1,488 @@
+/* Leases, acknowledgements and the issue of views in the cluster core; the rules and why they are safe are in
+ * cluster.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cluster_internal.h"
+
+/* ---- the leader's mandate ---- */
+
+static int newest_first(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? 1 : (x > y ? -1 : 0);
+}
+
+/* The newest time T such that grants sent at or after T were accepted by a majority. The leader accepts its own at
+ * once. */
+struct mono cluster_majority_acked(const struct cluster *c, struct mono now)
+{
+	uint64_t sent[NODES_MAX];
+	unsigned n = 0, others = cluster_quorum_size(c) - 1;
+
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE || others == 0) {
+		return now;
+	}
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (p != c->cfg.pnn && cluster_configured(c, p) && c->peers[p].nodes_hash == c->cfg.nodes_hash) {
+			sent[n++] = c->peers[p].acked_sent.ns;
+		}
+	}
+	if (n < others) {
+		return MONO_NEVER;
+	}
+	qsort(sent, n, sizeof(sent[0]), newest_first);
+	return (struct mono){sent[others - 1]};
+}
+
+bool cluster_is_leading(const struct cluster *c, struct mono now)
+{
+	struct mono acked;
+
+	if (c->role != CLUSTER_ROLE_LEADER) {
+		return false;
+	}
+	acked = cluster_majority_acked(c, now);
+	return mono_is_set(acked) && now.ns < acked.ns + cluster_mandate_ns(c);
+}
+
+/* No lease of this leader, its own included, lasts longer. MONO_NEVER: it may give none. */
+static struct mono leases_end(const struct cluster *c, struct mono now)
+{
+	struct mono acked = cluster_majority_acked(c, now);
+
+	return mono_is_set(acked) ? mono_plus(acked, cluster_dead_ns(c)) : MONO_NEVER;
+}
+
+static void own_lease_extend(struct cluster *c, struct mono now)
+{
+	struct mono end = leases_end(c, now);
+
+	if (c->lease_until.ns < end.ns) {
+		c->lease_until = end;
+		c->lease_term = c->term;
+	}
+}
+
+/* ---- grants ---- */
+
+static uint64_t lease_of(struct cluster *c, struct mono now, struct cluster_peer *peer)
+{
+	struct mono end = leases_end(c, now);
+
+	if (peer->stamp == 0 || peer->leaving || peer->nodes_hash != c->cfg.nodes_hash) {
+		return 0;
+	}
+	end = mono_min(end, mono_plus(peer->stamp_at, cluster_dead_ns(c)));
+	if (leases_end(c, now).ns <= peer->stamp_at.ns) {
+		return 0;
+	}
+	if (peer->lost_after.ns < end.ns) {
+		peer->lost_after = end;
+	}
+	return end.ns - peer->stamp_at.ns;
+}
+
+void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn)
+{
+	struct cluster_peer *peer = &c->peers[pnn];
+	struct cluster_msg msg = {
+		.kind = CLUSTER_MSG_LEASE_GRANT,
+		.u.lease_grant = {.term = c->term,
+				  .stamp = now.ns,
+				  .incarnation = c->cfg.incarnation,
+				  .nodes_hash = c->cfg.nodes_hash,
+				  .echo = peer->stamp,
+				  .echo_incarnation = peer->incarnation,
+				  .valid_us = lease_of(c, now, peer) / MONO_NS_PER_US},
+	};
+
+	if (c->view.members.n > 0 && cluster_view_newer(&c->view, peer->view_term, peer->view_number)) {
+		msg.u.lease_grant.view = &c->view;
+	}
+	c->ops->send(c->priv, pnn, &msg);
+}
+
+static void grants_send(struct cluster *c, struct mono now)
+{
+	/* The leader's own acceptance counts in the majority, so it is bound like the others. */
+	cluster_promise_to(c, now, c->cfg.pnn, cluster_promise_ns(c));
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (p != c->cfg.pnn && cluster_configured(c, p) && cluster_reachable(c, now, p)) {
+			cluster_grant_send(c, now, p);
+		}
+	}
+	c->next_grant = mono_add_ms(now, c->cfg.heartbeat_ms);
+}
+
+/* ---- views ---- */
+
+static bool acked_lately(const struct cluster *c, struct mono now, uint32_t pnn)
+{
+	const struct cluster_peer *peer = &c->peers[pnn];
+
+	if (pnn == c->cfg.pnn) {
+		return true;
+	}
+	return mono_is_set(peer->acked_at) && !peer->leaving && peer->nodes_hash == c->cfg.nodes_hash &&
+	       now.ns < peer->acked_at.ns + cluster_dead_ns(c);
+}
+
+/* From when on it may be left out: no lease that it may hold lasts that long, and it had time to be heard. */
+static struct mono leave_out_time(const struct cluster *c, const struct cluster_peer *peer)
+{
+	struct mono t = peer->lost_after;
+
+	if (mono_is_set(t) && (c->cfg.faults & CLUSTER_FAULT_HASTY_DROP) == 0) {
+		t = mono_plus(t, cluster_margin_ns(c));
+	} else {
+		t = MONO_NEVER;
+	}
+	if (!peer->leaving && t.ns < c->grace.ns) {
+		t = c->grace;
+	}
+	return t;
+}
+
+/* Why a new view is wanted. */
+struct view_plan {
+	bool wait;   /* somebody must neither be in nor out yet */
+	bool join;   /* somebody comes in */
+	bool change; /* somebody goes out, or is described differently */
+	bool quiet;  /* nobody with a link is still to be heard */
+	struct view_member members[NODES_MAX];
+};
+
+static void plan_member(const struct cluster *c, struct mono now, uint32_t p, struct view_plan *plan)
+{
+	const struct cluster_peer *peer = &c->peers[p];
+	const struct view_member *old = p < c->view.members.n ? &c->view.members.v[p] : NULL;
+	bool was = cluster_in_view(c, p);
+	bool in = acked_lately(c, now, p);
+	struct view_member *m = &plan->members[p];
+
+	*m = (struct view_member){.pnn = p,
+				  .capabilities = peer->capabilities,
+				  .incarnation = peer->incarnation,
+				  .flags = peer->flags,
+				  .address = peer->address};
+	if (peer->deleted) {
+		m->flags = NODE_FLAG_DELETED | NODE_FLAG_DISCONNECTED;
+	} else if (!in && now.ns < leave_out_time(c, peer).ns) {
+		plan->wait = true;
+		if (old != NULL) {
+			*m = *old;
+		} else {
+			m->flags = NODE_FLAG_DISCONNECTED;
+		}
+	} else if (!in) {
+		m->flags = NODE_FLAG_DISCONNECTED;
+	}
+	plan->join = plan->join || (in && !was);
+	plan->change = plan->change || old == NULL ||
+		       (in == was && (old->flags != m->flags || old->capabilities != m->capabilities ||
+				      old->incarnation != m->incarnation)) ||
+		       (was && (m->flags & NODE_FLAG_DISCONNECTED) != 0);
+	plan->quiet = plan->quiet && (in || !peer->link || peer->silent || peer->deleted || peer->leaving ||
+				      peer->nodes_hash != c->cfg.nodes_hash);
+}
+
+/* Few views: who comes in waits for others that are about to. */
+static bool view_due(struct cluster *c, struct mono now, const struct view_plan *plan)
+{
+	uint64_t dead = cluster_dead_ns(c);
+
+	if (c->view_pending) {
+		return !plan->wait && (plan->quiet || now.ns >= c->elected.ns + dead / 8);
+	}
+	if (!plan->join) {
+		c->joined = MONO_NEVER;
+	} else if (!mono_is_set(c->joined)) {
+		c->joined = now;
+	}
+	return plan->change || (plan->join && (plan->quiet || now.ns >= c->joined.ns + dead / 16));
+}
+
+static void view_issue(struct cluster *c, struct mono now, struct view_plan *plan)
+{
+	struct cluster_view view = {
+		.term = c->term,
+		.number = c->view.term == c->term ? c->view.number + 1 : 1,
+		.leader = c->cfg.pnn,
+	};
+
+	view.members.n = c->cfg.n;
+	view.members.v = plan->members;
+	if (cluster_view_take(c, now, &view) == 0) {
+		c->view_pending = false;
+		c->joined = MONO_NEVER;
+	}
+}
+
+static void view_check(struct cluster *c, struct mono now)
+{
+	struct view_plan plan = {.quiet = true};
+
+	if (!cluster_is_leading(c, now)) {
+		return;
+	}
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		plan_member(c, now, p, &plan);
+	}
+	if (view_due(c, now, &plan)) {
+		view_issue(c, now, &plan);
+		grants_send(c, now);
+	}
+}
+
+/* ---- the leader's time ---- */
+
+/* Every lease that any leader before can have given is over by then; see invariant 3. */
+static struct mono former_leases_end(const struct cluster *c, struct mono now)
+{
+	if (c->all_fresh || (c->cfg.faults & CLUSTER_FAULT_HASTY_DROP) != 0) {
+		return MONO_NEVER;
+	}
+	return mono_plus(now, c->leases_end + cluster_dead_ns(c) - cluster_promise_ns(c));
+}
+
+void cluster_leader_begin(struct cluster *c, struct mono now)
+{
+	struct mono end = former_leases_end(c, now);
+
+	c->elected = now;
+	c->view_pending = true;
+	c->joined = MONO_NEVER;
+	c->had_mandate = cluster_is_leading(c, now);
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		struct cluster_peer *peer = &c->peers[p];
+
+		peer->acked_sent = MONO_NEVER;
+		peer->acked_at = MONO_NEVER;
+		if (p == c->cfg.pnn || peer->leaving) {
+			peer->lost_after = MONO_NEVER;
+		} else if (peer->lost_after.ns < end.ns) {
+			peer->lost_after = end;
+		}
+	}
+	c->had_mandate = cluster_is_leading(c, now);
+	own_lease_extend(c, now);
+	grants_send(c, now);
+	view_check(c, now);
+}
+
+static void mandate_check(struct cluster *c, struct mono now)
+{
+	bool leading = cluster_is_leading(c, now);
+	struct mono acked = cluster_majority_acked(c, now);
+	struct mono end = mono_plus(acked.ns > c->elected.ns ? acked : c->elected, cluster_dead_ns(c));
+
+	if (leading && !c->had_mandate) {
+		/* Now leases can be given: not a heartbeat later. */
+		c->had_mandate = true;
+		grants_send(c, now);
+	} else if (!leading && c->had_mandate) {
+		c->had_mandate = false;
+		cluster_event(c, true, "leader without a majority: no lease is extended until it answers again");
+	}
+	if (!leading && now.ns >= end.ns) {
+		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "no majority answers");
+	}
+}
+
+void cluster_leader_tick(struct cluster *c, struct mono now)
+{
+	if (c->role != CLUSTER_ROLE_LEADER) {
+		return;
+	}
+	own_lease_extend(c, now);
+	mandate_check(c, now);
+	if (c->role != CLUSTER_ROLE_LEADER) {
+		return;
+	}
+	view_check(c, now);
+	if (mono_reached(c->next_grant, now)) {
+		grants_send(c, now);
+	}
+}
+
+/* a, if it is to come */
+static struct mono min_future(struct mono next, struct mono a, struct mono now)
+{
+	return mono_before(now, a) ? mono_min(next, a) : next;
+}
+
+struct mono cluster_leader_wakeup(const struct cluster *c, struct mono now)
+{
+	uint64_t dead = cluster_dead_ns(c);
+	struct mono next = c->next_grant;
+	struct mono acked;
+
+	if (c->role != CLUSTER_ROLE_LEADER) {
+		return MONO_NEVER;
+	}
+	acked = cluster_majority_acked(c, now);
+	next = min_future(next, mono_plus(acked, cluster_mandate_ns(c)), now);
+	if (c->view_pending) {
+		next = min_future(next, mono_plus(c->elected, dead / 8), now);
+	}
+	if (mono_is_set(c->joined)) {
+		next = min_future(next, mono_plus(c->joined, dead / 16), now);
+	}
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (!acked_lately(c, now, p)) {
+			next = min_future(next, leave_out_time(c, &c->peers[p]), now);
+		} else if (p != c->cfg.pnn) {
+			next = min_future(next, mono_plus(c->peers[p].acked_at, dead), now);
+		}
+	}
+	return next;
+}
+
+/* ---- packets ---- */
+
+static struct lease_ack ack_make(const struct cluster *c, struct mono now, uint8_t bits[32])
+{
+	const struct cluster_peer *self = &c->peers[c->cfg.pnn];
+	struct lease_ack ack = {
+		.term = c->term,
+		.leader = cluster_lease_leader(c, now),
+		.stamp = now.ns,
+		.incarnation = c->cfg.incarnation,
+		.nodes_hash = c->cfg.nodes_hash,
+		.view_term = c->view.term,
+		.number = c->view.number,
+		.own_flags = self->flags,
+		.capabilities = self->capabilities,
+	};
+
+	memset(bits, 0, 32);
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (c->peers[p].link) {
+			bits[p / 8] |= (uint8_t)(1U << (p % 8));
+		}
+	}
+	ack.reachable.len = (c->cfg.n + 7) / 8;
+	ack.reachable.data = bits;
+	return ack;
+}
+
+static void ack_send(struct cluster *c, struct mono now, uint32_t to, uint64_t echo, bool accepted)
+{
+	uint8_t bits[32];
+	struct cluster_msg msg = {.kind = CLUSTER_MSG_LEASE_ACK, .u.lease_ack = ack_make(c, now, bits)};
+
+	msg.u.lease_ack.echo = echo;
+	msg.u.lease_ack.accepted = accepted;
+	c->ops->send(c->priv, to, &msg);
+}
+
+/* A follower's farewell: to the leader, or to all if it knows none. */
+void cluster_leave_send(struct cluster *c, struct mono now)
+{
+	uint8_t bits[32];
+	struct cluster_msg msg = {.kind = CLUSTER_MSG_LEASE_ACK, .u.lease_ack = ack_make(c, now, bits)};
+
+	msg.u.lease_ack.leaving = true;
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (p != c->cfg.pnn && cluster_configured(c, p) && cluster_reachable(c, now, p) &&
+		    (c->leader == CLUSTER_NODE_NONE || c->leader == p)) {
+			c->ops->send(c->priv, p, &msg);
+		}
+	}
+}
+
+static void lease_take(struct cluster *c, struct mono now, const struct lease_grant *m)
+{
+	struct mono until = {m->echo + m->valid_us * MONO_NS_PER_US};
+
+	if (m->echo_incarnation != c->cfg.incarnation || m->echo == 0 || m->echo > now.ns ||
+	    m->valid_us > cluster_dead_ns(c) / MONO_NS_PER_US) {
+		return;
+	}
+	if (mono_before(c->lease_until, until) && mono_before(now, until)) {
+		c->lease_until = until;
+		c->lease_term = m->term;
+	}
+}
+
+void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const struct lease_grant *m)
+{
+	bool other = m->term == c->term &&
+		     (c->role == CLUSTER_ROLE_LEADER || (c->leader != CLUSTER_NODE_NONE && c->leader != from));
+
+	if (m->nodes_hash != c->cfg.nodes_hash) {
+		c->odd_leader = from;
+		c->odd_at = now;
+		ack_send(c, now, from, m->stamp, false);
+		return;
+	}
+	if (other) {
+		cluster_event(c, true, "bug: node %u also leads term %llu: ignoring it", (unsigned)from,
+			      (unsigned long long)m->term);
+		return;
+	}
+	if (m->term < c->term) {
+		ack_send(c, now, from, m->stamp, false);
+		return;
+	}
+	c->odd_at = MONO_NEVER;
+	/* Without a lease for a while: say so before a new one hides it. */
+	c->lapsed = c->lapsed || !cluster_has_lease(c, now);
+	cluster_follow(c, now, from, m->term);
+	cluster_promise_to(c, now, from, cluster_promise_ns(c));
+	if (m->view != NULL && cluster_view_take(c, now, m->view) == EINVAL) {
+		cluster_event(c, true, "view of node %u does not fit the nodes file: ignoring it", (unsigned)from);
+	}
+	lease_take(c, now, m);
+	ack_send(c, now, from, m->stamp, true);
+}
+
+static void leader_deposed(struct cluster *c, struct mono now, const struct lease_ack *m)
+{
+	bool other = m->leader < c->cfg.n && m->leader != c->cfg.pnn;
+
+	if (other && c->cfg.quorum == CLUSTER_QUORUM_NONE) {
+		cluster_stand_back(c, now, m->term, m->leader);
+		return;
+	}
+	cluster_term_set(c, now, m->term, CLUSTER_NODE_NONE);
+	if (other || !cluster_may_lead(c)) {
+		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "another leader was elected");
+	} else {
+		cluster_probe(c, now, "leads on under a higher term");
+	}
+}
+
+void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const struct lease_ack *m)
+{
+	struct cluster_peer *peer = &c->peers[from];
+
+	if (m->stamp == peer->stamp) {
+		peer->flags = m->own_flags;
+		peer->capabilities = m->capabilities;
+		peer->view_term = m->view_term;
+		peer->view_number = m->number;
+		memset(peer->reachable, 0, sizeof(peer->reachable));
+		memcpy(peer->reachable, m->reachable.data, m->reachable.len < 32 ? m->reachable.len : 32);
+		if (m->leaving) {
+			peer->leaving = true;
+			peer->lost_after = MONO_NEVER;
+		}
+	}
+	if (c->role != CLUSTER_ROLE_LEADER || m->nodes_hash != c->cfg.nodes_hash) {
+		return;
+	}
+	if (m->accepted && m->term == c->term && m->echo <= now.ns) {
+		if (peer->acked_sent.ns < m->echo) {
+			peer->acked_sent.ns = m->echo;
+		}
+		peer->acked_at = now;
+	} else if (!m->accepted && !m->leaving && m->term > c->term) {
+		leader_deposed(c, now, m);
+		return;
+	}
+	cluster_leader_tick(c, now);
+}
