@@ -3,7 +3,7 @@
 import layout
 from cwriter import for_loop, header, index, source
 from emit_types import enum_valid
-from model import Array, Bytes, EnumType, GenError, List, Opaque, Prim, String, StructType, contains, is_flat, strip
+from model import PRIMS, Array, Bytes, EnumType, GenError, List, Opaque, Prim, String, StructType, contains, is_flat, strip
 
 
 def structs(model):
@@ -94,7 +94,7 @@ def load_one(w, t, e, where, f, level=0):
         w.w(f'{e} = {load_expr(t, where, f.native.get("width"))};')
     elif isinstance(t, EnumType):
         width = f.native.get('width')
-        w.w(f'{e} = (enum {t.name}){load_expr(None, where, width)};')
+        w.w(f'{e} = (enum {t.name}){load_expr(PRIMS["unsigned int" if width else "int"], where, width)};')
         with w.block(f'if (!{t.name}_valid((int){e}))'):
             w.w('native_in_fail(in, EBADMSG);')
     elif isinstance(t, Opaque):
@@ -110,7 +110,7 @@ def load_one(w, t, e, where, f, level=0):
 
 
 def load_expr(t, where, width):
-    short = t.short if t else 'i32'
+    short = t.short
     if short == 'bool':
         return f'*({where}) != 0' if ' ' in where else f'*{where} != 0'
     if short == 'double':
@@ -242,7 +242,9 @@ def store_number(w, t, e, where, width):
     if width:
         bits = width * 8
         low, high = (f'-{1 << (bits - 1)}', (1 << (bits - 1)) - 1) if short == 'i32' else (None, (1 << bits) - 1)
-        cast = '(int)' if isinstance(t, EnumType) else ''
+        cast = ''
+        if isinstance(t, EnumType):
+            low, high, cast = '0', (1 << bits) - 1, '(int)'
         with w.block(f'if ({cast}{e} > {high}' + (f' || {cast}{e} < {low})' if low else ')')):
             w.w('native_out_fail(out, EMSGSIZE);')
         w.w(f'*({where}) = (uint8_t){e};' if width == 1 else f'native_store16({where}, (uint16_t){e});')

@@ -49,12 +49,16 @@ def round_up(n, align):
 
 def check_notes(struct, f, t):
     allowed = {'nolength', 'inline', 'nonul', 'fixed'} if isinstance(t, String) else \
-        {'nolength', 'inline'} if isinstance(t, Bytes) else {'nolength', 'aligned'} if isinstance(t, List) else \
-        {'tail', 'width', 'size'} if isinstance(t, (Prim, EnumType)) else set()
+        {'nolength', 'inline'} if isinstance(t, Bytes) else {'nolength', 'aligned', 'width'} if isinstance(t, List) else \
+        {'width'} if isinstance(t, Array) else {'tail', 'width', 'size'} if isinstance(t, (Prim, EnumType)) else set()
     for note in f.native:
         if note not in allowed:
             raise GenError(f.line, f"@{note} means nothing on field '{f.name}' of struct {struct.name}")
-    if f.native.get('width', 1) not in (1, 2) or ('width' in f.native and getattr(t, 'short', 'u32') not in ('u32', 'i32')):
+    inner = t
+    while isinstance(inner, (Array, List)):
+        inner = strip(inner.elem)
+    number = isinstance(inner, EnumType) or getattr(inner, 'short', '') in ('u32', 'i32')
+    if 'width' in f.native and (f.native['width'] not in (1, 2) or not number):
         raise GenError(f.line, f"@width of field '{f.name}': 1 or 2, on int, unsigned int or an enum")
     if 'size' in f.native and getattr(t, 'short', '') != 'u32':
         raise GenError(f.line, f"@size needs an unsigned int, field '{f.name}' is none")

@@ -134,6 +134,8 @@ def parse_doc(comment, line):
                 raise GenError(line + i, 'annotation without a name')
             if m.group(1) in doc.notes:
                 raise GenError(line + i, f'annotation @{m.group(1)} twice')
+            if re.search(r'(^|\s)@', m.group(2)):
+                raise GenError(line + i, f'one annotation per line: {s}')
             doc.notes[m.group(1)] = (m.group(2), line + i)
         else:
             text.append(s)
