@@ -78,7 +78,7 @@ class Machine:
 
     def enter_argv(self):
         """The command prefix that runs something inside a namespace machine."""
-        return ["nsenter", "--target", str(self.require().pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--"]
+        return ["nsenter", "--target", str(self.require().pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--wd=" + os.getcwd(), "--"]
 
     def ip(self, *commands):
         """Runs commands of ip(8) in the machine's network namespace."""

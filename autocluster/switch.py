@@ -35,16 +35,18 @@ class Switch(Machine):
     def plug_node(self, pnn, machine):
         """New cables from both bridges to a node, and its addresses."""
         pid = machine.require().pid
-        self.ip(*self._cable(f"p{pnn}", self._private_bridge(pnn), "eth0", pid), *self._cable(f"s{pnn}", "public", "eth1", pid))
+        self.ip(*self._cable(f"p{pnn}", self._private_bridge(pnn), "eth0", pid, f"02:00:0a:4d:00:{pnn + 1:02x}"),
+                *self._cable(f"s{pnn}", "public", "eth1", pid, f"02:00:0a:4e:00:{pnn + 1:02x}"))
         machine.ip("link set lo up", *self._address("eth0", private_address(pnn)), *self._address("eth1", public_address(pnn)))
 
     def plug_client(self, machine):
-        self.ip(*self._cable("client", "public", "eth1", machine.require().pid))
+        self.ip(*self._cable("client", "public", "eth1", machine.require().pid, f"02:00:0a:4e:00:{CLIENT_HOST:02x}"))
         machine.ip("link set lo up", *self._address("eth1", PUBLIC.format(CLIENT_HOST)))
 
     @staticmethod
-    def _cable(port, bridge, far_name, far_pid):
-        return [f"link add {port} type veth peer name {far_name} netns {far_pid}", f"link set {port} addrgenmode none",
+    def _cable(port, bridge, far_name, far_pid, far_mac):
+        # The hardware address stays over power cuts, as a real card's does: neighbours know it.
+        return [f"link add {port} type veth peer name {far_name} address {far_mac} netns {far_pid}", f"link set {port} addrgenmode none",
                 f"link set {port} master {bridge}", f"link set {port} up"]
 
     @staticmethod
