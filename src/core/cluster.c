@@ -161,6 +161,11 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 		snprintf(buf, len, "waiting for a lease from leader node %u", (unsigned)c->leader);
 		return buf;
 	}
+	if (mono_is_set(cluster_claim_bars(c, now, c->cfg.pnn))) {
+		snprintf(buf, len, "node %u leads, but this node cannot reach it: check the network between them",
+			 (unsigned)c->claim.leader);
+		return buf;
+	}
 	return "no leader: waiting for the election";
 }
 
@@ -251,6 +256,7 @@ static void finish(struct cluster *c, struct mono now)
 	next = mono_min(next, c->write_again);
 	next = mono_min(next, cluster_election_wakeup(c, now));
 	next = mono_min(next, cluster_leader_wakeup(c, now));
+	next = mono_min(next, cluster_claim_wakeup(c, now));
 	/* Never at once again: whatever is due was done just now. */
 	if (next.ns < now.ns + MONO_NS_PER_MS) {
 		next = mono_add_ms(now, 1);
@@ -333,6 +339,7 @@ struct cluster *cluster_new(TALLOC_CTX *mem, const struct cluster_config *config
 	c->random = config->seed ^ config->incarnation;
 	c->leader = CLUSTER_NODE_NONE;
 	c->owed_to = CLUSTER_NODE_NONE;
+	c->claim.leader = CLUSTER_NODE_NONE;
 	c->view.leader = CLUSTER_NODE_NONE;
 	c->arbitration = true;
 	c->lapsed = true;
@@ -385,56 +392,81 @@ void cluster_link(struct cluster *c, struct mono now, uint32_t pnn, bool up)
 	finish(c, now);
 }
 
-static void peer_heard(struct cluster *c, struct mono now, uint32_t from, uint64_t incarnation, uint64_t stamp,
-		       uint64_t nodes_hash)
+/* What every packet tells about its sender. */
+struct origin {
+	uint64_t incarnation, stamp, nodes_hash;
+};
+
+static struct origin origin_of(const struct cluster *c, uint32_t from, const struct cluster_msg *msg)
+{
+	const struct cluster_peer *peer = &c->peers[from];
+
+#define ORIGIN(m) ((struct origin){(m).incarnation, (m).stamp, (m).nodes_hash})
+	switch (msg->kind) {
+	case CLUSTER_MSG_HELLO:
+		return ORIGIN(msg->u.hello);
+	case CLUSTER_MSG_VOTE_REQUEST:
+		return ORIGIN(msg->u.vote_request);
+	case CLUSTER_MSG_VOTE_REPLY:
+		return ORIGIN(msg->u.vote_reply);
+	case CLUSTER_MSG_LEASE_GRANT:
+		return ORIGIN(msg->u.lease_grant);
+	case CLUSTER_MSG_LEASE_ACK:
+		return ORIGIN(msg->u.lease_ack);
+	case CLUSTER_MSG_HANDOVER:
+		break;
+	}
+#undef ORIGIN
+	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash};
+}
+
+/* False: of a process that is gone. A new one's clock may have started again, but then its first words are a hello. */
+static bool incarnation_check(struct cluster_peer *peer, const struct origin *o, enum cluster_msg_kind kind)
+{
+	if (peer->incarnation == o->incarnation) {
+		return true;
+	}
+	for (size_t i = 0; i < sizeof(peer->former) / sizeof(peer->former[0]); i++) {
+		if (peer->former[i] == o->incarnation) {
+			return false;
+		}
+	}
+	if (o->stamp <= peer->stamp && kind != CLUSTER_MSG_HELLO) {
+		return false;
+	}
+	memmove(&peer->former[1], &peer->former[0], sizeof(peer->former) - sizeof(peer->former[0]));
+	peer->former[0] = peer->incarnation;
+	peer->incarnation = o->incarnation;
+	peer->stamp = 0;
+	peer->view_term = peer->view_number = 0;
+	peer->leaving = false;
+	return true;
+}
+
+static bool peer_heard(struct cluster *c, struct mono now, uint32_t from, const struct cluster_msg *msg)
 {
 	struct cluster_peer *peer = &c->peers[from];
+	struct origin o = origin_of(c, from, msg);
 
+	if (!incarnation_check(peer, &o, msg->kind)) {
+		/* If it is not stale after all, the answer tells. */
+		cluster_hello_send(c, now, from, false);
+		return false;
+	}
 	peer->heard = now;
 	peer->silent = false;
-	if (peer->incarnation != incarnation) {
-		peer->incarnation = incarnation;
-		peer->stamp = 0;
-		peer->view_term = peer->view_number = 0;
-		peer->leaving = false;
-	}
-	if (stamp > peer->stamp) {
-		peer->stamp = stamp;
+	if (o.stamp > peer->stamp) {
+		peer->stamp = o.stamp;
 		peer->stamp_at = now;
 	}
-	if (peer->nodes_hash != nodes_hash) {
-		peer->nodes_hash = nodes_hash;
-		if (nodes_hash != c->cfg.nodes_hash) {
+	if (peer->nodes_hash != o.nodes_hash) {
+		peer->nodes_hash = o.nodes_hash;
+		if (o.nodes_hash != c->cfg.nodes_hash) {
 			cluster_event(c, true, "the nodes file of node %u differs from this node's: it is kept out",
 				      (unsigned)from);
 		}
 	}
-}
-
-static void message_heard(struct cluster *c, struct mono now, uint32_t from, const struct cluster_msg *msg)
-{
-	switch (msg->kind) {
-	case CLUSTER_MSG_HELLO:
-		peer_heard(c, now, from, msg->u.hello.incarnation, msg->u.hello.stamp, msg->u.hello.nodes_hash);
-		break;
-	case CLUSTER_MSG_VOTE_REQUEST:
-		peer_heard(c, now, from, msg->u.vote_request.incarnation, 0, msg->u.vote_request.nodes_hash);
-		break;
-	case CLUSTER_MSG_VOTE_REPLY:
-		peer_heard(c, now, from, msg->u.vote_reply.incarnation, msg->u.vote_reply.stamp,
-			   msg->u.vote_reply.nodes_hash);
-		break;
-	case CLUSTER_MSG_LEASE_GRANT:
-		peer_heard(c, now, from, msg->u.lease_grant.incarnation, msg->u.lease_grant.stamp,
-			   msg->u.lease_grant.nodes_hash);
-		break;
-	case CLUSTER_MSG_LEASE_ACK:
-		peer_heard(c, now, from, msg->u.lease_ack.incarnation, msg->u.lease_ack.stamp,
-			   msg->u.lease_ack.nodes_hash);
-		break;
-	case CLUSTER_MSG_HANDOVER:
-		break;
-	}
+	return true;
 }
 
 void cluster_message(struct cluster *c, struct mono now, uint32_t from, const struct cluster_msg *msg)
@@ -443,7 +475,9 @@ void cluster_message(struct cluster *c, struct mono now, uint32_t from, const st
 		return;
 	}
 	clock_check(c, now);
-	message_heard(c, now, from, msg);
+	if (!peer_heard(c, now, from, msg)) {
+		return;
+	}
 	switch (msg->kind) {
 	case CLUSTER_MSG_HELLO:
 		cluster_on_hello(c, now, from, &msg->u.hello);

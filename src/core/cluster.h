@@ -53,10 +53,11 @@
  *   term of its new lease.)
  * 4 Views are ordered by (term, number); a leader issues them only under its own term and mandate; a node never goes back.
  * 5 A node that is back within D (its clusterd or transportd was restarted) stays a member.
- * 6 None: of two leaders that can reach each other or have a common neighbour, the one of the lower term stands down with the
- *   first packet that tells it so (heartbeat + delay). Across longer chains of links, nodes tell neighbours outside their view
- *   about their leader each D; who learns of a higher one that it cannot reach stands back (2 D, renewed). So the highest
- *   term wins and one leader is left.
+ * 6 None: of two leaders in one connected component the one of the lower term stands down. If they reach each other or have a
+ *   common neighbour: with the first grant that is refused (heartbeat + delay). Else by claims (cluster_claim.c): nodes tell
+ *   neighbours outside their view who leads, each D/2 and at once when it changes; who hears of a higher leader than its own
+ *   leaves its own, relays the claim, and neither stands nor votes while the claim is younger than 3 D. Claims age from the
+ *   moment the leader itself was heard, so one of a dead leader ends everywhere at the same time.
  * 7 In an undisturbed cluster nobody stands, no view is issued, and each heartbeat costs 2 (N-1) packets.
  *
  * Clocks: only differences of each node's own monotonic clock count. A machine that was suspended as a whole (its clock too)

@@ -65,7 +65,7 @@ static bool durable_is_current(const struct cluster *c)
 
 static void round_check(struct cluster *c, struct mono now);
 
-static bool askable(const struct cluster *c, struct mono now, uint32_t p)
+bool cluster_askable(const struct cluster *c, struct mono now, uint32_t p)
 {
 	return p != c->cfg.pnn && cluster_configured(c, p) && cluster_reachable(c, now, p) &&
 	       c->peers[p].nodes_hash == c->cfg.nodes_hash && !c->peers[p].leaving;
@@ -78,13 +78,14 @@ static void round_ask(struct cluster *c, struct mono now, uint64_t term, bool pr
 		.u.vote_request = {.term = term,
 				   .pre_vote = pre_vote,
 				   .handover = c->handover,
+				   .stamp = now.ns,
 				   .incarnation = c->cfg.incarnation,
 				   .nodes_hash = c->cfg.nodes_hash},
 	};
 
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		c->peers[p].answered = c->peers[p].granted = false;
-		c->peers[p].asked = askable(c, now, p);
+		c->peers[p].asked = cluster_askable(c, now, p);
 		if (c->peers[p].asked) {
 			c->ops->send(c->priv, p, &msg);
 		}
@@ -148,7 +149,7 @@ unsigned cluster_others(const struct cluster *c, struct mono now)
 	unsigned n = 0;
 
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		n += askable(c, now, p) ? 1 : 0;
+		n += cluster_askable(c, now, p) ? 1 : 0;
 	}
 	return n;
 }
@@ -169,8 +170,8 @@ static unsigned rank(const struct cluster *c, struct mono now)
 	unsigned n = 0;
 
 	for (uint32_t p = 0; p < c->cfg.pnn; p++) {
-		if (askable(c, now, p) && p != c->promise.to && (c->peers[p].capabilities & NODE_CAP_LEADER) != 0 &&
-		    !cluster_flags_inactive(c->peers[p].flags)) {
+		if (cluster_askable(c, now, p) && p != c->promise.to &&
+		    (c->peers[p].capabilities & NODE_CAP_LEADER) != 0 && !cluster_flags_inactive(c->peers[p].flags)) {
 			n++;
 		}
 	}
@@ -187,6 +188,9 @@ static struct mono stand_time(const struct cluster *c, struct mono now)
 	}
 	if (promised_to_other(c, now, c->cfg.pnn) && at.ns < c->promise.until.ns) {
 		at = c->promise.until;
+	}
+	if (at.ns < cluster_claim_bars(c, now, c->cfg.pnn).ns) {
+		at = cluster_claim_bars(c, now, c->cfg.pnn);
 	}
 	return mono_plus(at, rank(c, now) * (cluster_dead_ns(c) / 8) + c->stand_jitter);
 }
@@ -327,25 +331,9 @@ static void round_over(struct cluster *c, struct mono now)
 	}
 }
 
-/* Without majority: nodes outside the view may have another leader, out of reach of ours. */
-static void gossip(struct cluster *c, struct mono now)
-{
-	if (c->cfg.quorum != CLUSTER_QUORUM_NONE || cluster_lease_leader(c, now) == CLUSTER_NODE_NONE) {
-		return;
-	}
-	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		struct cluster_peer *peer = &c->peers[p];
-
-		if (askable(c, now, p) && !cluster_in_view(c, p) && now.ns >= peer->gossiped.ns + cluster_dead_ns(c)) {
-			peer->gossiped = now;
-			cluster_hello_send(c, now, p, false);
-		}
-	}
-}
-
 void cluster_election_tick(struct cluster *c, struct mono now)
 {
-	gossip(c, now);
+	cluster_claim_tick(c, now);
 	switch (c->role) {
 	case CLUSTER_ROLE_FOLLOWER:
 		if (mono_reached(stand_time(c, now), now)) {
@@ -407,15 +395,10 @@ void cluster_follow(struct cluster *c, struct mono now, uint32_t leader, uint64_
 	}
 }
 
-void cluster_stand_back(struct cluster *c, struct mono now, uint64_t term, uint32_t leader)
+/* As a follower: no candidacy in the next time. */
+void cluster_stand_later(struct cluster *c, struct mono now, uint64_t ns)
 {
-	if (term > c->term) {
-		cluster_term_set(c, now, term, CLUSTER_NODE_NONE);
-		cluster_event(c, true, "node %u leads (term %llu) nodes that this node can reach: standing back",
-			      (unsigned)leader, (unsigned long long)term);
-	}
-	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "a leader of a higher term exists");
-	cluster_promise_to(c, now, leader, 2 * cluster_dead_ns(c));
+	stand_not_before(c, mono_plus(now, ns));
 }
 
 /* The live node that should lead instead of this one. */
@@ -424,7 +407,7 @@ static uint32_t successor(const struct cluster *c, struct mono now)
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		const struct cluster_peer *peer = &c->peers[p];
 
-		if (askable(c, now, p) && cluster_in_view(c, p) && mono_is_set(peer->acked_at) &&
+		if (cluster_askable(c, now, p) && cluster_in_view(c, p) && mono_is_set(peer->acked_at) &&
 		    now.ns < peer->acked_at.ns + cluster_dead_ns(c) && (peer->capabilities & NODE_CAP_LEADER) != 0 &&
 		    !cluster_flags_inactive(peer->flags)) {
 			return p;
@@ -477,23 +460,19 @@ void cluster_hello_send(struct cluster *c, struct mono now, uint32_t pnn, bool a
 			    .answer = answer},
 	};
 
+	cluster_claim_fill(c, now, &msg.u.hello);
 	c->ops->send(c->priv, pnn, &msg);
 }
 
 static void hello_leader(struct cluster *c, struct mono now, const struct cluster_hello *m)
 {
-	if (m->leader >= c->cfg.n || m->leader == c->cfg.pnn) {
+	if (m->leader >= c->cfg.n || m->leader == c->cfg.pnn || c->role != CLUSTER_ROLE_FOLLOWER ||
+	    c->leader != CLUSTER_NODE_NONE || m->term < c->term) {
 		return;
 	}
-	if (c->cfg.quorum == CLUSTER_QUORUM_MAJORITY) {
-		/* It will be heard. */
-		if (c->role == CLUSTER_ROLE_FOLLOWER && c->leader == CLUSTER_NODE_NONE && m->term >= c->term) {
-			c->complete = true;
-			stand_not_before(c, mono_plus(now, cluster_promise_ns(c)));
-		}
-	} else if (m->term > c->term || (m->term == c->term && c->leader == CLUSTER_NODE_NONE)) {
-		cluster_stand_back(c, now, m->term, m->leader);
-	}
+	/* It will be heard. */
+	c->complete = true;
+	cluster_stand_later(c, now, cluster_promise_ns(c));
 }
 
 void cluster_on_hello(struct cluster *c, struct mono now, uint32_t from, const struct cluster_hello *m)
@@ -508,6 +487,7 @@ void cluster_on_hello(struct cluster *c, struct mono now, uint32_t from, const s
 	}
 	if (m->nodes_hash == c->cfg.nodes_hash) {
 		hello_leader(c, now, m);
+		cluster_claim_heard(c, now, from, m);
 		complete_check(c, now);
 	}
 	if (c->role == CLUSTER_ROLE_LEADER) {
@@ -535,7 +515,7 @@ static bool vote_granted(const struct cluster *c, struct mono now, uint32_t from
 		bound = false;
 	}
 	return m->nodes_hash == c->cfg.nodes_hash && vote_is_free(c, from, m->term) && !bound &&
-	       !cluster_is_leading(c, now);
+	       !mono_is_set(cluster_claim_bars(c, now, from)) && !cluster_is_leading(c, now);
 }
 
 static void vote_cast(struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m,
@@ -584,23 +564,21 @@ void cluster_on_vote_request(struct cluster *c, struct mono now, uint32_t from, 
 	c->ops->send(c->priv, from, &msg);
 	if (c->role == CLUSTER_ROLE_LEADER) {
 		cluster_grant_send(c, now, from);
+	} else if (!granted) {
+		cluster_claim_tell(c, now, from);
 	}
 }
 
 static void vote_refused(struct cluster *c, struct mono now, const struct vote_reply *m)
 {
-	bool leader_known = m->leader < c->cfg.n && m->leader != c->cfg.pnn;
-
 	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
-		if (leader_known && m->term > c->term) {
-			cluster_stand_back(c, now, m->term, m->leader);
-		} else {
-			round_failed(c, now, "refused", cluster_dead_ns(c));
-		}
+		round_failed(c, now, "refused", cluster_dead_ns(c));
 	}
 	if (m->term > c->term) {
 		cluster_term_set(c, now, m->term, CLUSTER_NODE_NONE);
-		round_failed(c, now, "a higher term is known", cluster_random(c, cluster_dead_ns(c) / 16));
+		if (c->role != CLUSTER_ROLE_FOLLOWER) {
+			round_failed(c, now, "a higher term is known", cluster_random(c, cluster_dead_ns(c) / 16));
+		}
 	}
 }
 

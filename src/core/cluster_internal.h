@@ -15,6 +15,7 @@ struct cluster_peer {
 	/* From its packets; all zero until the first. */
 	struct mono heard;
 	uint64_t incarnation;
+	uint64_t former[4];  /* incarnations before that: what still comes of them is stale */
 	uint64_t stamp;       /* its newest */
 	struct mono stamp_at; /* when that came */
 	uint64_t nodes_hash;
@@ -22,7 +23,7 @@ struct cluster_peer {
 	uint64_t view_term, view_number;
 	uint8_t reachable[32];
 	bool leaving;
-	struct mono gossiped; /* hello sent because it is outside of the view */
+	struct mono gossiped; /* hello sent to tell it of our leader */
 	/* Used while this node leads. */
 	struct mono acked_sent; /* sending time of its newest accepted grant of this term */
 	struct mono acked_at;   /* when that was told */
@@ -62,6 +63,14 @@ struct cluster {
 
 	struct cluster_view view;
 	struct mono view_since;
+
+	/* Arbitration none: the best leader heard of from others (leader: CLUSTER_NODE_NONE: none); see cluster_claim.c. */
+	struct {
+		uint64_t term;
+		uint32_t leader;
+		struct mono at, relayed;
+	} claim;
+	struct mono granted_at; /* last grant accepted */
 
 	/* Standing for election. */
 	struct mono stand_base; /* never: nothing to stand for */
@@ -160,9 +169,19 @@ void cluster_on_hello(struct cluster *c, struct mono now, uint32_t from, const s
 void cluster_on_vote_request(struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m);
 void cluster_on_vote_reply(struct cluster *c, struct mono now, uint32_t from, const struct vote_reply *m);
 void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, const struct cluster_handover *m);
+/* Can be talked to, and belongs to the same cluster. */
+bool cluster_askable(const struct cluster *c, struct mono now, uint32_t p);
 void cluster_hello_send(struct cluster *c, struct mono now, uint32_t pnn, bool answer);
-/* A leader of a higher term exists that cannot be reached from here. */
-void cluster_stand_back(struct cluster *c, struct mono now, uint64_t term, uint32_t leader);
+void cluster_stand_later(struct cluster *c, struct mono now, uint64_t ns);
+
+/* ---- cluster_claim.c ---- */
+/* Until when somebody else's claim keeps this node from standing and from voting for pnn; MONO_NEVER: it does not. */
+struct mono cluster_claim_bars(const struct cluster *c, struct mono now, uint32_t pnn);
+void cluster_claim_fill(const struct cluster *c, struct mono now, struct cluster_hello *m);
+void cluster_claim_heard(struct cluster *c, struct mono now, uint32_t from, const struct cluster_hello *m);
+void cluster_claim_tell(struct cluster *c, struct mono now, uint32_t pnn);
+void cluster_claim_tick(struct cluster *c, struct mono now);
+struct mono cluster_claim_wakeup(const struct cluster *c, struct mono now);
 
 /* ---- cluster_lease.c ---- */
 struct mono cluster_majority_acked(const struct cluster *c, struct mono now);

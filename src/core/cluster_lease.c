@@ -426,12 +426,17 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 	}
 	if (m->term < c->term) {
 		ack_send(c, now, from, m->stamp, false);
+		cluster_claim_tell(c, now, from);
 		return;
 	}
 	c->odd_at = MONO_NEVER;
 	/* Without a lease for a while: say so before a new one hides it. */
 	c->lapsed = c->lapsed || !cluster_has_lease(c, now);
 	cluster_follow(c, now, from, m->term);
+	c->granted_at = now;
+	if (c->claim.term <= m->term) {
+		c->claim.leader = CLUSTER_NODE_NONE;
+	}
 	cluster_promise_to(c, now, from, cluster_promise_ns(c));
 	if (m->view != NULL && cluster_view_take(c, now, m->view) == EINVAL) {
 		cluster_event(c, true, "view of node %u does not fit the nodes file: ignoring it", (unsigned)from);
@@ -444,13 +449,10 @@ static void leader_deposed(struct cluster *c, struct mono now, const struct leas
 {
 	bool other = m->leader < c->cfg.n && m->leader != c->cfg.pnn;
 
-	if (other && c->cfg.quorum == CLUSTER_QUORUM_NONE) {
-		cluster_stand_back(c, now, m->term, m->leader);
-		return;
-	}
 	cluster_term_set(c, now, m->term, CLUSTER_NODE_NONE);
 	if (other || !cluster_may_lead(c)) {
 		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "another leader was elected");
+		cluster_stand_later(c, now, cluster_promise_ns(c));
 	} else {
 		cluster_probe(c, now, "leads on under a higher term");
 	}
