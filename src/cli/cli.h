@@ -1,0 +1,124 @@
+/* What the files of the ctdb tool share: options, the table of commands, errors and exit codes. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <ctdb/ctdb.h>
+
+#include "output.h"
+
+/* Exit codes; documented in ctdb(1). */
+enum exit_code {
+	EXIT_OK = 0,
+	EXIT_ERROR = 1,
+	EXIT_USAGE = 2,
+	EXIT_NOT_FOUND = 3,
+	EXIT_TIMEOUT = 4,
+	EXIT_NO_DAEMON = 5, /* cannot connect, or connection lost */
+};
+
+/* Options beside the global ones; a command accepts those in its mask. */
+enum option_flag {
+	OPT_NODE = 0x01,    /* -n */
+	OPT_MACHINE = 0x02, /* -X, -x, -Y */
+	OPT_HEX = 0x04,
+	OPT_COUNT = 0x08,
+	OPT_MODEL = 0x10,
+};
+
+struct options {
+	const struct output_ops *format;
+	const char *socket; /* NULL: default */
+	uint32_t timeout_ms;
+	bool timeout_given;
+	uint32_t node;
+	bool machine;
+	const char *separator;
+	bool hex;
+	uint64_t count; /* 0: no limit */
+	enum ctdb_db_model model;
+	unsigned int given; /* enum option_flag: which of those with a flag were given */
+	bool help, version;
+};
+
+struct command;
+
+/* One run of the program. */
+struct cli {
+	struct options opt;
+	const struct command *cmd;
+	struct output out;
+	struct ctdb_client *c; /* connected before the command runs, unless it needs no daemon */
+	bool printed;		/* the command printed its own output: no document at the end */
+	char error[1024];	/* of cli_fail() */
+};
+
+struct command {
+	const char *object; /* NULL: an old form, one word */
+	const char *verb;
+	const char *args;    /* "DB KEY" */
+	int min_args, max_args;
+	unsigned int options; /* enum option_flag */
+	int (*run)(struct cli *cli, char **argv, int argc);
+	const char *summary; /* one line */
+	const char *help;    /* more lines, or NULL */
+};
+
+/* The table ends with run NULL. */
+extern const struct command commands[];
+
+/* ---- main.c ---- */
+/* Records the error text and returns code. Texts name the thing and say what to do. */
+int cli_fail(struct cli *cli, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same for an errno of the library: its text, and the exit code that fits. what: "record set", "database \"x\"". */
+int cli_fail_api(struct cli *cli, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- options.c ---- */
+/* Reads options; *argc, *argv are what is left. 0, or EXIT_USAGE with a text. Options that take no part in the command are refused later. */
+int options_parse(struct cli *cli, int *argc, char ***argv);
+
+/* ---- help.c ---- */
+void help_overview(FILE *f);
+void help_command(FILE *f, const struct command *cmd);
+/* Finds the command; *used: how many words it took. NULL with a text in cli->error. */
+const struct command *command_find(struct cli *cli, char **argv, int argc, int *used);
+
+/* ---- cmd_*.c ---- */
+int cmd_cluster_status(struct cli *cli, char **argv, int argc);
+int cmd_node_list(struct cli *cli, char **argv, int argc);
+int cmd_db_list(struct cli *cli, char **argv, int argc);
+int cmd_db_attach(struct cli *cli, char **argv, int argc);
+int cmd_db_status(struct cli *cli, char **argv, int argc);
+int cmd_record_get(struct cli *cli, char **argv, int argc);
+int cmd_record_set(struct cli *cli, char **argv, int argc);
+int cmd_record_delete(struct cli *cli, char **argv, int argc);
+int cmd_record_info(struct cli *cli, char **argv, int argc);
+int cmd_message_send(struct cli *cli, char **argv, int argc);
+int cmd_message_listen(struct cli *cli, char **argv, int argc);
+int cmd_old_status(struct cli *cli, char **argv, int argc);
+int cmd_old_pnn(struct cli *cli, char **argv, int argc);
+int cmd_old_leader(struct cli *cli, char **argv, int argc);
+int cmd_old_runstate(struct cli *cli, char **argv, int argc);
+int cmd_old_uptime(struct cli *cli, char **argv, int argc);
+int cmd_old_getdbmap(struct cli *cli, char **argv, int argc);
+
+/* ---- db_find.c ---- */
+struct db_info {
+	uint32_t id, flags;
+	char *name; /* NULL if only the id was asked for and found */
+};
+/* A database of a node by name or 0x id. 0 or exit code. */
+int db_find(struct cli *cli, uint32_t node, const char *name, struct db_info *db);
+/* Known or attachable; opened on this node. 0 or exit code. */
+int db_open(struct cli *cli, const char *name, struct ctdb_db **db);
+
+/* ---- nodes.c ---- */
+/* Address as text in a static buffer. */
+const char *node_address(const struct ctdb_node *n);
+/* Flag words in the order that scripts know, joined by '|'; "OK" for none. With unknown: "UNKNOWN" instead of the flags. Static buffer. */
+const char *node_flags_text(uint32_t flags, bool unknown, bool partially);
+/* The same words as an array; empty for none. */
+json_t *node_flags_json(uint32_t flags);
+/* Whether an interface of a node without flags is down. */
+bool node_is_partially_online(struct cli *cli, const struct ctdb_node *n);
+
+#endif

@@ -1,0 +1,106 @@
+/* Help, and finding the command that was meant. */
+#include <stdint.h>
+#include <string.h>
+
+#include "cli.h"
+#include "text.h"
+
+#define SUGGEST_DISTANCE 3U
+
+void help_overview(FILE *f)
+{
+	const struct command *c;
+	int old = 0;
+
+	fputs("Usage: ctdb [OPTIONS] OBJECT VERB [ARGUMENTS]\n\nCommands:\n", f);
+	for (c = commands; c->run != NULL; c++) {
+		char name[96];
+
+		if (c->object == NULL && !old++) {
+			fputs("\nForms that scripts know from earlier versions:\n", f);
+		}
+		snprintf(name, sizeof(name), "%s%s%s %s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb, c->args);
+		fprintf(f, "  %-30s %s\n", name, c->summary);
+	}
+	fputs("\nOptions:\n"
+	      "  -o text|json|table    form of the output\n"
+	      "  -t, --timeout S       seconds for each operation (10)\n"
+	      "  -n, --node PNN        node to ask, where it makes sense\n"
+	      "  --socket PATH         socket of the daemon\n"
+	      "  --hex                 keys, values and texts are hexadecimal\n"
+	      "  -X, -x SEPARATOR      old forms: output for programs, and its separator\n"
+	      "  --version, -h, --help\n"
+	      "\nctdb OBJECT VERB --help says more about a command. Manual: ctdb(1).\n",
+	      f);
+}
+
+void help_command(FILE *f, const struct command *c)
+{
+	fprintf(f, "Usage: ctdb %s%s%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb, c->args[0] != '\0' ? " " : "",
+		c->args);
+	fprintf(f, "%s%s%s%s%s\n", (c->options & OPT_NODE) != 0 ? " [-n PNN]" : "", (c->options & OPT_MACHINE) != 0 ? " [-X]" : "",
+		(c->options & OPT_HEX) != 0 ? " [--hex]" : "", (c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
+		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : "");
+	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
+}
+
+/* What was typed against the names of commands. */
+static const struct command *nearest(const char *typed)
+{
+	const struct command *c, *best = NULL;
+	size_t best_distance = SUGGEST_DISTANCE + 1;
+
+	for (c = commands; c->run != NULL; c++) {
+		char name[64];
+		size_t d;
+
+		snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb);
+		d = text_distance(typed, name);
+		if (d < best_distance) {
+			best = c;
+			best_distance = d;
+		}
+	}
+	return best;
+}
+
+static const struct command *unknown(struct cli *cli, char **argv, int argc)
+{
+	char typed[100];
+	const struct command *c, *near;
+
+	snprintf(typed, sizeof(typed), "%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+	near = nearest(typed);
+	near = near != NULL ? near : nearest(argv[0]);
+	if (near != NULL) {
+		cli_fail(cli, EXIT_USAGE, "unknown command \"%s\"; did you mean \"ctdb %s%s%s\"?", typed, near->object != NULL ? near->object : "",
+			 near->object != NULL ? " " : "", near->verb);
+		return NULL;
+	}
+	for (c = commands; c->run != NULL; c++) {
+		if (c->object != NULL && strcmp(c->object, argv[0]) == 0) {
+			cli_fail(cli, EXIT_USAGE, "%s \"%s\"; ctdb --help lists the verbs of %s", argc > 1 ? "unknown command" : "verb is missing after", typed,
+				 argv[0]);
+			return NULL;
+		}
+	}
+	cli_fail(cli, EXIT_USAGE, "unknown command \"%s\"; ctdb --help lists all", typed);
+	return NULL;
+}
+
+const struct command *command_find(struct cli *cli, char **argv, int argc, int *used)
+{
+	const struct command *c;
+
+	for (c = commands; c->run != NULL; c++) {
+		if (c->object == NULL && strcmp(c->verb, argv[0]) == 0) {
+			*used = 1;
+			return c;
+		}
+		if (c->object != NULL && argc > 1 && strcmp(c->object, argv[0]) == 0 && strcmp(c->verb, argv[1]) == 0) {
+			*used = 2;
+			return c;
+		}
+	}
+	return unknown(cli, argv, argc);
+}

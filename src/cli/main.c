@@ -1,0 +1,182 @@
+/* ctdb, the command line tool. */
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+
+int cli_fail(struct cli *cli, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(cli->error, sizeof(cli->error), fmt, ap);
+	va_end(ap);
+	return code;
+}
+
+static int code_of(int err)
+{
+	switch (err) {
+	case ENOENT:
+		return EXIT_NOT_FOUND;
+	case ETIMEDOUT:
+		return EXIT_TIMEOUT;
+	case ENOTCONN:
+		return EXIT_NO_DAEMON;
+	default:
+		return EXIT_ERROR;
+	}
+}
+
+int cli_fail_api(struct cli *cli, int err, const char *fmt, ...)
+{
+	const char *text = cli->c != NULL ? ctdb_client_error(cli->c) : "";
+	size_t len;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(cli->error, sizeof(cli->error), fmt, ap);
+	va_end(ap);
+	len = strlen(cli->error);
+	snprintf(cli->error + len, sizeof(cli->error) - len, ": %s", text[0] != '\0' ? text : strerror(err));
+	return code_of(err);
+}
+
+/* ---- connecting ---- */
+
+/* Resource agents look for the first words in what the old forms print. */
+static int connect_failed(struct cli *cli, int err, const char *path)
+{
+	if (cli->cmd->object == NULL) {
+		fprintf(stderr, "connect() failed, errno=%d\nFailed to connect to CTDB daemon (%s)\n", err, path);
+	}
+	switch (err) {
+	case ENOENT:
+	case ECONNREFUSED:
+		cli_fail(cli, EXIT_NO_DAEMON, "no CTDB daemon listens at %s (%s): start ctdbd, or name its socket with --socket", path, strerror(err));
+		break;
+	case EACCES:
+	case EPERM:
+		cli_fail(cli, EXIT_NO_DAEMON, "not permitted to connect to %s: run ctdb as root", path);
+		break;
+	case ETIMEDOUT:
+		cli_fail(cli, EXIT_NO_DAEMON, "the CTDB daemon at %s does not answer: see its log", path);
+		break;
+	case EPROTO:
+		cli_fail(cli, EXIT_NO_DAEMON, "what listens at %s does not speak the protocol of CTDB", path);
+		break;
+	default:
+		cli_fail(cli, EXIT_NO_DAEMON, "cannot connect to the CTDB daemon at %s: %s", path, strerror(err));
+		break;
+	}
+	return cli->cmd->object == NULL ? EXIT_ERROR : EXIT_NO_DAEMON; /* old forms: as ever */
+}
+
+static int cli_connect(struct cli *cli)
+{
+	char *def = ctdb_default_socket(NULL);
+	const char *path = cli->opt.socket != NULL ? cli->opt.socket : def;
+	int err = path == NULL ? ENOMEM : ctdb_open(NULL, path, cli->opt.timeout_ms, &cli->c);
+	int code = err == 0 ? 0 : connect_failed(cli, err, path != NULL ? path : "?");
+
+	talloc_free(def);
+	return code;
+}
+
+/* ---- running ---- */
+
+static int check_use(struct cli *cli, int argc)
+{
+	const struct command *c = cli->cmd;
+	unsigned int extra = cli->opt.given & ~c->options;
+	const char *what = (extra & OPT_NODE) != 0      ? "-n"
+			   : (extra & OPT_MACHINE) != 0 ? "-X, -Y and -x"
+			   : (extra & OPT_HEX) != 0     ? "--hex"
+			   : (extra & OPT_COUNT) != 0   ? "--count"
+							: "--model";
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb);
+	if (extra != 0) {
+		return cli_fail(cli, EXIT_USAGE, "%s cannot be used with \"ctdb %s\"%s", what, name,
+				(extra & OPT_NODE) != 0 ? ": it works on the node it runs on" : "");
+	}
+	if (argc < c->min_args || argc > c->max_args) {
+		return cli_fail(cli, EXIT_USAGE, "too %s arguments; usage: ctdb %s %s", argc < c->min_args ? "few" : "many", name, c->args);
+	}
+	return 0;
+}
+
+/* The command between its surroundings: a failure leaves nothing half printed but in streams of messages. */
+static int run(struct cli *cli, char **argv, int argc)
+{
+	int used, code;
+
+	cli->cmd = command_find(cli, argv, argc, &used);
+	if (cli->cmd == NULL) {
+		return EXIT_USAGE;
+	}
+	if (cli->opt.help) {
+		help_command(stdout, cli->cmd);
+		return EXIT_OK;
+	}
+	code = check_use(cli, argc - used);
+	if (code == 0) {
+		code = cli_connect(cli);
+	}
+	if (code != 0) {
+		return code;
+	}
+	output_begin(&cli->out, cli->opt.format, stdout);
+	code = cli->cmd->run(cli, argv + used, argc - used);
+	if (cli->error[0] == '\0' && !cli->printed && output_end(&cli->out) != 0) {
+		return cli_fail(cli, EXIT_ERROR, "cannot write to standard output: %s", strerror(errno));
+	}
+	return code;
+}
+
+/* Programs that read JSON get the error there as well. */
+static void print_error(const struct cli *cli, int code)
+{
+	json_t *doc;
+
+	fprintf(stderr, "ctdb: %s\n", cli->error);
+	if (cli->opt.format == &output_json) {
+		doc = output_check(json_pack("{s:i, s:{s:i, s:s}}", "schema", 1, "error", "code", code, "message", cli->error));
+		json_dumpf(doc, stdout, JSON_COMPACT);
+		putchar('\n');
+		json_decref(doc);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct cli cli = {.c = NULL};
+	int code;
+
+	srandom((unsigned int)time(NULL) ^ (unsigned int)getpid() << 8); /* pauses while waiting for others, nothing secret */
+	signal(SIGPIPE, SIG_IGN);
+	code = options_parse(&cli, &argc, &argv);
+	if (code == 0 && cli.opt.version) {
+		printf("ctdb-ng %s\n", ctdb_api_version());
+	} else if (code == 0 && argc == 0) {
+		help_overview(cli.opt.help ? stdout : stderr);
+		code = cli.opt.help ? EXIT_OK : EXIT_USAGE;
+	} else if (code == 0) {
+		code = run(&cli, argv, argc);
+	}
+	if (cli.error[0] != '\0') {
+		print_error(&cli, code);
+	}
+	talloc_free(cli.c);
+	if (fflush(stdout) != 0 && code == 0) {
+		perror("ctdb: standard output");
+		code = EXIT_ERROR;
+	}
+	return code;
+}
