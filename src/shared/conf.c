@@ -214,12 +214,16 @@ static char *find_libexec(TALLOC_CTX *mem)
 	return talloc_strdup(mem, CTDB_LIBEXECDIR);
 }
 
-static int default_paths(struct conf *conf)
+static int default_paths(struct conf *conf, char **err)
 {
 	struct conf_paths *p = &conf->path;
 	const char *base = getenv("CTDB_BASE");
 	bool own = base != NULL && base[0] != '\0' && strcmp(base, "/etc/ctdb") != 0 && strcmp(base, "/etc/ctdb/") != 0;
 
+	if (own && base[0] != '/') {
+		*err = talloc_asprintf(conf, "the environment variable CTDB_BASE is \"%s\": give an absolute path", base);
+		return EINVAL;
+	}
 	p->etc = talloc_strdup(conf, own ? base : "/etc/ctdb");
 	p->run = own ? talloc_asprintf(conf, "%s/run", base) : talloc_strdup(conf, "/run/ctdb");
 	p->var = own ? talloc_asprintf(conf, "%s/var", base) : talloc_strdup(conf, "/var/lib/ctdb");
@@ -243,7 +247,7 @@ static int default_paths(struct conf *conf)
 
 static int defaults(struct conf *conf, char **err)
 {
-	int ret = default_paths(conf);
+	int ret = default_paths(conf, err);
 
 	for (size_t i = 0; ret == 0 && i < conf_n_options; i++) {
 		if (conf_options[i].initial != NULL) {

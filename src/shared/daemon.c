@@ -75,7 +75,12 @@ static int load_configuration(struct run *run)
 	if (ret == 0) {
 		ret = conf_nodes_self(run, d->conf, d->nodes, &d->pnn, &err);
 	}
-	return ret == 0 ? 0 : fatal(run->ops, ret, err);
+	if (ret != 0) {
+		return fatal(run->ops, ret, err);
+	}
+	d->log_location = run->opts.log != NULL ? run->opts.log : d->conf->logging.location;
+	d->log_level = run->opts.level_name;
+	return 0;
 }
 
 static int start_log(struct run *run)
@@ -84,8 +89,8 @@ static int start_log(struct run *run)
 	char *err = NULL;
 	int ret;
 
-	ret = log_init(run, run->ops->name, run->opts.log != NULL ? run->opts.log : conf->logging.location,
-		       run->opts.have_level ? run->opts.level : conf->logging.level, &err);
+	ret = log_init(run, run->ops->name, run->d.log_location,
+		       run->opts.level_name != NULL ? run->opts.level : conf->logging.level, &err);
 	if (ret != 0) {
 		return fatal(run->ops, ret, err);
 	}
@@ -223,7 +228,7 @@ static void reload_configuration(struct run *run)
 	}
 	talloc_free(restart);
 	talloc_free(fresh);
-	if (!run->opts.have_level) {
+	if (run->opts.level_name == NULL) {
 		log_set_level(run->d.conf->logging.level);
 	}
 	stall_meter_set_warning(run->d.conf->logging.stall_warning);

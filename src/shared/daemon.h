@@ -22,6 +22,7 @@ struct daemon {
 	struct msg *msg;  /* the daemon's endpoint; NULL if ops->service is NULL */
 	uint64_t incarnation; /* random, never 0: tells this run of the daemon from any other */
 	void *priv;	  /* the daemon's own state */
+	const char *log_location, *log_level; /* in use; log_level NULL: as configured. prepare() may change them */
 };
 
 /* A switch of one program alone. */

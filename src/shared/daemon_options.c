@@ -98,12 +98,13 @@ static bool take_option(const struct daemon_ops *ops, struct daemon_options *opt
 		opts->log = optarg;
 		return true;
 	case OPT_LOG_LEVEL:
-		opts->have_level = log_level_parse(optarg, &opts->level);
-		if (!opts->have_level) {
+		opts->level_name = optarg;
+		if (!log_level_parse(optarg, &opts->level)) {
 			fprintf(stderr, "%s: --log-level %s: give ERROR, WARNING, NOTICE, INFO or DEBUG\n", ops->name,
 				optarg);
+			return false;
 		}
-		return opts->have_level;
+		return true;
 	case OPT_CHECK:
 		opts->check = true;
 		return true;

@@ -9,7 +9,7 @@ struct daemon_options {
 	const char *config;       /* NULL: default */
 	int ready_fd, control_fd; /* -1: none */
 	const char *log;          /* NULL: as configured */
-	bool have_level;
+	const char *level_name; /* NULL: as configured */
 	enum log_level level;
 	bool check;
 };

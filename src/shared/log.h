@@ -16,6 +16,7 @@ int log_init(TALLOC_CTX *mem, const char *program, const char *location, enum lo
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 void log_set_node(unsigned pnn); /* shown in each line once known */
+bool log_is_stderr(void);      /* lines go to standard error, also before log_init() */
 int log_reopen(void);		 /* after rotation; keeps the old file if the new one cannot be opened */
 bool log_level_parse(const char *name, enum log_level *level); /* "ERROR".."DEBUG", any case, or 0..10 as in existing files */
 

@@ -40,9 +40,6 @@ int log_sink_open(struct log_sink *sink);
 /* Opens the file again; on error the descriptor in use stays. */
 int log_sink_reopen(struct log_sink *sink);
 
-/* log_init() chose standard error, or was not called yet. */
-bool log_is_stderr(void);
-
 void log_sink_write(struct log_sink *sink, const struct log_line *line);
 
 #endif
