@@ -37,7 +37,7 @@ class Suite:
                 "\tlog level = INFO\n")
 
     def argv(self):
-        return [os.path.join(self.bindir, "ctdbd")]
+        return [os.path.join(self.bindir, "ctdbd"), "-F"]
 
     def env(self):
         return {"CTDB_LIBEXEC": self.bindir, "PATH": f"{self.bindir}:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -51,13 +51,19 @@ class Suite:
     def status_argv(self):
         return ["ctdb", "-o", "json", "cluster", "status"]
 
-    def ready(self, text):
-        """None if a node that gave this status serves; else what it waits for."""
+    def status(self, text, expected):
+        """What a node says: (what it waits for or None, generation of its databases). expected: nodes that it has to see in good order."""
         try:
             status = json.loads(text)
         except ValueError:
-            return "no status yet"
-        return None if status.get("ready") else status.get("verdict", "not ready")
+            return "no status yet", None
+        if not status.get("ready"):
+            return status.get("verdict", "not ready"), None
+        seen = {node["pnn"] for node in status.get("nodes", []) if not node["flags"]}
+        missing = sorted(set(expected) - seen)
+        if missing:
+            return f"it does not see node {', '.join(map(str, missing))} as active", None
+        return None, status.get("generation")
 
 
 class DebianPeer:
@@ -94,14 +100,14 @@ class DebianPeer:
     def status_argv(self):
         return ["ctdb", "-X", "status"]
 
-    def ready(self, text):
-        """-X: |Node|IP|Disconnected|...|ThisNode| and one line per node; then leader and generation in the human form only."""
+    def status(self, text, expected):
+        """-X prints |Node|IP|Disconnected|...|ThisNode| and one line for each node. The generation is left out: it is known to the
+        peer's other forms only."""
         if "|Node|" not in text:
-            return "no status yet"
-        own = [line.split("|") for line in text.splitlines() if line.rstrip("|").endswith("Y")]
-        if not own:
-            return "not a member yet"
-        return None if set(own[0][3:-2]) == {"0"} else "still has flags set"
+            return "no status yet", None
+        flags = {int(line.split("|")[1]): set(line.split("|")[3:-2]) for line in text.splitlines()[1:] if line}
+        missing = sorted(pnn for pnn in expected if flags.get(pnn) != {"0"})
+        return (f"it does not see node {', '.join(map(str, missing))} as active" if missing else None), None
 
 
 def make(bindir, debian):
