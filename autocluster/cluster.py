@@ -159,15 +159,20 @@ class Node(Machine):
         if self.namespaces:
             self.cluster.switch.unplug_node(self.pnn)
 
+    def status(self, expected=()):
+        """(What it waits for before it serves or None, generation of its databases). expected: nodes that it has to see as active."""
+        if not self.process:
+            return "it is off", None
+        ok, text = products.run_status(self, self.cluster.product)
+        reason, generation = self.cluster.product.status(text, {self.pnn, *expected}) if ok else (text, None)
+        process = self.process
+        if reason is None and self.cluster.config["samba"] and process and not samba.listening(process.pid):
+            reason = "smbd does not listen yet"
+        return reason, generation
+
     def waiting_for(self):
         """None if the node serves, else what is missing."""
-        if not self.process:
-            return "it is off"
-        ok, text = products.run_status(self, self.cluster.product)
-        reason = self.cluster.product.ready(text) if ok else text
-        if reason is None and self.cluster.config["samba"] and not samba.listening(self.require().pid):
-            reason = "smbd does not listen yet"
-        return reason
+        return self.status()[0]
 
 
 class Cluster:
@@ -268,21 +273,25 @@ class Cluster:
         raise ClusterError("no free range of loopback addresses was found; 'autocluster list' shows the clusters that use them")
 
     def wait_ready(self, timeout=60, nodes=None, say=lambda text: None):
-        """Until every running node (or those given) knows a leader and no recovery runs."""
-        begin = time.monotonic()
+        """Until every running node (or those given) serves, sees the others as active, and all have the same generation."""
         waiting = sorted(self.running() if nodes is None else nodes)
-        for pnn in waiting:
-            node = self.node(pnn)
-            reason = [""]
+        last = [None, ""]
 
-            def serves(node=node, reason=reason):
-                reason[0] = node.waiting_for()
-                if reason[0] and not node.process:
-                    raise ClusterError(f"node {node.pnn} stopped while it was waited for; its logs end with:\n{node.log_tail()}")
-                return reason[0] is None
+        def all_serve():
+            generations = set()
+            for pnn in waiting:
+                reason, generation = self.node(pnn).status(waiting)
+                if reason is not None:
+                    last[:] = [self.node(pnn), reason]
+                    if not self.node(pnn).process:
+                        raise ClusterError(f"node {pnn} stopped while it was waited for; its logs end with:\n{self.node(pnn).log_tail()}")
+                    return False
+                generations.add(generation)
+            last[:] = [self.node(waiting[0]), f"the nodes have different generations: {generations}"]
+            return len(generations) <= 1
 
-            wait_for(serves, max(0.1, begin + timeout - time.monotonic()), lambda node=node, reason=reason: (
-                f"node {node.pnn} does not serve after {timeout:.0f} s: {reason[0]}\nIts logs end with:\n{node.log_tail()}"))
+        wait_for(all_serve, timeout, lambda: (f"{last[0].name.replace('node', 'node ')} does not serve after {timeout:.0f} s: {last[1]}\n"
+                                              f"Its logs end with:\n{last[0].log_tail()}"))
         say(f"all nodes serve: {len(waiting)} of {len(self.nodes)}")
 
     def down(self):

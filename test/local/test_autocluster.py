@@ -21,7 +21,7 @@ echo "$$" >"$base/run.pid" 2>/dev/null
 exec sleep 3600
 """
 CTDB = """#!/bin/sh
-if [ -e "@DIR@/ready" ]; then echo '{"ready": true}'; else echo '{"ready": false, "verdict": "STARTING"}'; fi
+if [ -e "@DIR@/ready" ]; then echo '{"ready": true, "generation": 7, "nodes": [{"pnn": 0, "flags": []}, {"pnn": 1, "flags": []}, {"pnn": 2, "flags": []}]}'; else echo '{"ready": false, "verdict": "STARTING"}'; fi
 """
 
 
