@@ -78,6 +78,9 @@ int msg_send(struct msg *m, const struct msg_header *header, const uint8_t *payl
 	struct msg_packet *packet = NULL;
 	int ret;
 
+	if (m->foreign) {
+		return ESHUTDOWN;
+	}
 	if (!msg_endpoint_valid(header->destination) || header->destination_node >= NODE_SELF) {
 		return EINVAL;
 	}
@@ -160,6 +163,8 @@ static void msg_incoming_take(struct msg *m, const struct msg_incoming *in, cons
 		} else {
 			msg_call_receive(m, in);
 		}
+	} else if (m->closing) {
+		msg_packet_failed(m, m->buffer, m->buffer_len, EHOSTUNREACH);
 	} else if (m->route == NULL) {
 		msg_malformed(m, a, "it is for another node");
 	} else if (in->header.source_node != m->own_node) {
@@ -320,18 +325,39 @@ const struct msg_stats *msg_stats(const struct msg *m)
 
 /* ---- opening and closing ---- */
 
-static int msg_destructor(struct msg *m)
+static void msg_unlink(const struct msg *m)
 {
 	struct stat st;
 
+	/* Not the socket of a successor. */
+	if (m->path != NULL && fstatat(m->dir_fd, m->endpoint, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == m->dev &&
+	    st.st_ino == m->ino) {
+		(void)unlinkat(m->dir_fd, m->endpoint, 0);
+	}
+}
+
+/* Requests that are in the kernel's queue are told that nobody will work on them. */
+static void msg_drain(struct msg *m)
+{
+	unsigned n;
+
+	for (n = 0; n < 2 * MSG_RECEIVE_BATCH && msg_receive(m); n++) {
+	}
+}
+
+static int msg_destructor(struct msg *m)
+{
 	if (m->gone != NULL) {
 		*m->gone = true;
 	}
+	m->closing = true;
+	m->foreign = m->pid != getpid(); /* a child's copy of us: the socket and what waits for us is the parent's */
+	if (!m->foreign) {
+		msg_unlink(m);
+	}
 	msg_call_shutdown(m);
-	/* Not a child's copy of us, and not the socket of a successor. */
-	if (m->path != NULL && m->pid == getpid() && fstatat(m->dir_fd, m->endpoint, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_dev == m->dev && st.st_ino == m->ino) {
-		(void)unlinkat(m->dir_fd, m->endpoint, 0);
+	if (!m->foreign && m->fde != NULL) {
+		msg_drain(m);
 	}
 	TALLOC_FREE(m->fde);
 	if (m->fd >= 0) {

@@ -438,6 +438,12 @@ void msg_call_receive(struct msg *m, const struct msg_incoming *in)
 {
 	const struct msg_service *s;
 
+	if (m->closing) {
+		if (in->header.kind == MSG_KIND_REQUEST) {
+			msg_answer_error(m, &in->header, ECANCELED);
+		}
+		return;
+	}
 	if (in->header.kind == MSG_KIND_REPLY) {
 		msg_reply_receive(m, in);
 		return;

@@ -34,7 +34,8 @@ struct msg {
 	pid_t pid;
 	uint8_t *buffer; /* one datagram */
 	size_t buffer_len;
-	bool *gone; /* set when msg is freed while a handler runs */
+	bool closing, foreign; /* being freed; freed by a child of the process that opened it */
+	bool *gone;            /* set when msg is freed while a handler runs */
 
 	struct dlist services, calls;
 	struct dlist dests; /* most recently used first */
