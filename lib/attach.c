@@ -1,4 +1,4 @@
-/* Attaching: the daemon makes the database known in the cluster, then the file of this node is opened with the daemon's flags. */
+/* Attaching: the daemon makes the database known in the cluster, then this node's file is opened. */
 #include "internal.h"
 
 #include <errno.h>
@@ -22,12 +22,13 @@ static void attach_health_done(struct tevent_req *subreq);
 static void attach_path_done(struct tevent_req *subreq);
 static void attach_flags_done(struct tevent_req *subreq);
 
-struct tevent_req *ctdb_db_attach_send(TALLOC_CTX *mem, struct ctdb_client *c, const char *name, enum ctdb_db_model model)
+struct tevent_req *ctdb_db_attach_send(TALLOC_CTX *mem, struct ctdb_client *c, const char *name,
+				       enum ctdb_db_model model)
 {
 	static const uint32_t opcodes[] = {
-	        [CTDB_DB_VOLATILE] = CLASSIC_CONTROL_DB_ATTACH,
-	        [CTDB_DB_PERSISTENT] = CLASSIC_CONTROL_DB_ATTACH_PERSISTENT,
-	        [CTDB_DB_REPLICATED] = CLASSIC_CONTROL_DB_ATTACH_REPLICATED,
+		[CTDB_DB_VOLATILE] = CLASSIC_CONTROL_DB_ATTACH,
+		[CTDB_DB_PERSISTENT] = CLASSIC_CONTROL_DB_ATTACH_PERSISTENT,
+		[CTDB_DB_REPLICATED] = CLASSIC_CONTROL_DB_ATTACH_REPLICATED,
 	};
 	struct attach_state *s;
 	struct tevent_req *req = tevent_req_create(mem, &s, struct attach_state), *subreq;
@@ -92,8 +93,8 @@ static void attach_list_done(struct tevent_req *subreq)
 		}
 	}
 	if (model != s->model) {
-		err = client_fail(s->c, EEXIST, "database \"%s\" exists as a %s one, not as %s", s->name, ctdb_db_model_name(model),
-				  ctdb_db_model_name(s->model));
+		err = client_fail(s->c, EEXIST, "database \"%s\" exists as a %s one, not as %s", s->name,
+				  ctdb_db_model_name(model), ctdb_db_model_name(s->model));
 		tevent_req_error(req, err);
 		return;
 	}
@@ -172,7 +173,8 @@ int ctdb_db_attach_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_db 
 	return 0;
 }
 
-int ctdb_db_attach(struct ctdb_client *c, const char *name, enum ctdb_db_model model, TALLOC_CTX *mem, struct ctdb_db **db)
+int ctdb_db_attach(struct ctdb_client *c, const char *name, enum ctdb_db_model model, TALLOC_CTX *mem,
+		   struct ctdb_db **db)
 {
 	struct tevent_req *req = SYNC_SEND(c, ctdb_db_attach_send(mem, c, name, model));
 	int err = sync_run(c, req);

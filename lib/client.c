@@ -213,7 +213,8 @@ static int out_send(struct ctdb_client *c)
 	return 0;
 }
 
-static struct out_packet *packet_new(struct ctdb_client *c, const struct classic_header *hdr, const struct ctdb_blob *body)
+static struct out_packet *packet_new(struct ctdb_client *c, const struct classic_header *hdr,
+				     const struct ctdb_blob *body)
 {
 	struct out_packet *p = talloc_zero(c, struct out_packet);
 	struct ctdb_blob head;
@@ -233,17 +234,19 @@ static struct out_packet *packet_new(struct ctdb_client *c, const struct classic
 	return p;
 }
 
-int client_queue(struct ctdb_client *c, uint32_t operation, uint32_t destnode, uint32_t reqid, const struct ctdb_blob *body)
+int client_queue(struct ctdb_client *c, uint32_t operation, uint32_t destnode, uint32_t reqid,
+		 const struct ctdb_blob *body)
 {
 	struct classic_header hdr = {
-	        .magic = CLASSIC_MAGIC,
-	        .version = CLASSIC_VERSION,
-	        .operation = operation,
-	        .destnode = destnode,
-	        .srcnode = c->pnn,
-	        .reqid = reqid,
+		.magic = CLASSIC_MAGIC,
+		.version = CLASSIC_VERSION,
+		.operation = operation,
+		.destnode = destnode,
+		.srcnode = c->pnn,
+		.reqid = reqid,
 	};
-	size_t len = (CLASSIC_HEADER_SIZE + (size_t)body->len + 7) & ~(size_t)7; /* daemons keep packets of nodes at multiples of 8 */
+	/* A multiple of 8, as links between classic daemons demand. */
+	size_t len = (CLASSIC_HEADER_SIZE + (size_t)body->len + 7) & ~(size_t)7;
 	struct out_packet *p;
 
 	if (c->fd == -1) {
@@ -259,7 +262,8 @@ int client_queue(struct ctdb_client *c, uint32_t operation, uint32_t destnode, u
 	}
 	dlist_add_tail(&c->out, &p->link);
 	c->out_bytes += len;
-	(void)out_send(c); /* a broken connection is found again, and told, by the event loop: not in the middle of a caller's function */
+	/* A broken connection is found again, and told, by the event loop: not in the middle of a caller's function. */
+	(void)out_send(c);
 	return 0;
 }
 
@@ -281,7 +285,8 @@ static int packet_in(struct ctdb_client *c, const uint8_t *packet, size_t len)
 {
 	struct classic_header hdr;
 
-	if (classic_header_nview(packet, len, &hdr, NULL) != 0 || hdr.magic != CLASSIC_MAGIC || hdr.version != CLASSIC_VERSION) {
+	if (classic_header_nview(packet, len, &hdr, NULL) != 0 || hdr.magic != CLASSIC_MAGIC ||
+	    hdr.version != CLASSIC_VERSION) {
 		return EPROTO;
 	}
 	packet += CLASSIC_HEADER_SIZE;
@@ -378,7 +383,8 @@ static void client_read(struct ctdb_client *c)
 		return;
 	}
 	if (n <= 0) {
-		client_lost(c, ENOTCONN, "the CTDB daemon closed the connection%s%s", n < 0 ? ": " : "", n < 0 ? strerror(errno) : "");
+		client_lost(c, ENOTCONN, "the CTDB daemon closed the connection%s%s", n < 0 ? ": " : "",
+			    n < 0 ? strerror(errno) : "");
 		return;
 	}
 	c->in_len += (size_t)n;

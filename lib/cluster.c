@@ -145,7 +145,8 @@ int ctdb_get_recmode(struct ctdb_client *c, uint32_t node, enum ctdb_recmode *mo
 
 const char *ctdb_runstate_name(enum ctdb_runstate state)
 {
-	static const char *const names[] = {"UNKNOWN", "INIT", "SETUP", "FIRST_RECOVERY", "STARTUP", "RUNNING", "SHUTDOWN"};
+	static const char *const names[] = {"UNKNOWN", "INIT",    "SETUP",   "FIRST_RECOVERY",
+					    "STARTUP", "RUNNING", "SHUTDOWN"};
 
 	return (unsigned int)state < sizeof(names) / sizeof(names[0]) ? names[state] : names[0];
 }

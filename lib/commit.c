@@ -1,4 +1,4 @@
-/* The commit of a transaction: all changes and the next sequence number in one request; again until it is certain what became of it. */
+/* The commit of a transaction: one request with all changes, again until it is certain what became of it. */
 #include <errno.h>
 
 #include "glock.h"
@@ -82,7 +82,8 @@ static void commit_read_next(struct tevent_req *req)
 }
 
 /* One record more: the next rsn, this node as the one that wrote it. */
-static bool commit_add(struct commit_state *s, struct ctdb_data key, const struct classic_ltdb_header *old, struct ctdb_data data)
+static bool commit_add(struct commit_state *s, struct ctdb_data key, const struct classic_ltdb_header *old,
+		       struct ctdb_data data)
 {
 	struct classic_ltdb_header header = *old;
 	struct classic_rec_data *r;
@@ -109,7 +110,8 @@ static bool commit_add(struct commit_state *s, struct ctdb_data key, const struc
 		memcpy(bytes + RECORD_HEADER_SIZE, data.data, data.len);
 	}
 	r = &s->buf.records.v[s->buf.records.n++];
-	*r = (struct classic_rec_data){.key = blob_of(key), .data = {.len = (uint32_t)(RECORD_HEADER_SIZE + data.len), .data = bytes}};
+	*r = (struct classic_rec_data){.key = blob_of(key),
+				       .data = {.len = (uint32_t)(RECORD_HEADER_SIZE + data.len), .data = bytes}};
 	return true;
 }
 
@@ -162,13 +164,16 @@ static void commit_seqnum_done(struct tevent_req *subreq)
 	if (err == 0) {
 		s->seqnum = seqnum_of(&rec);
 		next = s->seqnum + 1;
-		err = commit_add(s, data_of(seqnum_key, sizeof(seqnum_key)), &rec.header, data_of(&next, sizeof(next))) ? 0 : ENOMEM;
+		err = commit_add(s, data_of(seqnum_key, sizeof(seqnum_key)), &rec.header, data_of(&next, sizeof(next)))
+			      ? 0
+			      : ENOMEM;
 	}
 	if (err == 0) {
 		err = classic_rec_buffer_nencode(s, &s->buf, &s->payload);
 	}
 	if (err != 0) {
-		commit_finish(req, client_fail(s->t->db->c, err, "transaction on \"%s\": %s", s->t->db->file->name, strerror(err)));
+		commit_finish(req, client_fail(s->t->db->c, err, "transaction on \"%s\": %s", s->t->db->file->name,
+					       strerror(err)));
 		return;
 	}
 	commit_try(req);
@@ -186,13 +191,15 @@ static void commit_try(struct tevent_req *req)
 		return;
 	}
 	s->t->uncertain = true;
-	subreq = control_send(s, s->t->db->c, CTDB_NODE_CURRENT, CLASSIC_CONTROL_TRANS3_COMMIT, s->t->db->file->id, data_of_blob(s->payload));
+	subreq = control_send(s, s->t->db->c, CTDB_NODE_CURRENT, CLASSIC_CONTROL_TRANS3_COMMIT, s->t->db->file->id,
+			      data_of_blob(s->payload));
 	if (!tevent_req_nomem(subreq, req)) {
 		tevent_req_set_callback(subreq, commit_tried, req);
 	}
 }
 
-/* A time-out or a lost connection leaves it open; the lock stays until this process ends, so that nobody builds on what may change yet. */
+/* A time-out or a lost connection leaves it open; the lock stays until this process ends, so that nobody builds on what
+ * may change yet. */
 static void commit_tried(struct tevent_req *subreq)
 {
 	struct tevent_req *req = tevent_req_callback_data(subreq, struct tevent_req);
@@ -208,8 +215,8 @@ static void commit_tried(struct tevent_req *subreq)
 		commit_finish(req, 0);
 		return;
 	}
-	client_fail(s->t->db->c, ETIMEDOUT, "transaction on \"%s\": the CTDB daemon answers %d%s%s", s->t->db->file->name, reply->status,
-		    reply->error[0] != '\0' ? ": " : "", reply->error);
+	client_fail(s->t->db->c, ETIMEDOUT, "transaction on \"%s\": the CTDB daemon answers %d%s%s",
+		    s->t->db->file->name, reply->status, reply->error[0] != '\0' ? ": " : "", reply->error);
 	commit_read(req, data_of(seqnum_key, sizeof(seqnum_key)), commit_check_done);
 }
 
@@ -236,8 +243,11 @@ static void commit_check_done(struct tevent_req *subreq)
 	} else if (now == s->seqnum) {
 		retry_later(&s->retry, s, s->t->db->c->ev, COMMIT_PAUSE_MIN_MS, COMMIT_PAUSE_MAX_MS);
 	} else {
-		commit_finish(req, client_fail(s->t->db->c, ECANCELED, "transaction on \"%s\": somebody else changed it meanwhile (sequence number %llu, was %llu)",
-					       s->t->db->file->name, (unsigned long long)now, (unsigned long long)s->seqnum));
+		commit_finish(req, client_fail(s->t->db->c, ECANCELED,
+					       "transaction on \"%s\": somebody else changed it meanwhile (sequence "
+					       "number %llu, was %llu)",
+					       s->t->db->file->name, (unsigned long long)now,
+					       (unsigned long long)s->seqnum));
 	}
 }
 
@@ -251,7 +261,8 @@ static void commit_finish(struct tevent_req *req, int outcome)
 
 	s->outcome = outcome;
 	s->t->uncertain = false;
-	tevent_req_reset_endtime(req); /* the lock must not make a success a time-out; giving it back has a limit of its own */
+	/* The lock must not make a success a time-out; giving it back has a limit of its own. */
+	tevent_req_reset_endtime(req);
 	if (s->t->db->c == NULL) {
 		tevent_req_error(req, outcome != 0 ? outcome : ENOTCONN);
 		return;

@@ -39,7 +39,8 @@ struct tevent_req *ctdb_connect_send(TALLOC_CTX *mem, struct tevent_context *ev,
 	}
 	s->addr.sun_family = AF_UNIX;
 	memcpy(s->addr.sun_path, path, strlen(path) + 1);
-	if (tevent_req_set_endtime(req, ev, tevent_timeval_current_ofs(s->timeout_ms / 1000, (s->timeout_ms % 1000) * 1000))) {
+	if (tevent_req_set_endtime(req, ev,
+				   tevent_timeval_current_ofs(s->timeout_ms / 1000, (s->timeout_ms % 1000) * 1000))) {
 		connect_try(req);
 	}
 	return tevent_req_is_in_progress(req) ? req : tevent_req_post(req, ev);
@@ -61,7 +62,8 @@ static void connect_try(struct tevent_req *req)
 		close(fd);
 		if (err != EAGAIN) {
 			tevent_req_error(req, err);
-		} else if (tevent_add_timer(s->ev, s, tevent_timeval_current_ofs(0, CONNECT_RETRY_MS * 1000), connect_retry, req) == NULL) {
+		} else if (tevent_add_timer(s->ev, s, tevent_timeval_current_ofs(0, CONNECT_RETRY_MS * 1000),
+					    connect_retry, req) == NULL) {
 			tevent_req_oom(req);
 		}
 		return;

@@ -18,12 +18,13 @@ static const char *control_name(uint32_t opcode)
 
 struct tevent_req *ctdb_control_send(TALLOC_CTX *mem, struct ctdb_client *c, const struct ctdb_control *k)
 {
-	struct classic_req_control p = {.opcode = k->opcode, .srvid = k->srvid, .flags = k->flags, .data = blob_of(k->data)};
+	struct classic_req_control p = {
+		.opcode = k->opcode, .srvid = k->srvid, .flags = k->flags, .data = blob_of(k->data)};
 	struct request r = {
-	        .operation = CLASSIC_REQ_CONTROL,
-	        .destnode = k->node,
-	        .no_reply = (k->flags & CTDB_CONTROL_NOREPLY) != 0,
-	        .what = control_name(k->opcode),
+		.operation = CLASSIC_REQ_CONTROL,
+		.destnode = k->node,
+		.no_reply = (k->flags & CTDB_CONTROL_NOREPLY) != 0,
+		.what = control_name(k->opcode),
 	};
 	struct tevent_req *req;
 
@@ -75,7 +76,8 @@ int ctdb_control_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_contr
 	return 0;
 }
 
-int ctdb_control(struct ctdb_client *c, const struct ctdb_control *k, TALLOC_CTX *mem, struct ctdb_control_reply **reply)
+int ctdb_control(struct ctdb_client *c, const struct ctdb_control *k, TALLOC_CTX *mem,
+		 struct ctdb_control_reply **reply)
 {
 	struct tevent_req *req = SYNC_SEND(c, ctdb_control_send(mem, c, k));
 	int err = sync_run(c, req);
@@ -87,14 +89,16 @@ int ctdb_control(struct ctdb_client *c, const struct ctdb_control *k, TALLOC_CTX
 	return err;
 }
 
-struct tevent_req *control_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint64_t srvid, struct ctdb_data data)
+struct tevent_req *control_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint64_t srvid,
+				struct ctdb_data data)
 {
 	struct ctdb_control k = {.node = node, .opcode = opcode, .srvid = srvid, .data = data};
 
 	return ctdb_control_send(mem, c, &k);
 }
 
-struct tevent_req *control_db_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint32_t db_id)
+struct tevent_req *control_db_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode,
+				   uint32_t db_id)
 {
 	return control_send(mem, c, node, opcode, 0, data_of(&db_id, sizeof(db_id)));
 }
@@ -116,8 +120,8 @@ static int refused(struct tevent_req *req, const struct classic_reply_control *r
 	} else if (len > 0 && memmem(text, (size_t)len, timed_out, strlen(timed_out)) != NULL) {
 		err = ETIMEDOUT;
 	}
-	return client_fail(request_client(req), err, "%s: refused by the CTDB daemon (status %d%s%.*s)", request_what(req), reply->status,
-			   len > 0 ? ": " : "", len, text);
+	return client_fail(request_client(req), err, "%s: refused by the CTDB daemon (status %d%s%.*s)",
+			   request_what(req), reply->status, len > 0 ? ": " : "", len, text);
 }
 
 int control_recv(struct tevent_req *req, struct ctdb_blob *data)
@@ -186,7 +190,8 @@ int control_text_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text)
 
 int control_post(struct ctdb_client *c, uint32_t opcode, uint64_t srvid, struct ctdb_data data)
 {
-	struct classic_req_control p = {.opcode = opcode, .srvid = srvid, .flags = CLASSIC_CTRL_FLAG_NOREPLY, .data = blob_of(data)};
+	struct classic_req_control p = {
+		.opcode = opcode, .srvid = srvid, .flags = CLASSIC_CTRL_FLAG_NOREPLY, .data = blob_of(data)};
 	struct ctdb_blob body;
 	int err = data.len > CLASSIC_DATA_MAX ? EMSGSIZE : classic_req_control_nencode(c, &p, &body);
 
@@ -200,7 +205,8 @@ int control_post(struct ctdb_client *c, uint32_t opcode, uint64_t srvid, struct 
 
 /* ---- calls ---- */
 
-struct tevent_req *call_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t db_id, uint32_t callid, uint32_t flags, struct ctdb_data key)
+struct tevent_req *call_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t db_id, uint32_t callid, uint32_t flags,
+			     struct ctdb_data key)
 {
 	struct classic_req_call p = {.flags = flags, .db_id = db_id, .callid = callid, .key = blob_of(key)};
 	struct request r = {.operation = CLASSIC_REQ_CALL, .destnode = CTDB_NODE_CURRENT, .what = "call for a record"};
@@ -227,7 +233,8 @@ int call_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_data *data)
 		return control_malformed(req);
 	}
 	if (reply.status != 0) {
-		return client_fail(request_client(req), EREMOTEIO, "call for a record: failed in the CTDB daemon (status %d)", reply.status);
+		return client_fail(request_client(req), EREMOTEIO,
+				   "call for a record: failed in the CTDB daemon (status %d)", reply.status);
 	}
 	if (data != NULL) {
 		uint8_t *copy = talloc_memdup(mem, reply.data.data, reply.data.len);

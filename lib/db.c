@@ -247,10 +247,11 @@ struct db_file *db_file_find(struct ctdb_client *c, uint32_t id)
 	return NULL;
 }
 
-int db_file_open(struct ctdb_client *c, uint32_t id, const char *name, enum ctdb_db_model model, const char *path, int tdb_flags,
-		 struct db_file **file)
+int db_file_open(struct ctdb_client *c, uint32_t id, const char *name, enum ctdb_db_model model, const char *path,
+		 int tdb_flags, struct db_file **file)
 {
-	struct db_file *f = talloc_zero(NULL, struct db_file); /* lives as long as its handles, which belong to different owners */
+	struct db_file *f =
+		talloc_zero(NULL, struct db_file); /* lives as long as its handles, which belong to different owners */
 	int err;
 
 	if (f != NULL) {

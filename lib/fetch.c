@@ -12,7 +12,8 @@ struct tevent_req *ctdb_record_peek_send(TALLOC_CTX *mem, struct ctdb_db *db, st
 	return local_read_send(mem, db, key);
 }
 
-int ctdb_record_peek_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_record_header *header, struct ctdb_data *data)
+int ctdb_record_peek_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_record_header *header,
+			  struct ctdb_data *data)
 {
 	struct local_record rec;
 	int err = local_read_recv(req, mem, &rec);
@@ -23,12 +24,14 @@ int ctdb_record_peek_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_r
 	if (!rec.found) {
 		return ENOENT;
 	}
-	*header = (struct ctdb_record_header){.rsn = rec.header.rsn, .dmaster = rec.header.dmaster, .flags = rec.header.flags};
+	*header = (struct ctdb_record_header){
+		.rsn = rec.header.rsn, .dmaster = rec.header.dmaster, .flags = rec.header.flags};
 	*data = rec.data;
 	return 0;
 }
 
-int ctdb_record_peek(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, struct ctdb_record_header *header, struct ctdb_data *data)
+int ctdb_record_peek(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, struct ctdb_record_header *header,
+		     struct ctdb_data *data)
 {
 	struct tevent_req *req = SYNC_SEND(db->c, ctdb_record_peek_send(mem, db, key));
 	int err = sync_run(db->c, req);
@@ -79,7 +82,8 @@ static bool usable_for_reading(const struct ctdb_db *db, const struct local_reco
 	if (db->file->model != CTDB_DB_VOLATILE) {
 		return true;
 	}
-	return rec->found && (rec->header.dmaster == db->c->pnn || (rec->header.flags & CTDB_RECORD_RO_HAVE_READONLY) != 0);
+	return rec->found &&
+	       (rec->header.dmaster == db->c->pnn || (rec->header.flags & CTDB_RECORD_RO_HAVE_READONLY) != 0);
 }
 
 static void fetch_finish(struct tevent_req *req, struct ctdb_data data)
@@ -88,7 +92,8 @@ static void fetch_finish(struct tevent_req *req, struct ctdb_data data)
 
 	s->data = data;
 	if (data.len == 0) {
-		tevent_req_error(req, client_fail(s->db->c, ENOENT, "database \"%s\": no such record", s->db->file->name));
+		tevent_req_error(req,
+				 client_fail(s->db->c, ENOENT, "database \"%s\": no such record", s->db->file->name));
 	} else {
 		tevent_req_done(req);
 	}
@@ -114,13 +119,16 @@ static void fetch_local_done(struct tevent_req *subreq)
 		return;
 	}
 	if (local_is_held(s->db->file, s->key)) { /* the daemon could not write it here before this process unlocks */
-		err = client_fail(s->db->c, EDEADLK, "database \"%s\": record asked for while another one that excludes it is locked",
+		err = client_fail(s->db->c, EDEADLK,
+				  "database \"%s\": record asked for while another one that excludes it is locked",
 				  s->db->file->name);
 		tevent_req_error(req, err);
 		return;
 	}
-	/* Only a record that was here before is contended, so that a read-only copy is better than to have it moved here. */
-	subreq = call_send(s, s->db->c, s->db->file->id, CLASSIC_CALLID_FETCH, rec.found ? CLASSIC_CALL_WANT_READONLY : 0, s->key);
+	/* Only a record that was here before is contended, so that a read-only copy is better than to have it moved
+	 * here. */
+	subreq = call_send(s, s->db->c, s->db->file->id, CLASSIC_CALLID_FETCH,
+			   rec.found ? CLASSIC_CALL_WANT_READONLY : 0, s->key);
 	if (!tevent_req_nomem(subreq, req)) {
 		tevent_req_set_callback(subreq, fetch_call_done, req);
 	}

@@ -15,8 +15,8 @@
 #define LOCK_PAUSE_MIN_MS 5U
 #define LOCK_PAUSE_MAX_MS 250U
 
-#define SAMBA_MSG_HEADER_SIZE	   52U
-#define SAMBA_MSG_RECORD_CHANGED   4003U
+#define SAMBA_MSG_HEADER_SIZE    52U
+#define SAMBA_MSG_RECORD_CHANGED 4003U
 
 static struct server_id self_id(const struct ctdb_client *c)
 {
@@ -119,7 +119,8 @@ static int glock_take(struct glock_lock_state *s, struct ctdb_record *rec, struc
 	return err != 0 ? err : ctdb_record_store(rec, data);
 }
 
-/* On this node the kernel knows; the unique id cannot be checked from here, a process id that was used again makes us wait. */
+/* On this node the kernel knows; the unique id cannot be checked from here, a process id that was used again makes us
+ * wait. */
 static struct tevent_req *ask_if_alive(TALLOC_CTX *mem, struct ctdb_client *c, const struct server_id *id)
 {
 	struct classic_pid_srvid both = {.pid = (int32_t)id->pid, .srvid = id->unique};
@@ -132,7 +133,8 @@ static struct tevent_req *ask_if_alive(TALLOC_CTX *mem, struct ctdb_client *c, c
 	if (err != 0) {
 		return NULL;
 	}
-	req = control_send(mem, c, id->vnn, samba ? CLASSIC_CONTROL_CHECK_PID_SRVID : CLASSIC_CONTROL_PROCESS_EXISTS, 0, data_of_blob(payload));
+	req = control_send(mem, c, id->vnn, samba ? CLASSIC_CONTROL_CHECK_PID_SRVID : CLASSIC_CONTROL_PROCESS_EXISTS, 0,
+			   data_of_blob(payload));
 	talloc_free(payload.data);
 	return req;
 }
@@ -155,7 +157,8 @@ static void glock_conflict(struct tevent_req *req)
 	struct glock_lock_state *s = tevent_req_data(req, struct glock_lock_state);
 	struct tevent_req *subreq;
 
-	snprintf(s->holder, sizeof(s->holder), "process %llu of node %u", (unsigned long long)s->asked.pid, s->asked.vnn);
+	snprintf(s->holder, sizeof(s->holder), "process %llu of node %u", (unsigned long long)s->asked.pid,
+		 s->asked.vnn);
 	if (s->asked.vnn != s->db->c->pnn) {
 		subreq = ask_if_alive(s, s->db->c, &s->asked);
 		if (!tevent_req_nomem(subreq, req)) {
@@ -190,7 +193,8 @@ static void glock_got_record(struct tevent_req *subreq)
 	}
 }
 
-/* Refused means: no such process there. A node that is not connected has none either: its part in the cluster is over. */
+/* Refused means: no such process there. A node that is not connected has none either: its part in the cluster is over.
+ */
 static void glock_asked(struct tevent_req *subreq)
 {
 	struct tevent_req *req = tevent_req_callback_data(subreq, struct tevent_req);
@@ -217,7 +221,8 @@ int glock_lock_recv(struct tevent_req *req)
 
 	if (req_failed(req, &err)) {
 		if (err == ETIMEDOUT && s->holder[0] != '\0') {
-			client_fail(s->db->c, err, "lock %.*s is held by %s", (int)s->key.len, (const char *)s->key.data, s->holder);
+			client_fail(s->db->c, err, "lock %.*s is held by %s", (int)s->key.len,
+				    (const char *)s->key.data, s->holder);
 		}
 		return err;
 	}
@@ -238,7 +243,8 @@ static void wake(struct ctdb_client *c, const uint8_t *watcher)
 	server_id_put(msg + 24, &from);
 	memcpy(msg + 48, &type, 4);
 	memcpy(msg + 52, watcher + GLOCK_SERVER_ID_SIZE, 8); /* its instance */
-	(void)ctdb_post_message(c, to.vnn, to.pid, data_of(msg, sizeof(msg))); /* it looks by itself, too, some seconds later */
+	(void)ctdb_post_message(c, to.vnn, to.pid,
+				data_of(msg, sizeof(msg))); /* it looks by itself, too, some seconds later */
 }
 
 int glock_unlock_record(struct ctdb_db *db, struct ctdb_record *rec)

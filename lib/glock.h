@@ -4,12 +4,12 @@
 
 #include "internal.h"
 
-#define GLOCK_DB		 "g_lock.tdb"
-#define GLOCK_UNIQUE_NOT_SAMBA	 0xFFFFFFFFFFFFFFFFULL
-#define GLOCK_SERVER_ID_SIZE	 24U
-#define GLOCK_WATCHER_SIZE	 32U
-#define GLOCK_STATE_SIZE	 44U /* holder, two epochs, number of shared holders */
-#define GLOCK_MAX		 (16U * 1024 * 1024)
+#define GLOCK_DB               "g_lock.tdb"
+#define GLOCK_UNIQUE_NOT_SAMBA 0xFFFFFFFFFFFFFFFFULL
+#define GLOCK_SERVER_ID_SIZE   24U
+#define GLOCK_WATCHER_SIZE     32U
+#define GLOCK_STATE_SIZE       44U /* holder, two epochs, number of shared holders */
+#define GLOCK_MAX              (16U * 1024 * 1024)
 
 struct server_id {
 	uint64_t pid; /* 0: nobody */
@@ -18,8 +18,9 @@ struct server_id {
 };
 
 /*
- * A lock record: u32 n, n watchers (server id, u64 instance), then holder, lock epoch, data epoch, u32 n, n shared holders, user data. All little endian. The
- * pointers are into the record. foreign: the record is a list of holders as the classic ctdb tool writes it.
+ * A lock record: u32 n, n watchers (server id, u64 instance), then holder, lock epoch, data epoch, u32 n, n shared
+ * holders, user data. All little endian. The pointers are into the record. foreign: the record is a list of holders as
+ * the classic ctdb tool writes it.
  */
 struct glock {
 	uint32_t n_watchers, n_shared;
@@ -35,14 +36,16 @@ bool server_id_equal(const struct server_id *a, const struct server_id *b);
 void server_id_get(const uint8_t in[GLOCK_SERVER_ID_SIZE], struct server_id *id);
 void server_id_put(uint8_t out[GLOCK_SERVER_ID_SIZE], const struct server_id *id);
 
-/* Never fails: what cannot be a lock of Samba is foreign if it looks like one of the classic tool, else unlocked, as Samba takes it. */
+/* Never fails: what cannot be a lock of Samba is foreign if it looks like one of the classic tool, else unlocked, as
+ * Samba takes it. */
 void glock_parse(struct ctdb_data data, struct glock *g);
 /* The bytes, below mem; only watchers if nothing else is left, and empty if not even these. ENOMEM. */
 int glock_build(TALLOC_CTX *mem, const struct glock *g, struct ctdb_data *data);
 /* The i-th holder, exclusive or shared (or of a foreign list); false when there are no more. */
 bool glock_holder(const struct glock *g, uint32_t i, struct server_id *id);
 
-/* Takes the lock exclusively for this process; waits for living holders with random pauses, drops dead ones. ETIMEDOUT: somebody keeps it. */
+/* Takes the lock exclusively for this process; waits for living holders with random pauses, drops dead ones. ETIMEDOUT:
+ * somebody keeps it. */
 struct tevent_req *glock_lock_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key);
 int glock_lock_recv(struct tevent_req *req);
 /* Gives it back and wakes the first process of Samba that waits. */

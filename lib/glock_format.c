@@ -46,7 +46,8 @@ static uint8_t *put_bytes(uint8_t *p, const uint8_t *data, size_t len)
 
 void server_id_get(const uint8_t in[GLOCK_SERVER_ID_SIZE], struct server_id *id)
 {
-	*id = (struct server_id){.pid = get64(in), .task = get32(in + 8), .vnn = get32(in + 12), .unique = get64(in + 16)};
+	*id = (struct server_id){
+		.pid = get64(in), .task = get32(in + 8), .vnn = get32(in + 12), .unique = get64(in + 16)};
 }
 
 void server_id_put(uint8_t out[GLOCK_SERVER_ID_SIZE], const struct server_id *id)
@@ -128,7 +129,8 @@ bool glock_holder(const struct glock *g, uint32_t i, struct server_id *id)
 			return false;
 		}
 		server_id_get(g->foreign_list.data + (size_t)i * FOREIGN_SIZE + 8, id);
-		id->unique = GLOCK_UNIQUE_NOT_SAMBA; /* that tool's number is nowhere registered: only the process can be asked for */
+		id->unique = GLOCK_UNIQUE_NOT_SAMBA; /* that tool's number is nowhere registered: only the process can
+							be asked for */
 		return true;
 	}
 	if (g->holder.pid != 0) {
@@ -147,7 +149,8 @@ bool glock_holder(const struct glock *g, uint32_t i, struct server_id *id)
 
 int glock_build(TALLOC_CTX *mem, const struct glock *g, struct ctdb_data *data)
 {
-	size_t watchers = (size_t)g->n_watchers * GLOCK_WATCHER_SIZE, shared = (size_t)g->n_shared * GLOCK_SERVER_ID_SIZE;
+	size_t watchers = (size_t)g->n_watchers * GLOCK_WATCHER_SIZE,
+	       shared = (size_t)g->n_shared * GLOCK_SERVER_ID_SIZE;
 	bool locked = g->holder.pid != 0 || g->n_shared != 0 || g->user.len != 0;
 	size_t len = 4 + watchers + (locked ? GLOCK_STATE_SIZE + shared + g->user.len : 0);
 	uint8_t *buf, *p;

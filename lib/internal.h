@@ -11,29 +11,29 @@
 #include "protocol/classic.h"
 
 /* Bounds: on what one client keeps, and on what is believed of the daemon. */
-#define PACKET_MAX	(256U * 1024 * 1024)
+#define PACKET_MAX      (256U * 1024 * 1024)
 #define QUEUE_MAX_BYTES (128U * 1024 * 1024)
-#define PENDING_MAX	65536U
+#define PENDING_MAX     65536U
 #define PENDING_BUCKETS 256U
 
 struct ctdb_client {
 	struct tevent_context *ev;
 	struct tevent_context *sync_ev; /* own loop (equal to ev), or NULL: the caller's loop */
-	bool in_sync;			/* a synchronous function waits */
-	int fd;				/* -1: lost */
-	int lost;			/* errno that pending requests got when it was lost; ENOTCONN for later ones */
+	bool in_sync;                   /* a synchronous function waits */
+	int fd;                         /* -1: lost */
+	int lost;                       /* errno that pending requests got when it was lost; ENOTCONN for later ones */
 	struct tevent_fd *fde;
 	uint32_t pnn; /* CTDB_NODE_UNKNOWN until the daemon told it */
 	uint32_t timeout_ms;
 	uint32_t next_reqid;
 	uint32_t n_pending;
 	struct dlist pending[PENDING_BUCKETS]; /* requests that wait, by reqid */
-	struct dlist ops;		       /* struct op: all that exist */
+	struct dlist ops;                      /* struct op: all that exist */
 	struct dlist listeners;
 	struct dlist *next_listener; /* where the running dispatch goes on; moved by listeners that are freed */
-	struct dlist dbs;	     /* struct ctdb_db: the handles */
-	struct dlist files;	     /* struct db_file: the open files */
-	struct dlist out;	     /* struct out_packet */
+	struct dlist dbs;            /* struct ctdb_db: the handles */
+	struct dlist files;          /* struct db_file: the open files */
+	struct dlist out;            /* struct out_packet */
 	size_t out_bytes;
 	uint8_t *in; /* received, not yet complete */
 	size_t in_len, in_size;
@@ -47,7 +47,8 @@ struct ctdb_client {
 /* Records the text of a failure and returns err. c may be NULL. */
 int client_fail(struct ctdb_client *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Header and body as one packet into the queue. 0; ENOTCONN, ENOBUFS, ENOMEM. */
-int client_queue(struct ctdb_client *c, uint32_t operation, uint32_t destnode, uint32_t reqid, const struct ctdb_blob *body);
+int client_queue(struct ctdb_client *c, uint32_t operation, uint32_t destnode, uint32_t reqid,
+		 const struct ctdb_blob *body);
 /* The connection is over: everything pending fails with err (EPROTO, ENOTCONN). May free the client. */
 void client_lost(struct ctdb_client *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* When an operation that starts now times out. */
@@ -58,7 +59,8 @@ struct ctdb_client *client_new(TALLOC_CTX *mem, struct tevent_context *ev, int f
 /* ---- sync.c ---- */
 /* Whether synchronous functions may be used: 0, EINVAL, EDEADLK. */
 int sync_check(struct ctdb_client *c);
-/* Waits for req. 0: finished, in whatever way: call its _recv; else frees it. req NULL: the error of sync_check(), or ENOMEM. */
+/* Waits for req. 0: finished, in whatever way: call its _recv; else frees it. req NULL: the error of sync_check(), or
+ * ENOMEM. */
 int sync_run(struct ctdb_client *c, struct tevent_req *req);
 /* NULL when sync_check() fails, so that nothing is sent. */
 #define SYNC_SEND(c, send) (sync_check(c) == 0 ? (send) : NULL)
@@ -68,22 +70,23 @@ bool req_failed(struct tevent_req *req, int *err);
 int req_simple_recv(struct tevent_req *req); /* 0 or errno */
 
 /* ---- request.c: requests that wait for a reply ---- */
-/* What must learn that the client is lost or freed: embedded in the state of a tevent_req that waits for nothing else which would tell it. */
+/* What must learn that the client is lost or freed: embedded in the state of a tevent_req that waits for nothing else
+ * which would tell it. */
 struct op {
 	struct dlist link;
 	struct ctdb_client *c; /* NULL when the client was freed */
 	struct tevent_req *req;
 };
 void op_begin(struct op *op, struct ctdb_client *c, struct tevent_req *req);
-void op_end(struct op *op); /* from the destructor of the state */
+void op_end(struct op *op);                    /* from the destructor of the state */
 void ops_fail(struct ctdb_client *c, int err); /* their callbacks run later, from the event loop */
 void ops_orphan(struct ctdb_client *c);
 
 struct request {
 	uint32_t operation, destnode;
 	struct ctdb_blob body;
-	int err;       /* not 0: the body could not be made; the request fails with it */
-	bool no_reply; /* finished when it is queued */
+	int err;          /* not 0: the body could not be made; the request fails with it */
+	bool no_reply;    /* finished when it is queued */
 	const char *what; /* for error texts */
 };
 struct tevent_req *request_send(TALLOC_CTX *mem, struct ctdb_client *c, const struct request *r);
@@ -95,15 +98,18 @@ const char *request_what(struct tevent_req *req);
 int request_reply(struct ctdb_client *c, const struct classic_header *hdr, const uint8_t *body, size_t len);
 
 /* REQ_CALL: brings a record here. recv: data of the answer, below mem. */
-struct tevent_req *call_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t db_id, uint32_t callid, uint32_t flags, struct ctdb_data key);
+struct tevent_req *call_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t db_id, uint32_t callid, uint32_t flags,
+			     struct ctdb_data key);
 int call_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_data *data);
 
 /* ---- control.c ---- */
 /* A control whose answer is status 0 and data. */
-struct tevent_req *control_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint64_t srvid, struct ctdb_data data);
-struct tevent_req *control_db_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint32_t db_id);
+struct tevent_req *control_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint64_t srvid,
+				struct ctdb_data data);
+struct tevent_req *control_db_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode,
+				   uint32_t db_id);
 int control_recv(struct tevent_req *req, struct ctdb_blob *data); /* points into req */
-int control_status_recv(struct tevent_req *req, int32_t *status);  /* for controls whose status is the result */
+int control_status_recv(struct tevent_req *req, int32_t *status); /* for controls whose status is the result */
 int control_u32_recv(struct tevent_req *req, uint32_t *value);
 int control_text_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text);
 /* A control that nobody answers. 0, ENOTCONN, ENOBUFS, ENOMEM */
@@ -117,7 +123,7 @@ void listeners_orphan(struct ctdb_client *c);
 
 /* ---- db.c ---- */
 #define RECORD_HEADER_SIZE 24U
-struct db_file { /* shared by the handles of one database */
+struct db_file {             /* shared by the handles of one database */
 	struct dlist link;   /* in client->files while there is a client */
 	struct dlist locked; /* struct ctdb_record */
 	unsigned int n_users;
@@ -134,8 +140,8 @@ struct ctdb_db {
 };
 
 struct db_file *db_file_find(struct ctdb_client *c, uint32_t id);
-int db_file_open(struct ctdb_client *c, uint32_t id, const char *name, enum ctdb_db_model model, const char *path, int tdb_flags,
-		 struct db_file **file);
+int db_file_open(struct ctdb_client *c, uint32_t id, const char *name, enum ctdb_db_model model, const char *path,
+		 int tdb_flags, struct db_file **file);
 struct ctdb_db *db_handle_new(TALLOC_CTX *mem, struct ctdb_client *c, struct db_file *f);
 
 static inline struct ctdb_data data_of(const void *p, size_t len)

@@ -19,7 +19,9 @@ static TDB_DATA tdb_data_of(struct ctdb_data d)
 /* Which chain; without the cluster's hash function inside the file all count as one. */
 static uint32_t chain_of(const struct db_file *f, struct ctdb_data key)
 {
-	return (f->tdb_flags & TDB_INCOMPATIBLE_HASH) == 0 ? 0 : hash_lookup3(key.data, key.len) % (uint32_t)tdb_hash_size(f->tdb);
+	return (f->tdb_flags & TDB_INCOMPATIBLE_HASH) == 0
+		       ? 0
+		       : hash_lookup3(key.data, key.len) % (uint32_t)tdb_hash_size(f->tdb);
 }
 
 bool local_is_held(const struct db_file *f, struct ctdb_data key)
@@ -111,7 +113,8 @@ int local_read(struct db_file *f, struct ctdb_data key, bool locked, TALLOC_CTX 
 	return ret;
 }
 
-int local_write(struct db_file *f, struct ctdb_data key, const struct classic_ltdb_header *header, struct ctdb_data data)
+int local_write(struct db_file *f, struct ctdb_data key, const struct classic_ltdb_header *header,
+		struct ctdb_data data)
 {
 	uint8_t head[RECORD_HEADER_SIZE];
 	TDB_DATA parts[2] = {{.dptr = head, .dsize = sizeof(head)}, tdb_data_of(data)};
@@ -203,8 +206,10 @@ int local_read_recv(struct tevent_req *req, TALLOC_CTX *mem, struct local_record
 	int err;
 
 	if (req_failed(req, &err)) {
-		return err == ETIMEDOUT ? client_fail(s->db->c, err, "database \"%s\": another process keeps the record locked", s->db->file->name)
-					: err;
+		return err == ETIMEDOUT
+			       ? client_fail(s->db->c, err, "database \"%s\": another process keeps the record locked",
+					     s->db->file->name)
+			       : err;
 	}
 	*rec = s->rec;
 	rec->data = data_of(talloc_steal(mem, s->rec.data.data), s->rec.data.len);

@@ -9,20 +9,23 @@
 #define LOCAL_RETRY_MAX_MS 20U
 
 struct local_record {
-	bool found; /* a record with a header is there */
+	bool found;                        /* a record with a header is there */
 	struct classic_ltdb_header header; /* zeros if not found */
-	struct ctdb_data data;		   /* without header */
+	struct ctdb_data data;             /* without header */
 };
 
-/* 0 or EAGAIN. While this process holds another record of the chain it is EAGAIN, too: libtdb would let the same process in. */
+/* 0 or EAGAIN. While this process holds another record of the chain it is EAGAIN, too: libtdb would let the same
+ * process in. */
 int local_lock(struct db_file *f, struct ctdb_data key);
 void local_unlock(struct db_file *f, struct ctdb_data key);
 /* Whether a struct ctdb_record of this process holds the chain of that key. */
 bool local_is_held(const struct db_file *f, struct ctdb_data key);
-/* With the lock held or not (then it is taken for the moment). 0 (also if there is none), EAGAIN, ENOMEM, EIO. data below mem. */
+/* With the lock held or not (then it is taken for the moment). 0 (also if there is none), EAGAIN, ENOMEM, EIO. data
+ * below mem. */
 int local_read(struct db_file *f, struct ctdb_data key, bool locked, TALLOC_CTX *mem, struct local_record *rec);
 /* With the lock held. 0, EIO, ENOSPC */
-int local_write(struct db_file *f, struct ctdb_data key, const struct classic_ltdb_header *header, struct ctdb_data data);
+int local_write(struct db_file *f, struct ctdb_data key, const struct classic_ltdb_header *header,
+		struct ctdb_data data);
 /* 24 bytes. */
 void local_header_put(const struct classic_ltdb_header *header, uint8_t out[RECORD_HEADER_SIZE]);
 /* len at least 24. */

@@ -8,7 +8,7 @@
 struct ctdb_listener {
 	struct dlist link;
 	struct ctdb_client *c; /* NULL when the client was freed */
-	bool active; /* the daemon has confirmed it */
+	bool active;           /* the daemon has confirmed it */
 	uint64_t srvid;
 	ctdb_message_fn fn;
 	void *priv;
@@ -91,10 +91,11 @@ struct listen_state {
 static void listen_done(struct tevent_req *subreq);
 
 /*
- * The daemon sends one copy for each registration of a connection, so one registration serves all listeners of a srvid. Listeners after the first only
- * ask something harmless: its answer comes after that of the registration.
+ * The daemon sends one copy for each registration of a connection, so one registration serves all listeners of a srvid.
+ * Listeners after the first only ask something harmless: its answer comes after that of the registration.
  */
-struct tevent_req *ctdb_listen_send(TALLOC_CTX *mem, struct ctdb_client *c, uint64_t srvid, ctdb_message_fn fn, void *priv)
+struct tevent_req *ctdb_listen_send(TALLOC_CTX *mem, struct ctdb_client *c, uint64_t srvid, ctdb_message_fn fn,
+				    void *priv)
 {
 	struct listen_state *s;
 	struct tevent_req *req = tevent_req_create(mem, &s, struct listen_state), *subreq;
@@ -110,8 +111,8 @@ struct tevent_req *ctdb_listen_send(TALLOC_CTX *mem, struct ctdb_client *c, uint
 	*s->l = (struct ctdb_listener){.c = c, .srvid = srvid, .fn = fn, .priv = priv};
 	dlist_add_tail(&c->listeners, &s->l->link);
 	talloc_set_destructor(s->l, listener_destructor);
-	subreq = control_send(s, c, CTDB_NODE_CURRENT, first ? CLASSIC_CONTROL_REGISTER_SRVID : CLASSIC_CONTROL_GET_PNN, first ? srvid : 0,
-			      (struct ctdb_data){0});
+	subreq = control_send(s, c, CTDB_NODE_CURRENT, first ? CLASSIC_CONTROL_REGISTER_SRVID : CLASSIC_CONTROL_GET_PNN,
+			      first ? srvid : 0, (struct ctdb_data){0});
 	if (tevent_req_nomem(subreq, req)) {
 		return tevent_req_post(req, c->ev);
 	}
@@ -146,7 +147,8 @@ int ctdb_listen_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_listen
 	return 0;
 }
 
-int ctdb_listen(struct ctdb_client *c, uint64_t srvid, ctdb_message_fn fn, void *priv, TALLOC_CTX *mem, struct ctdb_listener **listener)
+int ctdb_listen(struct ctdb_client *c, uint64_t srvid, ctdb_message_fn fn, void *priv, TALLOC_CTX *mem,
+		struct ctdb_listener **listener)
 {
 	struct tevent_req *req = SYNC_SEND(c, ctdb_listen_send(mem, c, srvid, fn, priv));
 	int err = sync_run(c, req);
@@ -212,7 +214,8 @@ static void leader_heard(void *priv, uint64_t srvid, struct ctdb_data data)
 	struct leader_state *s = priv;
 	struct classic_u32 v;
 
-	if (classic_u32_nview(data.data, data.len, &v, NULL) != 0 || v.value == CTDB_NODE_UNKNOWN || !tevent_req_is_in_progress(s->op.req)) {
+	if (classic_u32_nview(data.data, data.len, &v, NULL) != 0 || v.value == CTDB_NODE_UNKNOWN ||
+	    !tevent_req_is_in_progress(s->op.req)) {
 		return;
 	}
 	s->pnn = v.value;

@@ -54,8 +54,9 @@ struct tevent_req *ctdb_record_lock_send(TALLOC_CTX *mem, struct ctdb_db *db, st
 	if (s->r->key.data == NULL && key.len > 0) {
 		tevent_req_oom(req);
 	} else if (db->file->model != CTDB_DB_VOLATILE) {
-		tevent_req_error(req, client_fail(db->c, EPERM, "database \"%s\" is %s: its records are changed by transactions", db->file->name,
-						  ctdb_db_model_name(db->file->model)));
+		tevent_req_error(req, client_fail(db->c, EPERM,
+						  "database \"%s\" is %s: its records are changed by transactions",
+						  db->file->name, ctdb_db_model_name(db->file->model)));
 	} else {
 		record_lock_try(req);
 	}
@@ -122,8 +123,10 @@ int ctdb_record_lock_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_r
 
 	if (req_failed(req, &err)) {
 		if (err == ETIMEDOUT) {
-			client_fail(s->db->c, err, "database \"%s\": record not locked in time (asked the CTDB daemon for it %u times)",
-				    s->db->file->name, s->migrations);
+			client_fail(
+				s->db->c, err,
+				"database \"%s\": record not locked in time (asked the CTDB daemon for it %u times)",
+				s->db->file->name, s->migrations);
 		}
 		return err;
 	}
@@ -144,7 +147,8 @@ struct ctdb_record *record_lock_now(TALLOC_CTX *mem, struct ctdb_db *db, struct 
 		r->key = data_of(talloc_memdup(r, key.data, key.len), key.len);
 		r->held.key = r->key;
 	}
-	if (r == NULL || r->key.data == NULL || local_read(db->file, key, true, r, &r->rec) != 0 || !usable_for_writing(&r->rec, db->c->pnn)) {
+	if (r == NULL || r->key.data == NULL || local_read(db->file, key, true, r, &r->rec) != 0 ||
+	    !usable_for_writing(&r->rec, db->c->pnn)) {
 		talloc_free(r);
 		local_unlock(db->file, key);
 		return NULL;
@@ -180,7 +184,8 @@ struct ctdb_data ctdb_record_data(const struct ctdb_record *r)
 
 struct ctdb_record_header ctdb_record_header(const struct ctdb_record *r)
 {
-	return (struct ctdb_record_header){.rsn = r->rec.header.rsn, .dmaster = r->rec.header.dmaster, .flags = r->rec.header.flags};
+	return (struct ctdb_record_header){
+		.rsn = r->rec.header.rsn, .dmaster = r->rec.header.dmaster, .flags = r->rec.header.flags};
 }
 
 /* The header is written back as it was: the rsn orders copies of different nodes, not changes on one. */
@@ -191,7 +196,8 @@ static int record_write(struct ctdb_record *r, struct ctdb_data data)
 	int err;
 
 	if (c == NULL || c->fd == -1) { /* perhaps fenced: others may own the record by now */
-		return client_fail(c, ENOTCONN, "database \"%s\": record not written: not connected to the CTDB daemon", r->db->file->name);
+		return client_fail(c, ENOTCONN, "database \"%s\": record not written: not connected to the CTDB daemon",
+				   r->db->file->name);
 	}
 	copy = talloc_memdup(r, data.data, data.len);
 	if (copy == NULL && data.len > 0) {
@@ -217,7 +223,8 @@ int ctdb_record_store(struct ctdb_record *r, struct ctdb_data data)
 
 int ctdb_record_delete(struct ctdb_record *r)
 {
-	struct classic_schedule_for_deletion p = {.db_id = r->db->file->id, .header = r->rec.header, .key = blob_of(r->key)};
+	struct classic_schedule_for_deletion p = {
+		.db_id = r->db->file->id, .header = r->rec.header, .key = blob_of(r->key)};
 	struct ctdb_blob payload;
 	int err = record_write(r, (struct ctdb_data){0});
 
@@ -226,7 +233,8 @@ int ctdb_record_delete(struct ctdb_record *r)
 	}
 	err = classic_schedule_for_deletion_nencode(r, &p, &payload);
 	if (err == 0) {
-		err = control_post(r->db->c, CLASSIC_CONTROL_SCHEDULE_FOR_DELETION, r->db->file->id, data_of_blob(payload));
+		err = control_post(r->db->c, CLASSIC_CONTROL_SCHEDULE_FOR_DELETION, r->db->file->id,
+				   data_of_blob(payload));
 		talloc_free(payload.data);
 	}
 	return err;

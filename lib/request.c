@@ -123,7 +123,8 @@ static uint32_t reqid_new(struct ctdb_client *c)
 static int request_queue(struct ctdb_client *c, const struct request *r, uint32_t *reqid)
 {
 	if (r->err != 0) {
-		return client_fail(c, r->err, "%s: %s", r->what, r->err == EMSGSIZE ? "too large for one packet" : strerror(r->err));
+		return client_fail(c, r->err, "%s: %s", r->what,
+				   r->err == EMSGSIZE ? "too large for one packet" : strerror(r->err));
 	}
 	if (c->n_pending >= PENDING_MAX) {
 		return client_fail(c, ENOBUFS, "%u requests are waiting for the CTDB daemon already", c->n_pending);
@@ -180,7 +181,8 @@ static int error_reply(struct ctdb_client *c, struct tevent_req *req, const uint
 	if (classic_reply_error_nview(body, len, &e, NULL) != 0) {
 		return EPROTO;
 	}
-	client_fail(c, EREMOTEIO, "%s: the CTDB daemon answers: %.*s", s->what, (int)strnlen((const char *)e.text.data, e.text.len),
+	client_fail(c, EREMOTEIO, "%s: the CTDB daemon answers: %.*s", s->what,
+		    (int)strnlen((const char *)e.text.data, e.text.len),
 		    e.text.len > 0 ? (const char *)e.text.data : "");
 	tevent_req_error(req, EREMOTEIO);
 	return 0;
@@ -213,7 +215,8 @@ int request_recv(struct tevent_req *req, struct ctdb_blob *body)
 
 	if (req_failed(req, &err)) {
 		if (err == ETIMEDOUT) {
-			client_fail(s->op.c, err, "%s: no answer of the CTDB daemon within %u ms", s->what, s->op.c == NULL ? 0 : s->op.c->timeout_ms);
+			client_fail(s->op.c, err, "%s: no answer of the CTDB daemon within %u ms", s->what,
+				    s->op.c == NULL ? 0 : s->op.c->timeout_ms);
 		}
 		return err;
 	}

@@ -9,7 +9,8 @@ int sync_check(struct ctdb_client *c)
 		return ENOTCONN;
 	}
 	if (c->sync_ev == NULL) {
-		return client_fail(c, EINVAL, "synchronous function on a client that belongs to the caller's event loop");
+		return client_fail(c, EINVAL,
+				   "synchronous function on a client that belongs to the caller's event loop");
 	}
 	if (c->in_sync) {
 		return client_fail(c, EDEADLK, "synchronous function called from a callback");
@@ -63,7 +64,8 @@ static int loop(struct ctdb_client *c, uint32_t timeout_ms, bool (*more)(const s
 	if (err != 0) {
 		return err;
 	}
-	te = tevent_add_timer(c->sync_ev, c, tevent_timeval_current_ofs(timeout_ms / 1000, (timeout_ms % 1000) * 1000), wait_timeout, &timeout);
+	te = tevent_add_timer(c->sync_ev, c, tevent_timeval_current_ofs(timeout_ms / 1000, (timeout_ms % 1000) * 1000),
+			      wait_timeout, &timeout);
 	if (te == NULL) {
 		return client_fail(c, ENOMEM, "out of memory");
 	}

@@ -54,7 +54,8 @@ struct tevent_req *ctdb_transaction_start_send(TALLOC_CTX *mem, struct ctdb_db *
 	dlist_init(&s->t->changes);
 	snprintf(s->t->lock_name, sizeof(s->t->lock_name), "transaction_db_0x%08x", db->file->id);
 	if (db->file->model == CTDB_DB_VOLATILE) {
-		tevent_req_error(req, client_fail(db->c, EPERM, "database \"%s\" is volatile: it has no transactions", db->file->name));
+		tevent_req_error(req, client_fail(db->c, EPERM, "database \"%s\" is volatile: it has no transactions",
+						  db->file->name));
 		return tevent_req_post(req, db->c->ev);
 	}
 	subreq = ctdb_db_attach_send(s, db->c, GLOCK_DB, CTDB_DB_VOLATILE);

@@ -66,10 +66,12 @@ static void traverse_listening(struct tevent_req *subreq)
 	int err = ctdb_listen_recv(subreq, s, &s->l);
 
 	talloc_free(subreq);
-	if (tevent_req_error(req, err) || tevent_req_error(req, classic_traverse_start_ext_nencode(s, &start, &payload))) {
+	if (tevent_req_error(req, err) ||
+	    tevent_req_error(req, classic_traverse_start_ext_nencode(s, &start, &payload))) {
 		return;
 	}
-	subreq = control_send(s, s->op.c, CTDB_NODE_CURRENT, CLASSIC_CONTROL_TRAVERSE_START_EXT, 0, data_of_blob(payload));
+	subreq = control_send(s, s->op.c, CTDB_NODE_CURRENT, CLASSIC_CONTROL_TRAVERSE_START_EXT, 0,
+			      data_of_blob(payload));
 	if (!tevent_req_nomem(subreq, req)) {
 		tevent_req_set_callback(subreq, traverse_started, req);
 	}
@@ -100,8 +102,10 @@ static void traverse_idle(struct tevent_context *ev, struct tevent_timer *te, st
 		return; /* fails anyway */
 	}
 	if (s->n_messages == s->n_seen) {
-		tevent_req_error(req, client_fail(s->op.c, ETIMEDOUT, "database \"%s\": traverse: nothing came for %u ms after %llu records",
-						  s->db->file->name, s->op.c->timeout_ms, (unsigned long long)s->n));
+		tevent_req_error(req,
+				 client_fail(s->op.c, ETIMEDOUT,
+					     "database \"%s\": traverse: nothing came for %u ms after %llu records",
+					     s->db->file->name, s->op.c->timeout_ms, (unsigned long long)s->n));
 		return;
 	}
 	s->n_seen = s->n_messages;
@@ -144,7 +148,8 @@ static void traverse_message(void *priv, uint64_t srvid, struct ctdb_data data)
 	local_header_get(rec.data.data, &h);
 	header = (struct ctdb_record_header){.rsn = h.rsn, .dmaster = h.dmaster, .flags = h.flags};
 	s->n++;
-	if (!s->fn(s->priv, data_of_blob(rec.key), header, data_of(rec.data.data + RECORD_HEADER_SIZE, rec.data.len - RECORD_HEADER_SIZE))) {
+	if (!s->fn(s->priv, data_of_blob(rec.key), header,
+		   data_of(rec.data.data + RECORD_HEADER_SIZE, rec.data.len - RECORD_HEADER_SIZE))) {
 		tevent_req_done(req);
 	}
 }

@@ -64,13 +64,16 @@ int ctdb_get_db_seqnum(struct ctdb_client *c, uint32_t node, uint32_t id, uint64
 struct ctdb_db; /* handle; talloc_free() closes it. Handles of the same database in one client share the open file */
 
 /*
- * Attaches to a database, creating it in the whole cluster if it does not exist, and opens this node's file. While a recovery runs the daemon answers when it is over.
- * name: without directory and node number, "locking.tdb". Errors also: EIO: the database is marked unhealthy; EEXIST: it exists as
- * another model; EBUSY: another client of this process has it open (one client per process and database); errors of opening the file.
+ * Attaches to a database, creating it in the whole cluster if it does not exist, and opens this node's file. While a
+ * recovery runs the daemon answers when it is over. name: without directory and node number, "locking.tdb". Errors
+ * also: EIO: the database is marked unhealthy; EEXIST: it exists as another model; EBUSY: another client of this
+ * process has it open (one client per process and database); errors of opening the file.
  */
-struct tevent_req *ctdb_db_attach_send(TALLOC_CTX *mem, struct ctdb_client *c, const char *name, enum ctdb_db_model model);
+struct tevent_req *ctdb_db_attach_send(TALLOC_CTX *mem, struct ctdb_client *c, const char *name,
+				       enum ctdb_db_model model);
 int ctdb_db_attach_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_db **db);
-int ctdb_db_attach(struct ctdb_client *c, const char *name, enum ctdb_db_model model, TALLOC_CTX *mem, struct ctdb_db **db);
+int ctdb_db_attach(struct ctdb_client *c, const char *name, enum ctdb_db_model model, TALLOC_CTX *mem,
+		   struct ctdb_db **db);
 
 const char *ctdb_db_name(const struct ctdb_db *db);
 uint32_t ctdb_db_id(const struct ctdb_db *db);

@@ -13,17 +13,18 @@ enum ctdb_record_flag {
 };
 
 struct ctdb_record_header {
-	uint64_t rsn;	  /* larger is newer, between copies of different nodes */
+	uint64_t rsn;     /* larger is newer, between copies of different nodes */
 	uint32_t dmaster; /* node whose copy is current */
-	uint32_t flags;	  /* enum ctdb_record_flag and others */
+	uint32_t flags;   /* enum ctdb_record_flag and others */
 };
 
 struct ctdb_record; /* a locked record; talloc_free() unlocks it */
 
 /*
- * Locks a record of a volatile database, after the daemon brought it to this node if need be. Nobody else in the cluster can change it until it is freed: hold it
- * shortly, and do not wait for records of other databases meanwhile. A record that does not exist is locked as an empty one. The time-out is
- * for all attempts. Errors also: EPERM: not a volatile database; ETIMEDOUT also if another process keeps the lock.
+ * Locks a record of a volatile database, after the daemon brought it to this node if need be. Nobody else in the
+ * cluster can change it until it is freed: hold it shortly, and do not wait for records of other databases meanwhile. A
+ * record that does not exist is locked as an empty one. The time-out is for all attempts. Errors also: EPERM: not a
+ * volatile database; ETIMEDOUT also if another process keeps the lock.
  */
 struct tevent_req *ctdb_record_lock_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key);
 int ctdb_record_lock_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_record **rec);
@@ -33,29 +34,36 @@ int ctdb_record_lock(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, 
 struct ctdb_data ctdb_record_key(const struct ctdb_record *rec);
 struct ctdb_data ctdb_record_data(const struct ctdb_record *rec);
 struct ctdb_record_header ctdb_record_header(const struct ctdb_record *rec);
-/* Writes at once, no daemon involved. Not empty (EINVAL): that is ctdb_record_delete(). Errors also: EIO, ENOSPC from the file. */
+/* Writes at once, no daemon involved. Not empty (EINVAL): that is ctdb_record_delete(). Errors also: EIO, ENOSPC from
+ * the file. */
 int ctdb_record_store(struct ctdb_record *rec, struct ctdb_data data);
 /* Empties the record and tells the daemon, which removes it from all nodes some time later. */
 int ctdb_record_delete(struct ctdb_record *rec);
 
 /*
- * Reads without locking; any model. Volatile: the local copy if it is current, else the daemon fetches the record. ENOENT: no such record. data belongs to mem.
+ * Reads without locking; any model. Volatile: the local copy if it is current, else the daemon fetches the record.
+ * ENOENT: no such record. data belongs to mem.
  */
 struct tevent_req *ctdb_record_fetch_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key);
 int ctdb_record_fetch_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_data *data);
 int ctdb_record_fetch(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, struct ctdb_data *data);
 
-/* This node's copy as it is in the file, current or not; the daemon is not asked. ENOENT: none. For those who look after a cluster. */
+/* This node's copy as it is in the file, current or not; the daemon is not asked. ENOENT: none. For those who look
+ * after a cluster. */
 struct tevent_req *ctdb_record_peek_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key);
-int ctdb_record_peek_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_record_header *header, struct ctdb_data *data);
-int ctdb_record_peek(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, struct ctdb_record_header *header, struct ctdb_data *data);
+int ctdb_record_peek_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_record_header *header,
+			  struct ctdb_data *data);
+int ctdb_record_peek(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, struct ctdb_record_header *header,
+		     struct ctdb_data *data);
 
 /*
- * All non-empty records in the cluster, in no order; each once unless it moves meanwhile. The daemon walks all active nodes. fn gets each record; returning
- * false ends the traverse without error. The time-out is for the time between two records. When a node needs longer than the daemon's own limit the
- * traverse ends early without a sign: do not use it to prove absence.
+ * All non-empty records in the cluster, in no order; each once unless it moves meanwhile. The daemon walks all active
+ * nodes. fn gets each record; returning false ends the traverse without error. The time-out is for the time between two
+ * records. When a node needs longer than the daemon's own limit the traverse ends early without a sign: do not use it
+ * to prove absence.
  */
-typedef bool (*ctdb_traverse_fn)(void *priv, struct ctdb_data key, struct ctdb_record_header header, struct ctdb_data data);
+typedef bool (*ctdb_traverse_fn)(void *priv, struct ctdb_data key, struct ctdb_record_header header,
+				 struct ctdb_data data);
 struct tevent_req *ctdb_traverse_send(TALLOC_CTX *mem, struct ctdb_db *db, ctdb_traverse_fn fn, void *priv);
 int ctdb_traverse_recv(struct tevent_req *req, uint64_t *n_records);
 int ctdb_traverse(struct ctdb_db *db, ctdb_traverse_fn fn, void *priv, uint64_t *n_records);

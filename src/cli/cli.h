@@ -48,14 +48,14 @@ struct cli {
 	const struct command *cmd;
 	struct output out;
 	struct ctdb_client *c; /* connected before the command runs, unless it needs no daemon */
-	bool printed;		/* the command printed its own output: no document at the end */
-	char error[1024];	/* of cli_fail() */
+	bool printed;          /* the command printed its own output: no document at the end */
+	char error[1024];      /* of cli_fail() */
 };
 
 struct command {
 	const char *object; /* NULL: an old form, one word */
 	const char *verb;
-	const char *args;    /* "DB KEY" */
+	const char *args; /* "DB KEY" */
 	int min_args, max_args;
 	unsigned int options; /* enum option_flag */
 	int (*run)(struct cli *cli, char **argv, int argc);
@@ -73,7 +73,8 @@ int cli_fail(struct cli *cli, int code, const char *fmt, ...) __attribute__((for
 int cli_fail_api(struct cli *cli, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* ---- options.c ---- */
-/* Reads options; *argc, *argv are what is left. 0, or EXIT_USAGE with a text. Options that take no part in the command are refused later. */
+/* Reads options; *argc, *argv are what is left. 0, or EXIT_USAGE with a text. Options that take no part in the command
+ * are refused later. */
 int options_parse(struct cli *cli, int *argc, char ***argv);
 
 /* ---- help.c ---- */
@@ -114,7 +115,8 @@ int db_open(struct cli *cli, const char *name, struct ctdb_db **db);
 /* ---- nodes.c ---- */
 /* Address as text in a static buffer. */
 const char *node_address(const struct ctdb_node *n);
-/* Flag words in the order that scripts know, joined by '|'; "OK" for none. With unknown: "UNKNOWN" instead of the flags. Static buffer. */
+/* Flag words in the order that scripts know, joined by '|'; "OK" for none. With unknown: "UNKNOWN" instead of the
+ * flags. Static buffer. */
 const char *node_flags_text(uint32_t flags, bool unknown, bool partially);
 /* The same words as an array; empty for none. */
 json_t *node_flags_json(uint32_t flags);

@@ -15,7 +15,8 @@ static int ask(struct cli *cli, struct facts *f)
 	struct ctdb_vnnmap *map = NULL;
 	int err;
 
-	*f = (struct facts){.pnn = ctdb_client_pnn(cli->c), .generation = CTDB_GENERATION_INVALID, .leader = CTDB_NODE_UNKNOWN};
+	*f = (struct facts){
+		.pnn = ctdb_client_pnn(cli->c), .generation = CTDB_GENERATION_INVALID, .leader = CTDB_NODE_UNKNOWN};
 	err = ctdb_get_nodemap(cli->c, CTDB_NODE_CURRENT, cli->c, &nodes);
 	err = err != 0 ? err : ctdb_get_runstate(cli->c, CTDB_NODE_CURRENT, &f->runstate);
 	err = err != 0 ? err : ctdb_get_recmode(cli->c, CTDB_NODE_CURRENT, &f->recmode);
@@ -38,7 +39,8 @@ static int ask(struct cli *cli, struct facts *f)
 
 static void print_nodes(struct cli *cli, const struct facts *f)
 {
-	static const struct output_column columns[] = {{"pnn", "NODE"}, {"address", "ADDRESS"}, {"status", "STATUS"}, {"role", "ROLE"}};
+	static const struct output_column columns[] = {
+		{"pnn", "NODE"}, {"address", "ADDRESS"}, {"status", "STATUS"}, {"role", "ROLE"}};
 	json_t *rows = output_check(json_array());
 	uint32_t i;
 
@@ -49,13 +51,15 @@ static void print_nodes(struct cli *cli, const struct facts *f)
 		if ((n->flags & CTDB_NODE_DELETED) != 0) {
 			continue;
 		}
-		json_array_append_new(rows, output_check(json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:s}", "pnn", (int)n->pnn, "address", node_address(n),
-								  "status", node_flags_text(n->flags, false, false), "flags", node_flags_json(n->flags),
-								  "leader", leads, "this", this, "role",
-								  leads && this ? "leader, this node"
-								  : leads	? "leader"
-								  : this	? "this node"
-										: "")));
+		json_array_append_new(
+			rows, output_check(json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:s}", "pnn", (int)n->pnn,
+						     "address", node_address(n), "status",
+						     node_flags_text(n->flags, false, false), "flags",
+						     node_flags_json(n->flags), "leader", leads, "this", this, "role",
+						     leads && this ? "leader, this node"
+						     : leads       ? "leader"
+						     : this        ? "this node"
+								   : "")));
 	}
 	output_rows(&cli->out, "nodes", columns, 4, rows);
 }

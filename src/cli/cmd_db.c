@@ -33,16 +33,18 @@ static int add_row(struct cli *cli, const struct ctdb_db_entry *e, json_t *rows)
 	if (err != 0) {
 		return cli_fail_api(cli, err, "database 0x%08x", e->id);
 	}
-	json_array_append_new(rows, output_check(json_pack("{s:o, s:o, s:s, s:o, s:b, s:o}", "id", hex_id(e->id), "name", output_string(name), "model",
-							  ctdb_db_model_name(ctdb_db_flags_model(e->flags)), "flags", flag_words(e->flags), "healthy",
-							  health[0] == '\0', "health", output_string(health[0] == '\0' ? "ok" : health))));
+	json_array_append_new(rows, output_check(json_pack("{s:o, s:o, s:s, s:o, s:b, s:o}", "id", hex_id(e->id),
+							   "name", output_string(name), "model",
+							   ctdb_db_model_name(ctdb_db_flags_model(e->flags)), "flags",
+							   flag_words(e->flags), "healthy", health[0] == '\0', "health",
+							   output_string(health[0] == '\0' ? "ok" : health))));
 	return 0;
 }
 
 int cmd_db_list(struct cli *cli, char **argv, int argc)
 {
 	static const struct output_column columns[] = {
-	        {"id", "ID"}, {"name", "NAME"}, {"model", "MODEL"}, {"flags", "FLAGS"}, {"health", "HEALTH"}};
+		{"id", "ID"}, {"name", "NAME"}, {"model", "MODEL"}, {"flags", "FLAGS"}, {"health", "HEALTH"}};
 	struct ctdb_db_list *list = NULL;
 	json_t *rows;
 	uint32_t i;
@@ -73,7 +75,8 @@ int cmd_db_attach(struct cli *cli, char **argv, int argc)
 		err = ctdb_get_db_path(cli->c, CTDB_NODE_CURRENT, ctdb_db_id(db), cli->c, &path);
 	}
 	if (err != 0) {
-		return cli_fail_api(cli, err, "cannot attach \"%s\" as %s database", argv[0], ctdb_db_model_name(cli->opt.model));
+		return cli_fail_api(cli, err, "cannot attach \"%s\" as %s database", argv[0],
+				    ctdb_db_model_name(cli->opt.model));
 	}
 	output_field(&cli->out, "name", "Name", output_string(ctdb_db_name(db)));
 	output_field(&cli->out, "id", "Id", hex_id(ctdb_db_id(db)));

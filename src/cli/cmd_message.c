@@ -14,7 +14,10 @@ static int parse_destination(struct cli *cli, const char *text, uint32_t *node)
 	static const struct {
 		const char *name;
 		uint32_t node;
-	} names[] = {{"all", CTDB_NODES_ALL}, {"active", CTDB_NODES_ACTIVE}, {"connected", CTDB_NODES_CONNECTED}, {"local", CTDB_NODE_CURRENT}};
+	} names[] = {{"all", CTDB_NODES_ALL},
+		     {"active", CTDB_NODES_ACTIVE},
+		     {"connected", CTDB_NODES_CONNECTED},
+		     {"local", CTDB_NODE_CURRENT}};
 	uint64_t v;
 	size_t i;
 
@@ -25,7 +28,8 @@ static int parse_destination(struct cli *cli, const char *text, uint32_t *node)
 		}
 	}
 	if (!text_number(text, 0xFFFFFF, &v)) {
-		return cli_fail(cli, EXIT_USAGE, "\"%s\" is not a node: a number, local, all, active or connected", text);
+		return cli_fail(cli, EXIT_USAGE, "\"%s\" is not a node: a number, local, all, active or connected",
+				text);
 	}
 	*node = (uint32_t)v;
 	return 0;
@@ -46,7 +50,8 @@ static int check_node(struct cli *cli, uint32_t node)
 		return cli_fail_api(cli, err, "cannot list nodes");
 	}
 	for (i = 0; i < map->n; i++) {
-		if (map->nodes[i].pnn == node && (map->nodes[i].flags & (CTDB_NODE_DISCONNECTED | CTDB_NODE_DELETED)) == 0) {
+		if (map->nodes[i].pnn == node &&
+		    (map->nodes[i].flags & (CTDB_NODE_DISCONNECTED | CTDB_NODE_DELETED)) == 0) {
 			return 0;
 		}
 		if (map->nodes[i].pnn == node) {
@@ -61,7 +66,8 @@ static int parse_srvid(struct cli *cli, const char *text, uint64_t *srvid)
 {
 	return text_number(text, UINT64_MAX, srvid)
 		       ? 0
-		       : cli_fail(cli, EXIT_USAGE, "\"%s\" is not a message address: a 64-bit number, decimal or 0x", text);
+		       : cli_fail(cli, EXIT_USAGE, "\"%s\" is not a message address: a 64-bit number, decimal or 0x",
+				  text);
 }
 
 static int parse_text(struct cli *cli, const char *text, struct bytes *out)
@@ -70,12 +76,15 @@ static int parse_text(struct cli *cli, const char *text, struct bytes *out)
 
 	if (strcmp(text, "-") == 0) {
 		err = text_read(stdin, TEXT_MAX, out);
-		return err == 0 ? 0 : cli_fail(cli, EXIT_ERROR, "standard input: %s", err == EFBIG ? "a message has at most 64 MiB" : strerror(err));
+		return err == 0 ? 0
+				: cli_fail(cli, EXIT_ERROR, "standard input: %s",
+					   err == EFBIG ? "a message has at most 64 MiB" : strerror(err));
 	}
 	err = cli->opt.hex ? text_unhex(text, out) : text_unescape(text, out);
-	return err == 0 ? 0
-			: cli_fail(cli, EXIT_USAGE, "text \"%s\": %s", text,
-				   cli->opt.hex ? "not hexadecimal" : "after a backslash only xNN or another backslash");
+	return err == 0
+		       ? 0
+		       : cli_fail(cli, EXIT_USAGE, "text \"%s\": %s", text,
+				  cli->opt.hex ? "not hexadecimal" : "after a backslash only xNN or another backslash");
 }
 
 int cmd_message_send(struct cli *cli, char **argv, int argc)
@@ -123,7 +132,8 @@ static void print_message(struct listen *l, uint64_t srvid, const char *text)
 		return;
 	}
 	snprintf(address, sizeof(address), "0x%016llx", (unsigned long long)srvid);
-	doc = output_check(json_pack("{s:i, s:s, s:s}", "schema", 1, "srvid", address, l->cli->opt.hex ? "hex" : "text", text));
+	doc = output_check(
+		json_pack("{s:i, s:s, s:s}", "schema", 1, "srvid", address, l->cli->opt.hex ? "hex" : "text", text));
 	json_dumpf(doc, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(doc);

@@ -9,8 +9,9 @@
 /* Above that many slots one line for each location master. */
 #define SLOT_LINES_MAX 64U
 
-static const char *const status_columns[] = {"Node",	  "IP",	     "Disconnected", "Unknown",		"Banned",  "Disabled",
-					     "Unhealthy", "Stopped", "Inactive",     "PartiallyOnline", "ThisNode"};
+static const char *const status_columns[] = {"Node",     "IP",        "Disconnected", "Unknown",  "Banned",
+					     "Disabled", "Unhealthy", "Stopped",      "Inactive", "PartiallyOnline",
+					     "ThisNode"};
 
 struct status {
 	struct ctdb_nodemap *nodes;
@@ -21,21 +22,18 @@ struct status {
 /* While a node starts it does not know what the others are. */
 static bool is_unknown(const struct status *s, const struct ctdb_node *n)
 {
-	return n->pnn != s->pnn && (n->flags & CTDB_NODE_DISCONNECTED) == 0 && s->runstate <= CTDB_RUNSTATE_FIRST_RECOVERY;
+	return n->pnn != s->pnn && (n->flags & CTDB_NODE_DISCONNECTED) == 0 &&
+	       s->runstate <= CTDB_RUNSTATE_FIRST_RECOVERY;
 }
 
 static void machine_row(struct cli *cli, const struct status *s, const struct ctdb_node *n)
 {
 	const char *sep = cli->opt.separator;
 	bool unknown = is_unknown(s, n);
-	int columns[] = {(n->flags & CTDB_NODE_DISCONNECTED) != 0,
-			 unknown,
-			 (n->flags & CTDB_NODE_BANNED) != 0,
-			 (n->flags & CTDB_NODE_DISABLED) != 0,
-			 (n->flags & CTDB_NODE_UNHEALTHY) != 0,
-			 (n->flags & CTDB_NODE_STOPPED) != 0,
-			 (n->flags & CTDB_NODE_INACTIVE) != 0,
-			 !unknown && node_is_partially_online(cli, n)};
+	int columns[] = {(n->flags & CTDB_NODE_DISCONNECTED) != 0, unknown,
+			 (n->flags & CTDB_NODE_BANNED) != 0,       (n->flags & CTDB_NODE_DISABLED) != 0,
+			 (n->flags & CTDB_NODE_UNHEALTHY) != 0,    (n->flags & CTDB_NODE_STOPPED) != 0,
+			 (n->flags & CTDB_NODE_INACTIVE) != 0,     !unknown && node_is_partially_online(cli, n)};
 	size_t i;
 
 	printf("%s%u%s%s%s", sep, n->pnn, sep, node_address(n), sep);
@@ -178,7 +176,8 @@ int cmd_old_runstate(struct cli *cli, char **argv, int argc)
 	int i, err;
 
 	for (i = 0; i < argc; i++) {
-		for (s = CTDB_RUNSTATE_UNKNOWN; s <= CTDB_RUNSTATE_SHUTDOWN && strcasecmp(argv[i], ctdb_runstate_name(s)) != 0; s++) {
+		for (s = CTDB_RUNSTATE_UNKNOWN;
+		     s <= CTDB_RUNSTATE_SHUTDOWN && strcasecmp(argv[i], ctdb_runstate_name(s)) != 0; s++) {
 		}
 		if (s > CTDB_RUNSTATE_SHUTDOWN) {
 			printf("Invalid run state (%s)\n", argv[i]);
@@ -208,7 +207,8 @@ static void print_ago(const char *title, struct timeval t, struct timeval now)
 	long long s = (long long)now.tv_sec - (long long)t.tv_sec;
 	char date[64];
 
-	printf("%s(%03lld %02lld:%02lld:%02lld) %s", title, s / 86400, s / 3600 % 24, s / 60 % 60, s % 60, ctime_r(&t.tv_sec, date));
+	printf("%s(%03lld %02lld:%02lld:%02lld) %s", title, s / 86400, s / 3600 % 24, s / 60 % 60, s % 60,
+	       ctime_r(&t.tv_sec, date));
 }
 
 int cmd_old_uptime(struct cli *cli, char **argv, int argc)
@@ -224,8 +224,9 @@ int cmd_old_uptime(struct cli *cli, char **argv, int argc)
 	printf("Current time of node %-4u     :                %s", asked_node(cli), ctime_r(&u.now.tv_sec, date));
 	print_ago("Ctdbd start time              : ", u.started, u.now);
 	print_ago("Time of last recovery/failover: ", u.recovery_finished, u.now);
-	printf("Duration of last recovery/failover: %lf seconds\n", (double)(u.recovery_finished.tv_sec - u.recovery_started.tv_sec) +
-								     (double)(u.recovery_finished.tv_usec - u.recovery_started.tv_usec) / 1e6);
+	printf("Duration of last recovery/failover: %lf seconds\n",
+	       (double)(u.recovery_finished.tv_sec - u.recovery_started.tv_sec) +
+		       (double)(u.recovery_finished.tv_usec - u.recovery_started.tv_usec) / 1e6);
 	return EXIT_OK;
 }
 
@@ -241,13 +242,16 @@ static int print_db(struct cli *cli, const struct ctdb_db_entry *e)
 		return cli_fail_api(cli, err, "database 0x%08x", e->id);
 	}
 	if (cli->opt.machine) {
-		printf("%s0x%08X%s%s%s%s%s%d%s%d%s%d%s%d%s%d%s\n", sep, e->id, sep, name, sep, path, sep, (e->flags & CTDB_DB_FLAG_PERSISTENT) != 0, sep,
-		       (e->flags & CTDB_DB_FLAG_STICKY) != 0, sep, health[0] != '\0', sep, (e->flags & CTDB_DB_FLAG_READONLY) != 0, sep,
+		printf("%s0x%08X%s%s%s%s%s%d%s%d%s%d%s%d%s%d%s\n", sep, e->id, sep, name, sep, path, sep,
+		       (e->flags & CTDB_DB_FLAG_PERSISTENT) != 0, sep, (e->flags & CTDB_DB_FLAG_STICKY) != 0, sep,
+		       health[0] != '\0', sep, (e->flags & CTDB_DB_FLAG_READONLY) != 0, sep,
 		       (e->flags & CTDB_DB_FLAG_REPLICATED) != 0, sep);
 		return 0;
 	}
-	printf("dbid:0x%08x name:%s path:%s%s%s%s%s%s\n", e->id, name, path, (e->flags & CTDB_DB_FLAG_PERSISTENT) != 0 ? " PERSISTENT" : "",
-	       (e->flags & CTDB_DB_FLAG_STICKY) != 0 ? " STICKY" : "", (e->flags & CTDB_DB_FLAG_READONLY) != 0 ? " READONLY" : "",
+	printf("dbid:0x%08x name:%s path:%s%s%s%s%s%s\n", e->id, name, path,
+	       (e->flags & CTDB_DB_FLAG_PERSISTENT) != 0 ? " PERSISTENT" : "",
+	       (e->flags & CTDB_DB_FLAG_STICKY) != 0 ? " STICKY" : "",
+	       (e->flags & CTDB_DB_FLAG_READONLY) != 0 ? " READONLY" : "",
 	       (e->flags & CTDB_DB_FLAG_REPLICATED) != 0 ? " REPLICATED" : "", health[0] != '\0' ? " UNHEALTHY" : "");
 	return 0;
 }
@@ -264,7 +268,8 @@ int cmd_old_getdbmap(struct cli *cli, char **argv, int argc)
 	}
 	cli->printed = true;
 	if (cli->opt.machine) {
-		printf("%sID%sName%sPath%sPersistent%sSticky%sUnhealthy%sReadonly%sReplicated%s\n", sep, sep, sep, sep, sep, sep, sep, sep, sep);
+		printf("%sID%sName%sPath%sPersistent%sSticky%sUnhealthy%sReadonly%sReplicated%s\n", sep, sep, sep, sep,
+		       sep, sep, sep, sep, sep);
 	} else {
 		printf("Number of databases:%u\n", list->n);
 	}

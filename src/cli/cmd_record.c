@@ -13,7 +13,9 @@ static int parse_bytes(struct cli *cli, const char *what, const char *text, stru
 	int err = cli->opt.hex ? text_unhex(text, out) : text_unescape(text, out);
 
 	if (err == EINVAL) {
-		return cli_fail(cli, EXIT_USAGE, cli->opt.hex ? "%s \"%s\" is not hexadecimal" : "%s \"%s\": after a backslash only xNN or another backslash",
+		return cli_fail(cli, EXIT_USAGE,
+				cli->opt.hex ? "%s \"%s\" is not hexadecimal"
+					     : "%s \"%s\": after a backslash only xNN or another backslash",
 				what, text);
 	}
 	return err == 0 ? 0 : cli_fail(cli, EXIT_ERROR, "%s: %s", what, strerror(err));
@@ -29,7 +31,8 @@ static int parse_value(struct cli *cli, const char *text, struct bytes *out)
 	}
 	err = text_read(stdin, VALUE_MAX, &in);
 	if (err != 0) {
-		return cli_fail(cli, EXIT_ERROR, "standard input: %s", err == EFBIG ? "a value has at most 64 MiB" : strerror(err));
+		return cli_fail(cli, EXIT_ERROR, "standard input: %s",
+				err == EFBIG ? "a value has at most 64 MiB" : strerror(err));
 	}
 	if (!cli->opt.hex) {
 		*out = in;
@@ -166,7 +169,9 @@ int cmd_record_set(struct cli *cli, char **argv, int argc)
 	int err, code = parse_value(cli, argv[2], &value);
 
 	if (code == 0 && value.len == 0) {
-		code = cli_fail(cli, EXIT_USAGE, "the value is empty, which means that the record does not exist: use ctdb record delete");
+		code = cli_fail(
+			cli, EXIT_USAGE,
+			"the value is empty, which means that the record does not exist: use ctdb record delete");
 	}
 	if (code == 0) {
 		code = begin(cli, argv, &db, &key);
@@ -208,7 +213,8 @@ int cmd_record_delete(struct cli *cli, char **argv, int argc)
 
 /* ---- info ---- */
 
-static void put_copy(struct cli *cli, const struct ctdb_db *db, const struct ctdb_record_header *h, struct ctdb_data data)
+static void put_copy(struct cli *cli, const struct ctdb_db *db, const struct ctdb_record_header *h,
+		     struct ctdb_data data)
 {
 	bool current = ctdb_db_get_model(db) != CTDB_DB_VOLATILE || h->dmaster == ctdb_client_pnn(cli->c);
 
@@ -232,7 +238,8 @@ static int put_place(struct cli *cli, const struct bytes *key)
 	output_field(&cli->out, "hash", "Hash", json_sprintf("0x%08x", hash));
 	output_field(&cli->out, "slot", "Slot", map->size == 0 ? json_null() : json_integer(hash % map->size));
 	output_field(&cli->out, "slots", "Slots", json_integer(map->size));
-	output_field(&cli->out, "lmaster", "Location master", map->size == 0 ? json_null() : json_integer(map->map[hash % map->size]));
+	output_field(&cli->out, "lmaster", "Location master",
+		     map->size == 0 ? json_null() : json_integer(map->map[hash % map->size]));
 	return 0;
 }
 

@@ -2,38 +2,56 @@
 #include "cli.h"
 
 #define DB_HELP "DB is the name of a database (\"locking.tdb\") or its id in hexadecimal (0x7a19d84d).\n"
-#define KEY_HELP "In KEY and VALUE \\xNN stands for a byte and \\\\ for a backslash; with --hex both are hexadecimal. Keys of Samba often end in \\x00.\n"
+#define KEY_HELP                                                                                                       \
+	"In KEY and VALUE \\xNN stands for a byte and \\\\ for a backslash; with --hex both are hexadecimal. Keys of " \
+	"Samba often end in \\x00.\n"
 
 const struct command commands[] = {
-        {"cluster", "status", "", 0, 0, 0, cmd_cluster_status, "Is the cluster well, and if not, what to do",
-         "The first line is the verdict: OK, DEGRADED (some nodes do not take part), RECOVERING, STARTING, INACTIVE (this node does not take\n"
-         "part) or NO LEADER, with the reason, since when, and what to do next. In JSON: \"verdict\", \"state\", and \"ready\": this node serves.\n"
-         "Waits up to two seconds for the leader to be heard. Exit status 0 whenever the daemon could be asked.\n"},
-        {"node", "list", "", 0, 0, OPT_NODE, cmd_node_list, "Nodes, their addresses and flags", NULL},
-        {"db", "list", "", 0, 0, OPT_NODE, cmd_db_list, "Databases attached on a node", NULL},
-        {"db", "attach", "NAME", 1, 1, OPT_MODEL, cmd_db_attach, "Make a database known in the cluster; create it if need be",
-         "--model volatile (default), persistent or replicated. A database that exists as another model is an error.\n"},
-        {"db", "status", "DB", 1, 1, OPT_NODE, cmd_db_status, "Everything about one database", DB_HELP},
-        {"record", "get", "DB KEY", 2, 2, OPT_HEX, cmd_record_get, "Print the value of a record",
-         DB_HELP KEY_HELP "A record of a volatile database is brought to this node if its copy here is not the current one. Exit status 3 if there is no such record.\n"},
-        {"record", "set", "DB KEY VALUE", 3, 3, OPT_HEX, cmd_record_set, "Write a record",
-         DB_HELP KEY_HELP "VALUE \"-\": from standard input, taken as it is (with --hex: as hexadecimal). Volatile databases: under the lock of the record;\n"
-         "others: in a transaction of its own.\n"},
-        {"record", "delete", "DB KEY", 2, 2, OPT_HEX, cmd_record_delete, "Delete a record", DB_HELP KEY_HELP "Exit status 3 if there is no such record.\n"},
-        {"record", "info", "DB KEY", 2, 2, OPT_HEX, cmd_record_info, "Where a record is: its copy on this node, its location master",
-         DB_HELP KEY_HELP "Looks at this node's file only; nothing is moved.\n"},
-        {"message", "send", "NODE SRVID TEXT", 3, 3, OPT_HEX, cmd_message_send, "Send a message",
-         "NODE: a node number, \"local\", or \"all\", \"active\", \"connected\". SRVID: 64-bit address, decimal or 0x. TEXT as in ctdb record set, \"-\" for standard\n"
-         "input. There is no acknowledgement: exit status 0 means that the daemon has it.\n"},
-        {"message", "listen", "SRVID", 1, 1, OPT_HEX | OPT_COUNT, cmd_message_listen, "Print messages sent to an address",
-         "One line for each message as it arrives (JSON: one document a line). --count N: end after N messages. With -t: exit status 4 when\n"
-         "that many seconds passed without one; without -t it waits until it is interrupted.\n"},
-        {NULL, "status", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_status, "As ctdb cluster status, in the form that scripts know",
-         "With more than 64 slots in the vnn map: a line \"lmaster:N slots:M\" for each location master instead of a line for each slot.\n"},
-        {NULL, "pnn", "", 0, 0, 0, cmd_old_pnn, "Number of this node", NULL},
-        {NULL, "leader", "", 0, 0, 0, cmd_old_leader, "Number of the node that leads, or UNKNOWN", NULL},
-        {NULL, "runstate", "[STATE...]", 0, 16, OPT_NODE, cmd_old_runstate, "Run state of the daemon; exit status 1 unless it is one of those given", NULL},
-        {NULL, "uptime", "", 0, 0, OPT_NODE, cmd_old_uptime, "When the daemon was started and the last recovery was", NULL},
-        {NULL, "getdbmap", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_getdbmap, "As ctdb db list, in the form that scripts know", NULL},
-        {.run = NULL},
+	{"cluster", "status", "", 0, 0, 0, cmd_cluster_status, "Is the cluster well, and if not, what to do",
+	 "The first line is the verdict: OK, DEGRADED (some nodes do not take part), RECOVERING, STARTING, INACTIVE "
+	 "(this node does not take\n"
+	 "part) or NO LEADER, with the reason, since when, and what to do next. In JSON: \"verdict\", \"state\", and "
+	 "\"ready\": this node serves.\n"
+	 "Waits up to two seconds for the leader to be heard. Exit status 0 whenever the daemon could be asked.\n"},
+	{"node", "list", "", 0, 0, OPT_NODE, cmd_node_list, "Nodes, their addresses and flags", NULL},
+	{"db", "list", "", 0, 0, OPT_NODE, cmd_db_list, "Databases attached on a node", NULL},
+	{"db", "attach", "NAME", 1, 1, OPT_MODEL, cmd_db_attach,
+	 "Make a database known in the cluster; create it if need be",
+	 "--model volatile (default), persistent or replicated. A database that exists as another model is an "
+	 "error.\n"},
+	{"db", "status", "DB", 1, 1, OPT_NODE, cmd_db_status, "Everything about one database", DB_HELP},
+	{"record", "get", "DB KEY", 2, 2, OPT_HEX, cmd_record_get, "Print the value of a record",
+	 DB_HELP KEY_HELP "A record of a volatile database is brought to this node if its copy here is not the current "
+			  "one. Exit status 3 if there is no such record.\n"},
+	{"record", "set", "DB KEY VALUE", 3, 3, OPT_HEX, cmd_record_set, "Write a record",
+	 DB_HELP KEY_HELP "VALUE \"-\": from standard input, taken as it is (with --hex: as hexadecimal). Volatile "
+			  "databases: under the lock of the record;\n"
+			  "others: in a transaction of its own.\n"},
+	{"record", "delete", "DB KEY", 2, 2, OPT_HEX, cmd_record_delete, "Delete a record",
+	 DB_HELP KEY_HELP "Exit status 3 if there is no such record.\n"},
+	{"record", "info", "DB KEY", 2, 2, OPT_HEX, cmd_record_info,
+	 "Where a record is: its copy on this node, its location master",
+	 DB_HELP KEY_HELP "Looks at this node's file only; nothing is moved.\n"},
+	{"message", "send", "NODE SRVID TEXT", 3, 3, OPT_HEX, cmd_message_send, "Send a message",
+	 "NODE: a node number, \"local\", or \"all\", \"active\", \"connected\". SRVID: 64-bit address, decimal or 0x. "
+	 "TEXT as in ctdb record set, \"-\" for standard\n"
+	 "input. There is no acknowledgement: exit status 0 means that the daemon has it.\n"},
+	{"message", "listen", "SRVID", 1, 1, OPT_HEX | OPT_COUNT, cmd_message_listen,
+	 "Print messages sent to an address",
+	 "One line for each message as it arrives (JSON: one document a line). --count N: end after N messages. With "
+	 "-t: exit status 4 when\n"
+	 "that many seconds passed without one; without -t it waits until it is interrupted.\n"},
+	{NULL, "status", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_status,
+	 "As ctdb cluster status, in the form that scripts know",
+	 "With more than 64 slots in the vnn map: a line \"lmaster:N slots:M\" for each location master instead of a "
+	 "line for each slot.\n"},
+	{NULL, "pnn", "", 0, 0, 0, cmd_old_pnn, "Number of this node", NULL},
+	{NULL, "leader", "", 0, 0, 0, cmd_old_leader, "Number of the node that leads, or UNKNOWN", NULL},
+	{NULL, "runstate", "[STATE...]", 0, 16, OPT_NODE, cmd_old_runstate,
+	 "Run state of the daemon; exit status 1 unless it is one of those given", NULL},
+	{NULL, "uptime", "", 0, 0, OPT_NODE, cmd_old_uptime, "When the daemon was started and the last recovery was",
+	 NULL},
+	{NULL, "getdbmap", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_getdbmap,
+	 "As ctdb db list, in the form that scripts know", NULL},
+	{.run = NULL},
 };

@@ -41,7 +41,8 @@ int db_find(struct cli *cli, uint32_t node, const char *name, struct db_info *db
 			return 0;
 		}
 	}
-	return cli_fail(cli, EXIT_NOT_FOUND, "no database \"%s\" here: ctdb db list shows which there are, ctdb db attach makes one", name);
+	return cli_fail(cli, EXIT_NOT_FOUND,
+			"no database \"%s\" here: ctdb db list shows which there are, ctdb db attach makes one", name);
 }
 
 int db_open(struct cli *cli, const char *name, struct ctdb_db **db)

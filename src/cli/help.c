@@ -19,7 +19,8 @@ void help_overview(FILE *f)
 		if (c->object == NULL && !old++) {
 			fputs("\nForms that scripts know from earlier versions:\n", f);
 		}
-		snprintf(name, sizeof(name), "%s%s%s %s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb, c->args);
+		snprintf(name, sizeof(name), "%s%s%s %s", c->object != NULL ? c->object : "",
+			 c->object != NULL ? " " : "", c->verb, c->args);
 		fprintf(f, "  %-30s %s\n", name, c->summary);
 	}
 	fputs("\nOptions:\n"
@@ -36,10 +37,11 @@ void help_overview(FILE *f)
 
 void help_command(FILE *f, const struct command *c)
 {
-	fprintf(f, "Usage: ctdb %s%s%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb, c->args[0] != '\0' ? " " : "",
-		c->args);
-	fprintf(f, "%s%s%s%s%s\n", (c->options & OPT_NODE) != 0 ? " [-n PNN]" : "", (c->options & OPT_MACHINE) != 0 ? " [-X]" : "",
-		(c->options & OPT_HEX) != 0 ? " [--hex]" : "", (c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
+	fprintf(f, "Usage: ctdb %s%s%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb,
+		c->args[0] != '\0' ? " " : "", c->args);
+	fprintf(f, "%s%s%s%s%s\n", (c->options & OPT_NODE) != 0 ? " [-n PNN]" : "",
+		(c->options & OPT_MACHINE) != 0 ? " [-X]" : "", (c->options & OPT_HEX) != 0 ? " [--hex]" : "",
+		(c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
 		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : "");
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }
@@ -54,7 +56,8 @@ static const struct command *nearest(const char *typed)
 		char name[64];
 		size_t d;
 
-		snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb);
+		snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "",
+			 c->verb);
 		d = text_distance(typed, name);
 		if (d < best_distance) {
 			best = c;
@@ -73,14 +76,14 @@ static const struct command *unknown(struct cli *cli, char **argv, int argc)
 	near = nearest(typed);
 	near = near != NULL ? near : nearest(argv[0]);
 	if (near != NULL) {
-		cli_fail(cli, EXIT_USAGE, "unknown command \"%s\"; did you mean \"ctdb %s%s%s\"?", typed, near->object != NULL ? near->object : "",
-			 near->object != NULL ? " " : "", near->verb);
+		cli_fail(cli, EXIT_USAGE, "unknown command \"%s\"; did you mean \"ctdb %s%s%s\"?", typed,
+			 near->object != NULL ? near->object : "", near->object != NULL ? " " : "", near->verb);
 		return NULL;
 	}
 	for (c = commands; c->run != NULL; c++) {
 		if (c->object != NULL && strcmp(c->object, argv[0]) == 0) {
-			cli_fail(cli, EXIT_USAGE, "%s \"%s\"; ctdb --help lists the verbs of %s", argc > 1 ? "unknown command" : "verb is missing after", typed,
-				 argv[0]);
+			cli_fail(cli, EXIT_USAGE, "%s \"%s\"; ctdb --help lists the verbs of %s",
+				 argc > 1 ? "unknown command" : "verb is missing after", typed, argv[0]);
 			return NULL;
 		}
 	}

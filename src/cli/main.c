@@ -58,7 +58,9 @@ static int connect_failed(struct cli *cli, int err, const char *path)
 	switch (err) {
 	case ENOENT:
 	case ECONNREFUSED:
-		cli_fail(cli, EXIT_NO_DAEMON, "no CTDB daemon listens at %s (%s): start ctdbd, or name its socket with --socket", path, strerror(err));
+		cli_fail(cli, EXIT_NO_DAEMON,
+			 "no CTDB daemon listens at %s (%s): start ctdbd, or name its socket with --socket", path,
+			 strerror(err));
 		break;
 	case EACCES:
 	case EPERM:
@@ -101,13 +103,15 @@ static int check_use(struct cli *cli, int argc)
 							: "--model";
 	char name[64];
 
-	snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb);
+	snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "",
+		 c->verb);
 	if (extra != 0) {
 		return cli_fail(cli, EXIT_USAGE, "%s cannot be used with \"ctdb %s\"%s", what, name,
 				(extra & OPT_NODE) != 0 ? ": it works on the node it runs on" : "");
 	}
 	if (argc < c->min_args || argc > c->max_args) {
-		return cli_fail(cli, EXIT_USAGE, "too %s arguments; usage: ctdb %s %s", argc < c->min_args ? "few" : "many", name, c->args);
+		return cli_fail(cli, EXIT_USAGE, "too %s arguments; usage: ctdb %s %s",
+				argc < c->min_args ? "few" : "many", name, c->args);
 	}
 	return 0;
 }
@@ -147,7 +151,8 @@ static void print_error(const struct cli *cli, int code)
 
 	fprintf(stderr, "ctdb: %s\n", cli->error);
 	if (cli->opt.format == &output_json) {
-		doc = output_check(json_pack("{s:i, s:{s:i, s:s}}", "schema", 1, "error", "code", code, "message", cli->error));
+		doc = output_check(
+			json_pack("{s:i, s:{s:i, s:s}}", "schema", 1, "error", "code", code, "message", cli->error));
 		json_dumpf(doc, stdout, JSON_COMPACT);
 		putchar('\n');
 		json_decref(doc);
@@ -159,7 +164,8 @@ int main(int argc, char **argv)
 	struct cli cli = {.c = NULL};
 	int code;
 
-	srandom((unsigned int)time(NULL) ^ (unsigned int)getpid() << 8); /* pauses while waiting for others, nothing secret */
+	srandom((unsigned int)time(NULL) ^ (unsigned int)getpid()
+						   << 8); /* pauses while waiting for others, nothing secret */
 	signal(SIGPIPE, SIG_IGN);
 	code = options_parse(&cli, &argc, &argv);
 	if (code == 0 && cli.opt.version) {

@@ -10,18 +10,12 @@
 enum long_option { LONG_SOCKET = 256, LONG_HEX, LONG_COUNT, LONG_MODEL, LONG_VERSION };
 
 static const struct option long_options[] = {
-        {"output", required_argument, NULL, 'o'},
-        {"socket", required_argument, NULL, LONG_SOCKET},
-        {"timeout", required_argument, NULL, 't'},
-        {"timelimit", required_argument, NULL, 't'},
-        {"node", required_argument, NULL, 'n'},
-        {"separator", required_argument, NULL, 'x'},
-        {"hex", no_argument, NULL, LONG_HEX},
-        {"count", required_argument, NULL, LONG_COUNT},
-        {"model", required_argument, NULL, LONG_MODEL},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, LONG_VERSION},
-        {NULL, 0, NULL, 0},
+	{"output", required_argument, NULL, 'o'},       {"socket", required_argument, NULL, LONG_SOCKET},
+	{"timeout", required_argument, NULL, 't'},      {"timelimit", required_argument, NULL, 't'},
+	{"node", required_argument, NULL, 'n'},         {"separator", required_argument, NULL, 'x'},
+	{"hex", no_argument, NULL, LONG_HEX},           {"count", required_argument, NULL, LONG_COUNT},
+	{"model", required_argument, NULL, LONG_MODEL}, {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, LONG_VERSION},   {NULL, 0, NULL, 0},
 };
 
 static int usage(struct cli *cli, const char *what, const char *value, const char *wanted)
@@ -43,7 +37,8 @@ static int set_model(struct cli *cli, const char *value)
 	return usage(cli, "--model", value, "volatile, persistent or replicated");
 }
 
-static int set_number(struct cli *cli, const char *what, const char *value, uint64_t max, enum option_flag flag, uint64_t *number)
+static int set_number(struct cli *cli, const char *what, const char *value, uint64_t max, enum option_flag flag,
+		      uint64_t *number)
 {
 	if (!text_number(value, max, number)) {
 		return usage(cli, what, value, "a whole number that makes sense here");
@@ -127,8 +122,11 @@ int options_parse(struct cli *cli, int *argc, char ***argv)
 {
 	int c, ret;
 
-	cli->opt = (struct options){
-	        .format = &output_text, .timeout_ms = CTDB_TIMEOUT_DEFAULT, .node = CTDB_NODE_CURRENT, .separator = "|", .model = CTDB_DB_VOLATILE};
+	cli->opt = (struct options){.format = &output_text,
+				    .timeout_ms = CTDB_TIMEOUT_DEFAULT,
+				    .node = CTDB_NODE_CURRENT,
+				    .separator = "|",
+				    .model = CTDB_DB_VOLATILE};
 	opterr = 0;
 	while ((c = getopt_long(*argc, *argv, ":o:t:n:XYx:h?", long_options, NULL)) != -1) {
 		ret = set_option(cli, c == '?' && optopt == '?' ? 'h' : c, *argv);

@@ -7,8 +7,9 @@
 #include <stdio.h>
 
 /*
- * A command gives its results as JSON values; the format decides how they look. Values: strings, numbers, booleans, null (shown as "-"), arrays of strings. Each
- * function takes over its value, also when memory runs out (which ends the program).
+ * A command gives its results as JSON values; the format decides how they look. Values: strings, numbers, booleans,
+ * null (shown as "-"), arrays of strings. Each function takes over its value, also when memory runs out (which ends the
+ * program).
  */
 struct output;
 

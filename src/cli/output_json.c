@@ -1,4 +1,4 @@
-/* Output for programs: one JSON document with the member "schema", which changes when a member changes its meaning or goes away. */
+/* Output for programs: one JSON document. "schema" changes when a member goes away or means something else. */
 #include "output.h"
 
 static void json_line_set(struct output *o, const char *key, const char *text)

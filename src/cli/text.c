@@ -214,7 +214,8 @@ size_t text_distance(const char *a, const char *b)
 
 		row[0] = i;
 		for (j = 1; j <= n; j++) {
-			size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1), best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+			size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1),
+			       best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
 
 			diagonal = row[j];
 			row[j] = best < change ? best : change;

@@ -13,7 +13,8 @@ struct bytes {
 	size_t len;
 };
 
-/* "\xNN" is one byte, "\\" a backslash; everything else stands for itself. 0, EINVAL (a backslash with something else), ENOMEM. */
+/* "\xNN" is one byte, "\\" a backslash; everything else stands for itself. 0, EINVAL (a backslash with something else),
+ * ENOMEM. */
 int text_unescape(const char *text, struct bytes *out);
 /* Hexadecimal digits in pairs, white space between pairs allowed. 0, EINVAL, ENOMEM. */
 int text_unhex(const char *text, struct bytes *out);

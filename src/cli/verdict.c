@@ -1,4 +1,4 @@
-/* The verdict on a cluster. The first thing that is wrong in this order is what it says: this node, its start, its recovery, the leader, the others. */
+/* The verdict on a cluster: the first thing wrong of this node, its start, its recovery, the leader, the others. */
 #include "verdict.h"
 
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void since(struct verdict *v, struct timeval t, struct timeval now)
 
 static const char *why(uint32_t flags)
 {
-	return (flags & CTDB_NODE_DELETED) != 0	       ? "removed"
+	return (flags & CTDB_NODE_DELETED) != 0        ? "removed"
 	       : (flags & CTDB_NODE_DISCONNECTED) != 0 ? "disconnected"
 	       : (flags & CTDB_NODE_BANNED) != 0       ? "banned"
 	       : (flags & CTDB_NODE_STOPPED) != 0      ? "stopped"
@@ -53,13 +53,17 @@ static const char *why(uint32_t flags)
 static void advise(struct verdict *v, uint32_t pnn, uint32_t flags)
 {
 	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
-		snprintf(v->next, sizeof(v->next), "see whether node %u is up, ctdbd runs there, and its address can be reached from here", pnn);
+		snprintf(v->next, sizeof(v->next),
+			 "see whether node %u is up, ctdbd runs there, and its address can be reached from here", pnn);
 	} else if ((flags & CTDB_NODE_BANNED) != 0) {
-		snprintf(v->next, sizeof(v->next), "the log of node %u says why it was banned; it comes back when the ban ends", pnn);
+		snprintf(v->next, sizeof(v->next),
+			 "the log of node %u says why it was banned; it comes back when the ban ends", pnn);
 	} else if ((flags & CTDB_NODE_STOPPED) != 0) {
-		snprintf(v->next, sizeof(v->next), "node %u was stopped by an administrator: continue it when its work is done", pnn);
+		snprintf(v->next, sizeof(v->next),
+			 "node %u was stopped by an administrator: continue it when its work is done", pnn);
 	} else if ((flags & CTDB_NODE_DISABLED) != 0) {
-		snprintf(v->next, sizeof(v->next), "node %u was disabled by an administrator: enable it when its work is done", pnn);
+		snprintf(v->next, sizeof(v->next),
+			 "node %u was disabled by an administrator: enable it when its work is done", pnn);
 	} else if ((flags & CTDB_NODE_UNHEALTHY) != 0) {
 		snprintf(v->next, sizeof(v->next), "a check of node %u fails: its log says which", pnn);
 	}
@@ -78,9 +82,12 @@ static bool this_node(const struct facts *f, struct verdict *v)
 		snprintf(v->next, sizeof(v->next), "compare the nodes file with the addresses of this machine");
 		return true;
 	}
-	snprintf(v->reason, sizeof(v->reason), "this node (%u) is %s and takes no part in the cluster", f->pnn, why(self->flags));
+	snprintf(v->reason, sizeof(v->reason), "this node (%u) is %s and takes no part in the cluster", f->pnn,
+		 why(self->flags));
 	if ((self->flags & CTDB_NODE_DISCONNECTED) != 0) {
-		snprintf(v->next, sizeof(v->next), "see whether the other nodes run and can be reached: a node without a majority stays inactive");
+		snprintf(
+			v->next, sizeof(v->next),
+			"see whether the other nodes run and can be reached: a node without a majority stays inactive");
 	} else {
 		advise(v, f->pnn, self->flags);
 	}
@@ -93,7 +100,8 @@ static bool starting(const struct facts *f, struct verdict *v)
 		return false;
 	}
 	v->state = f->runstate == CTDB_RUNSTATE_SHUTDOWN ? "INACTIVE" : "STARTING";
-	snprintf(v->reason, sizeof(v->reason), "this node (%u) is in run state %s", f->pnn, ctdb_runstate_name(f->runstate));
+	snprintf(v->reason, sizeof(v->reason), "this node (%u) is in run state %s", f->pnn,
+		 ctdb_runstate_name(f->runstate));
 	since(v, f->uptime.started, f->uptime.now);
 	if (f->runstate != CTDB_RUNSTATE_SHUTDOWN) {
 		snprintf(v->next, sizeof(v->next), "wait; if it lasts, the log of this node says what it waits for");
@@ -110,7 +118,8 @@ static bool recovering(const struct facts *f, struct verdict *v)
 	snprintf(v->reason, sizeof(v->reason), "a recovery of the databases is going on; clients wait");
 	since(v, f->uptime.recovery_started, f->uptime.now);
 	if (f->has_leader) {
-		snprintf(v->next, sizeof(v->next), "wait; if it lasts, the log of the leader (node %u) says what it waits for", f->leader);
+		snprintf(v->next, sizeof(v->next),
+			 "wait; if it lasts, the log of the leader (node %u) says what it waits for", f->leader);
 	}
 	return true;
 }
@@ -122,7 +131,8 @@ static bool leaderless(const struct facts *f, struct verdict *v)
 	}
 	v->state = "NO LEADER";
 	snprintf(v->reason, sizeof(v->reason), "no node says that it leads: changes of the cluster are not handled");
-	snprintf(v->next, sizeof(v->next), "look again in some seconds; if it lasts, see which nodes run and whether they reach each other");
+	snprintf(v->next, sizeof(v->next),
+		 "look again in some seconds; if it lasts, see which nodes run and whether they reach each other");
 	return true;
 }
 
@@ -165,10 +175,12 @@ void verdict_make(const struct facts *f, struct verdict *v)
 	since(v, f->uptime.recovery_finished, f->uptime.now);
 	if (ill == NULL) {
 		v->state = "OK";
-		snprintf(v->reason, sizeof(v->reason), total == 1 ? "the only node is active" : "all %u nodes are active", total);
+		snprintf(v->reason, sizeof(v->reason),
+			 total == 1 ? "the only node is active" : "all %u nodes are active", total);
 		return;
 	}
 	v->state = "DEGRADED";
-	snprintf(v->reason, sizeof(v->reason), "%u of %u nodes %s well; node %u is %s", well, total, well == 1 ? "is" : "are", ill->pnn, why(ill->flags));
+	snprintf(v->reason, sizeof(v->reason), "%u of %u nodes %s well; node %u is %s", well, total,
+		 well == 1 ? "is" : "are", ill->pnn, why(ill->flags));
 	advise(v, ill->pnn, ill->flags);
 }

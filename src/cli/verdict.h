@@ -18,7 +18,7 @@ struct facts {
 
 struct verdict {
 	const char *state; /* "OK", "DEGRADED", "RECOVERING", "STARTING", "INACTIVE", "NO LEADER" */
-	bool ready;	   /* this node serves */
+	bool ready;        /* this node serves */
 	char reason[256];
 	char since[96]; /* "" if not known */
 	char next[256]; /* "" if nothing is to be done */
