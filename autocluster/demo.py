@@ -1,1 +1,141 @@
-def run(bindir, mode, keep): raise NotImplementedError
+"""The demonstration: three nodes, one record that moves between them, and a power cut. For people who see ctdb-ng for the first time."""
+
+import os
+import subprocess
+import time
+
+from .cluster import Cluster
+from .errors import ClusterError
+from .machine import wait_for
+
+DATABASE = "demo.tdb"
+KEY = "greeting"
+
+
+class Show:
+    """Prints what happens and how long it takes."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+
+    @staticmethod
+    def title(number, text):
+        print(f"\n{number}. {text}", flush=True)
+
+    @staticmethod
+    def line(text, seconds=None):
+        took = "" if seconds is None else f"{seconds * 1000:8.0f} ms"
+        print(f"   {text:<96}{took}", flush=True)
+
+    def ctdb(self, pnn, *words, timeout=60, check=True):
+        """Runs ctdb on a node; (its output, seconds)."""
+        begin = time.monotonic()
+        done = self.cluster.node(pnn).run(["ctdb", *words], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        seconds = time.monotonic() - begin
+        if check and done.returncode != 0:
+            raise ClusterError(f"'ctdb {' '.join(words)}' on node {pnn} failed: {(done.stderr or done.stdout).strip()}")
+        return (done.stdout.strip() if done.returncode == 0 else None), seconds
+
+    def command(self, pnn, *words):
+        """Runs ctdb on a node and shows it."""
+        text, seconds = self.ctdb(pnn, *words)
+        shown = " ".join(f'"{w}"' if " " in w else w for w in words)
+        self.line(f"node {pnn}$ ctdb {shown}" + (f"   ->  {text}" if text and "\n" not in text else ""), seconds)
+        return text
+
+
+def _write_and_read(show):
+    show.title(2, "What one node writes, every node reads: the daemons bring the record to where it is wanted.")
+    show.command(0, "db", "attach", DATABASE)
+    show.command(0, "record", "set", DATABASE, KEY, "hello from node 0")
+    _expect(show.command(1, "record", "get", DATABASE, KEY), "hello from node 0")
+
+
+def _move_around(show, rounds=4):
+    show.title(3, f"The record goes round all nodes, {rounds} times; each adds one. Nothing is lost.")
+    show.ctdb(0, "record", "set", DATABASE, "counter", "0")
+    slowest, begin, count = 0.0, time.monotonic(), 0
+    for _ in range(rounds):
+        for node in show.cluster.nodes:
+            value, _ = show.ctdb(node.pnn, "record", "get", DATABASE, "counter")
+            _, seconds = show.ctdb(node.pnn, "record", "set", DATABASE, "counter", str(int(value) + 1))
+            slowest, count = max(slowest, seconds), count + 1
+    value, _ = show.ctdb(0, "record", "get", DATABASE, "counter")
+    _expect(value, str(count))
+    show.line(f"counter = {value} after {count} steps; all of it took", time.monotonic() - begin)
+
+
+def _power_cut(show):
+    show.title(4, "Node 2 loses its power, without a word to the others. They notice, recover, and go on.")
+    show.command(0, "record", "set", DATABASE, KEY, "written before the power cut")
+    show.cluster.fault(2, "power-off")
+    begin = time.monotonic()
+    show.line("node 2: power cut")
+    show.cluster.wait_ready(60, [0, 1])
+
+    def cluster_without_node_2():
+        text, _ = show.ctdb(0, "-o", "json", "cluster", "status", check=False)
+        return text and '"DEGRADED"' in text
+    wait_for(cluster_without_node_2, 60, "node 0 did not notice within 60 s that node 2 is gone")
+    show.cluster.wait_ready(60, [0, 1])
+    show.line("node 0 and node 1 have found out and recovered, after", time.monotonic() - begin)
+    _expect(show.command(1, "record", "get", DATABASE, KEY), "written before the power cut")
+    show.command(1, "record", "set", DATABASE, KEY, "written while node 2 was dead")
+
+
+def _power_on(show):
+    show.title(5, "Node 2 gets its power back, joins the others, and has the present data.")
+    begin = time.monotonic()
+    show.cluster.fault(2, "power-on")
+    show.cluster.wait_ready(60)
+    show.line("node 2 is back, after", time.monotonic() - begin)
+    _expect(show.command(2, "record", "get", DATABASE, KEY), "written while node 2 was dead")
+
+
+def _expect(value, wanted):
+    if value != wanted:
+        raise ClusterError(f"the record holds '{value}', not '{wanted}'")
+
+
+def _steps(show, begin):
+    show.title(1, "Three nodes start; each runs the daemons of ctdb-ng.")
+    place = "each in network and mount namespaces of its own" if show.cluster.namespaces else "on loopback addresses"
+    for node in show.cluster.nodes:
+        daemons = sorted(name for name in node.program_list() if name.startswith("ctdb"))
+        show.line(f"node {node.pnn}, {node.address}: {', '.join(daemons)}")
+    show.line(f"three nodes ({place}) found each other, chose a leader and serve, after", time.monotonic() - begin)
+    _write_and_read(show)
+    _move_around(show)
+    _power_cut(show)
+    _power_on(show)
+
+
+def _farewell(cluster, program):
+    name = cluster.name
+    print(f"\nThe cluster stays up. Look at it:\n  {program} status {name}\n  {program} exec {name} 0 -- ctdb cluster status\n"
+          f"  {program} exec {name} 1 -- ctdb record get {DATABASE} {KEY}\n  {program} fault {name} 2 power-off\n"
+          f"  {program} logs {name} 0\nRemove it:\n  {program} down {name}")
+
+
+def run(bindir, mode, keep):
+    """Exit status of the program."""
+    name = "demo" if keep else f"demo-{os.getpid()}"
+    cluster = Cluster.new(name, 3, mode, bindir=bindir)
+    print("ctdb-ng makes several machines that share a filesystem behave as one Samba server. Here are three of them, on this machine.")
+    begin = time.monotonic()
+    # Also an interruption between up() and the first step undoes everything.
+    try:
+        cluster.up()
+        _steps(Show(cluster), begin)
+    except BaseException as e:
+        if not isinstance(e, ClusterError) or "exists already" not in str(e):
+            cluster.down()
+        raise
+    if keep:
+        program = "autocluster/autocluster"
+        _farewell(cluster, program)
+    else:
+        cluster.down()
+        print(f"\nAll of it worked, in {time.monotonic() - begin:.1f} s; the cluster is removed, nothing is left of it.\n"
+              "To keep it and look around:  make demo KEEP=1")
+    return 0

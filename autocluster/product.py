@@ -20,13 +20,18 @@ def default_bindir():
 
 
 class Suite:
-    """The daemons of this project, from one directory with all programs."""
+    """The daemons of this project: all in one directory (build/bin), or spread as an installation has them."""
 
     def __init__(self, bindir):
         self.bindir = os.path.abspath(bindir)
-        for name in SUITE:
-            if not os.access(os.path.join(self.bindir, name), os.X_OK):
-                raise ClusterError(f"{self.bindir}/{name} is missing: run make, or give another directory by --bindir")
+        self.programs = {name: self._find(name) for name in SUITE}
+
+    def _find(self, name):
+        for part in ("", "../bin", "../sbin", "../libexec/ctdb"):
+            path = os.path.normpath(os.path.join(self.bindir, part, name))
+            if os.access(path, os.X_OK):
+                return path
+        raise ClusterError(f"{self.bindir}/{name} is missing: run make, or give another directory by --bindir")
 
     def config(self, address, paths, arbitration):
         return ("[cluster]\n"
@@ -37,10 +42,11 @@ class Suite:
                 "\tlog level = INFO\n")
 
     def argv(self):
-        return [os.path.join(self.bindir, "ctdbd"), "-F"]
+        return [self.programs["ctdbd"], "-F"]
 
     def env(self):
-        return {"CTDB_LIBEXEC": self.bindir, "PATH": f"{self.bindir}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        libexec, tool = os.path.dirname(self.programs["ctdb-dbd"]), os.path.dirname(self.programs["ctdb"])
+        return {"CTDB_LIBEXEC": libexec, "PATH": f"{tool}:{self.bindir}:/usr/sbin:/usr/bin:/sbin:/bin"}
 
     def mounts(self):
         return []
