@@ -1,6 +1,7 @@
 """Part "rpc": server table, dispatch, replies, typed client stubs (tevent_req) for the program of a file."""
 
 from cwriter import comment, header, source
+from emit_types import proc_enum
 from model import GenError, is_flat
 
 
@@ -12,10 +13,6 @@ def emit(model):
 
 def arg_decl(p):
     return f', const struct {p.arg.name} *arg' if p.arg else ''
-
-
-def proc_enum(model, p):
-    return f'{model.prefix.upper()}_PROC_{p.name.upper()}'
 
 
 # ---- signatures ----
@@ -58,9 +55,6 @@ def header_body(w, model):
     comment(w, iface.doc)
     w.w(f'#define {pre.upper()}_INTERFACE 0x{iface.number:08x}U')
     w.w(f'#define {pre.upper()}_VERSION {iface.version}U\n')
-    with w.block(f'enum {pre}_proc', ';'):
-        for p in iface.procs:
-            w.w(f'{proc_enum(model, p)} = {p.number},')
     w.w(f'\n/* "unknown" for unknown numbers. */\nconst char *{pre}_proc_name(uint32_t proc);\n')
     w.w('/* Handlers. A member that is NULL is answered ENOSYS. */')
     with w.block(f'struct {pre}_server', ';'):

@@ -41,6 +41,20 @@ def header_body(w, model):
         elif isinstance(d, EnumType):
             w.w(f'/* "unknown" for unknown values; false: no such name, *v unchanged. */')
             w.w(f'const char *{d.name}_name(enum {d.name} v);\nbool {d.name}_parse(const char *s, enum {d.name} *v);\n')
+    if model.interface:
+        procedures(w, model)
+
+
+def proc_enum(model, p):
+    return f'{model.prefix.upper()}_PROC_{p.name.upper()}'
+
+
+def procedures(w, model):
+    """Procedure numbers: with the types, for code that names messages without calling anybody."""
+    with w.block(f'enum {model.prefix}_proc', ';'):
+        for p in model.interface.procs:
+            w.w(f'{proc_enum(model, p)} = {p.number},')
+    w.w()
 
 
 def forwards(w, model):

@@ -260,8 +260,10 @@ class Model:
         name = self.file.rsplit('/', 1)[-1]
         self.base = name[:-2] if name.endswith('.x') else name
         self.prefix = notes['prefix'] if 'prefix' in notes else self.base
-        if not self.prefix.replace('_', 'a').isalnum() or self.prefix[:1].isdigit():
-            raise GenError(self.file_doc.notes['prefix'][1] if 'prefix' in notes else 1, f"'{self.prefix}' cannot be a prefix of C names")
+        if not self.base.isidentifier():
+            raise GenError(1, f"the file name '{name}' cannot become part of C names: letters, digits and _ only")
+        if not self.prefix.isidentifier():
+            raise GenError(self.file_doc.notes['prefix'][1], f"'{self.prefix}' cannot be a prefix of C names")
         self.native_file = 'native' in notes
 
     # ---- names ----
