@@ -145,7 +145,8 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 
 	if (mono_is_set(c->odd_at) && now.ns < c->odd_at.ns + 2 * cluster_dead_ns(c)) {
 		snprintf(buf, len,
-			 "the nodes file differs from that of leader node %u: make them equal and restart this node",
+			 "nodes file, arbitration or dead interval differs from that of leader node %u: make them "
+			 "equal and restart",
 			 (unsigned)c->odd_leader);
 		return buf;
 	}
@@ -462,7 +463,9 @@ static bool peer_heard(struct cluster *c, struct mono now, uint32_t from, const 
 	if (peer->nodes_hash != o.nodes_hash) {
 		peer->nodes_hash = o.nodes_hash;
 		if (o.nodes_hash != c->cfg.nodes_hash) {
-			cluster_event(c, true, "the nodes file of node %u differs from this node's: it is kept out",
+			cluster_event(c, true,
+				      "nodes file, arbitration or dead interval of node %u differs from this node's: "
+				      "it is kept out",
 				      (unsigned)from);
 		}
 	}

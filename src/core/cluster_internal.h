@@ -15,7 +15,7 @@ struct cluster_peer {
 	/* From its packets; all zero until the first. */
 	struct mono heard;
 	uint64_t incarnation;
-	uint64_t former[4];  /* incarnations before that: what still comes of them is stale */
+	uint64_t former[4];   /* incarnations before that: what still comes of them is stale */
 	uint64_t stamp;       /* its newest */
 	struct mono stamp_at; /* when that came */
 	uint64_t nodes_hash;

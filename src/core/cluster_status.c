@@ -84,7 +84,7 @@ static void tell_bad_node(const struct cluster *c, struct mono now, uint32_t p, 
 		text_add(t, "disconnected since ");
 		text_add_time(t, peer->out_since, now);
 		if (peer->nodes_hash != c->cfg.nodes_hash) {
-			text_add(t, ": its nodes file differs; make it equal and restart it");
+			text_add(t, ": its nodes file, arbitration or dead interval differs; make them equal");
 		} else if (peer->link) {
 			text_add(t, "; its link is up: check ctdb-clusterd and the log there");
 		} else {

@@ -94,6 +94,7 @@ struct record_db {
 struct record_engine {
 	struct record_config config;
 	struct record_ops ops;
+	void *priv;
 	struct dlist dbs;
 	struct dlist timers;
 	struct record_stats stats;
@@ -815,13 +816,14 @@ static struct mono hints_run(struct record_db *db, struct mono now)
 
 /* ---- opening and closing ---- */
 
-struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops)
+struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops, void *engine_priv)
 {
 	struct record_engine *e = talloc_zero(mem, struct record_engine);
 
 	if (e != NULL) {
 		e->config = *config;
 		e->ops = *ops;
+		e->priv = engine_priv;
 		dlist_init(&e->dbs);
 		dlist_init(&e->timers);
 	}
@@ -967,6 +969,11 @@ struct mono record_engine_timers(struct record_engine *e, struct mono now)
 		}
 	}
 	return record_engine_next(e);
+}
+
+void *record_db_engine_priv(const struct record_db *db)
+{
+	return db->e->priv;
 }
 
 const struct record_stats *record_engine_stats(const struct record_engine *e)

@@ -82,7 +82,8 @@ struct record_config {
 	uint32_t max_hints;		       /* deletion hints kept a database; more are dropped (a later full scan finds them): 10000 */
 };
 
-struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops);
+struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops, void *engine_priv);
+void *record_db_engine_priv(const struct record_db *db);
 
 /* A volatile database. Closed at first. */
 struct record_db *record_db_new(struct record_engine *e, void *db_priv);

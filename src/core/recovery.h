@@ -31,7 +31,6 @@
 
 #include "base/mono.h"
 #include "protocol/lane.h"
-#include "protocol/lane_rpc.h" /* enum lane_proc */
 
 static inline int recovery_id_cmp(const struct recovery_id *a, const struct recovery_id *b)
 {
@@ -169,6 +168,7 @@ struct mono rec_member_run(struct rec_member *m, struct mono now);
 
 /* The newest id seen; zero: none. */
 const struct recovery_id *rec_member_id(const struct rec_member *m);
+const uint32_t *rec_member_slots(const struct rec_member *m, uint32_t *n); /* of the recovery in work */
 bool rec_member_is_normal(const struct rec_member *m); /* END of the newest id was seen */
 /* This node may no longer act: everything stops, the next BEGIN starts over. Lineages stay as they are. */
 void rec_member_abandon(struct rec_member *m);

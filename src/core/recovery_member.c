@@ -64,6 +64,12 @@ const struct recovery_id *rec_member_id(const struct rec_member *m)
 	return &m->id;
 }
 
+const uint32_t *rec_member_slots(const struct rec_member *m, uint32_t *n)
+{
+	*n = m->n_slots;
+	return m->slots;
+}
+
 bool rec_member_is_normal(const struct rec_member *m)
 {
 	return m->normal;

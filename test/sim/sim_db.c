@@ -974,7 +974,7 @@ static void dbd_start(struct node *n)
 
 	n->mem = talloc_new(NULL);
 	n->incarnation = ++event_order;
-	n->engine = record_engine_new(n->mem, &config, &record_ops);
+	n->engine = record_engine_new(n->mem, &config, &record_ops, n);
 	n->db = record_db_new(n->engine, n);
 	n->member = rec_member_new(n->mem, n->pnn, &member_ops, n);
 	n->leader = rec_leader_new(n->mem, n->pnn, &leader_ops, n);

@@ -1,0 +1,302 @@
+/* The databases' own lane: links to the other dbds, and what goes over them. */
+#include "dbd/lane.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "shared/link.h"
+#include "shared/log.h"
+
+/* Frame types below 16 are the link's own. */
+#define LANE_FRAME_BASE 16U
+#define LANE_QUEUE_BYTES (256U * 1024U * 1024U)
+#define LANE_FRAME_MAX (LANE_DATA_MAX + LANE_KEY_MAX + 4096U)
+
+struct lane {
+	struct dbd *dbd;
+	struct link_mesh *mesh;
+	uint64_t breaks[LANE_NODES];
+};
+
+/* A message to ourselves. */
+struct own_message {
+	struct lane *lane;
+	uint32_t proc;
+	struct ctdb_blob buf;
+};
+
+/* ---- receiving ---- */
+
+#define ON(name, type, ...)                                                                        \
+	static void on_##name(void *priv, struct rpc_call *call, const struct type *m)             \
+	{                                                                                          \
+		struct dbd *dbd = ((struct lane *)priv)->dbd;                                      \
+		uint32_t from = call->source_node;                                                 \
+                                                                                                   \
+		__VA_ARGS__;                                                                       \
+	}
+
+ON(call, lane_call, records_on_call(dbd->records, from, m))
+ON(forward, lane_call, records_on_forward(dbd->records, from, m))
+ON(grant, lane_grant, records_on_grant(dbd->records, from, m))
+ON(message, lane_message, srvids_on_message(dbd->srvids, from, m))
+ON(control, lane_control, controls_on_control(dbd->clients, from, m))
+ON(control_reply, lane_control_reply, controls_on_reply(dbd->clients, from, m))
+ON(attach, lane_attach, attaches_on_attach(dbd->attaches, from, m))
+ON(attach_reply, lane_attach_reply, attaches_on_reply(dbd->attaches, from, m))
+ON(update, lane_update, commits_on_update(dbd->commits, from, m))
+ON(update_reply, lane_update_reply, commits_on_reply(dbd->commits, from, m))
+ON(traverse_start, lane_traverse_start, traverses_on_start(dbd->traverses, from, m))
+ON(traverse_data, lane_traverse_data, traverses_on_data(dbd->traverses, from, m))
+ON(traverse_end, lane_traverse_end, traverses_on_end(dbd->traverses, from, m))
+ON(traverse_kill, lane_traverse_id, traverses_on_kill(dbd->traverses, from, m))
+ON(traverse_credit, lane_traverse_id, traverses_on_credit(dbd->traverses, from, m))
+ON(rec_begin, rec_begin, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_BEGIN, m))
+ON(rec_begin_reply, rec_begin_reply, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_BEGIN_REPLY, m))
+ON(rec_plan, rec_plan, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_PLAN, m))
+ON(rec_claims, rec_claims, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CLAIMS, m))
+ON(rec_ack, rec_ack, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ACK, m))
+ON(rec_orders, rec_orders, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ORDERS, m))
+ON(rec_content_state, rec_content_state, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_STATE, m))
+ON(rec_content_plan, rec_content_plan, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_PLAN, m))
+ON(rec_content, rec_content, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT, m))
+ON(rec_db_prepared, rec_db, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_DB_PREPARED, m))
+ON(rec_db_commit, rec_db, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_DB_COMMIT, m))
+ON(rec_end, rec_end, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_END, m))
+ON(rec_wanted, rec_wanted, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_WANTED, m))
+
+static const struct lane_server server = {
+	.call = on_call,
+	.forward = on_forward,
+	.grant = on_grant,
+	.message = on_message,
+	.control = on_control,
+	.control_reply = on_control_reply,
+	.attach = on_attach,
+	.attach_reply = on_attach_reply,
+	.update = on_update,
+	.update_reply = on_update_reply,
+	.traverse_start = on_traverse_start,
+	.traverse_data = on_traverse_data,
+	.traverse_end = on_traverse_end,
+	.traverse_kill = on_traverse_kill,
+	.traverse_credit = on_traverse_credit,
+	.rec_begin = on_rec_begin,
+	.rec_begin_reply = on_rec_begin_reply,
+	.rec_plan = on_rec_plan,
+	.rec_claims = on_rec_claims,
+	.rec_ack = on_rec_ack,
+	.rec_orders = on_rec_orders,
+	.rec_content_state = on_rec_content_state,
+	.rec_content_plan = on_rec_content_plan,
+	.rec_content = on_rec_content,
+	.rec_db_prepared = on_rec_db_prepared,
+	.rec_db_commit = on_rec_db_commit,
+	.rec_end = on_rec_end,
+	.rec_wanted = on_rec_wanted,
+};
+
+static void node_lost(struct lane *l, uint32_t pnn);
+
+static void handle(struct lane *l, uint32_t from, uint32_t proc, const uint8_t *data, size_t len)
+{
+	struct rpc_call *call = talloc_zero(l, struct rpc_call);
+	int ret = ENOMEM;
+
+	if (call != NULL) {
+		call->source_node = from;
+		call->source_endpoint = "db";
+		call->source_uid = UINT32_MAX;
+		call->oneway = true;
+		ret = lane_dispatch(&server, l, call, proc, data, len);
+	}
+	talloc_free(call);
+	if (ret != 0) {
+		log_warning("lane: malformed %s (procedure %u, %zu bytes) from node %u: closing the link", lane_proc_name(proc), proc, len, from);
+		link_drop(l->mesh, from);
+		node_lost(l, from);
+	}
+}
+
+static void frame(void *priv, uint32_t pnn, uint32_t type, const uint8_t *data, size_t len)
+{
+	handle(priv, pnn, type - LANE_FRAME_BASE, data, len);
+}
+
+static void up(void *priv, uint32_t pnn, uint64_t incarnation)
+{
+	struct lane *l = priv;
+
+	log_info("lane: link to dbd of node %u is up", pnn);
+	recovery_link_changed(l->dbd->recovery, pnn, true);
+}
+
+/* What was on its way is lost. Everybody who waits for that node must know before anything new is sent to it. */
+static void node_lost(struct lane *l, uint32_t pnn)
+{
+	if (pnn < LANE_NODES) {
+		l->breaks[pnn]++;
+	}
+	commits_node_lost(l->dbd->commits, pnn);
+	traverses_node_lost(l->dbd->traverses, pnn);
+	attaches_node_lost(l->dbd->attaches, pnn);
+	controls_node_lost(l->dbd->clients, pnn);
+	recovery_link_changed(l->dbd->recovery, pnn, false);
+}
+
+static void down(void *priv, uint32_t pnn, int reason)
+{
+	log_notice("lane: link to dbd of node %u is down: %s", pnn, strerror(reason));
+	node_lost(priv, pnn);
+}
+
+/* ---- sending ---- */
+
+int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	union {
+		const uint8_t *c;
+		void *p;
+	} base = {buf};
+	struct iovec part = {.iov_base = base.p, .iov_len = len};
+	int ret = link_send(l->mesh, pnn, LANE_FRAME_BASE + proc, &part, 1);
+
+	/* A peer that takes nothing for so long is as good as gone; dropping single frames would break the order everybody relies on. */
+	if (ret == ENOBUFS) {
+		log_error("lane: %zu bytes wait for node %u and it does not take them: closing the link", link_queued(l->mesh, pnn), pnn);
+		link_drop(l->mesh, pnn);
+		node_lost(l, pnn);
+		ret = EHOSTUNREACH;
+	}
+	return ret;
+}
+
+static void own_deliver(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
+{
+	struct own_message *o = priv;
+	struct lane *l = o->lane;
+
+	(void)ev;
+	(void)im;
+	handle(l, l->dbd->d->pnn, o->proc, o->buf.data, o->buf.len);
+	talloc_free(o);
+}
+
+static int own_post(struct lane *l, uint32_t proc, struct ctdb_blob *buf)
+{
+	struct own_message *o = talloc(l, struct own_message);
+	struct tevent_immediate *im = o != NULL ? tevent_create_immediate(o) : NULL;
+
+	if (im == NULL) {
+		talloc_free(o);
+		return ENOMEM;
+	}
+	*o = (struct own_message){.lane = l, .proc = proc, .buf = {buf->len, talloc_steal(o, buf->data)}};
+	tevent_schedule_immediate(im, l->dbd->d->ev, own_deliver, o);
+	return 0;
+}
+
+#define ENCODE(PROC, type)                                                                         \
+	case LANE_PROC_##PROC:                                                                     \
+		return type##_encode(mem, msg, buf)
+
+static int encode(TALLOC_CTX *mem, enum lane_proc proc, const void *msg, struct ctdb_blob *buf)
+{
+	switch (proc) {
+		ENCODE(CALL, lane_call);
+		ENCODE(FORWARD, lane_call);
+		ENCODE(GRANT, lane_grant);
+		ENCODE(MESSAGE, lane_message);
+		ENCODE(CONTROL, lane_control);
+		ENCODE(CONTROL_REPLY, lane_control_reply);
+		ENCODE(ATTACH, lane_attach);
+		ENCODE(ATTACH_REPLY, lane_attach_reply);
+		ENCODE(UPDATE, lane_update);
+		ENCODE(UPDATE_REPLY, lane_update_reply);
+		ENCODE(TRAVERSE_START, lane_traverse_start);
+		ENCODE(TRAVERSE_DATA, lane_traverse_data);
+		ENCODE(TRAVERSE_END, lane_traverse_end);
+		ENCODE(TRAVERSE_KILL, lane_traverse_id);
+		ENCODE(TRAVERSE_CREDIT, lane_traverse_id);
+		ENCODE(REC_BEGIN, rec_begin);
+		ENCODE(REC_BEGIN_REPLY, rec_begin_reply);
+		ENCODE(REC_PLAN, rec_plan);
+		ENCODE(REC_CLAIMS, rec_claims);
+		ENCODE(REC_ACK, rec_ack);
+		ENCODE(REC_ORDERS, rec_orders);
+		ENCODE(REC_CONTENT_STATE, rec_content_state);
+		ENCODE(REC_CONTENT_PLAN, rec_content_plan);
+		ENCODE(REC_CONTENT, rec_content);
+		ENCODE(REC_DB_PREPARED, rec_db);
+		ENCODE(REC_DB_COMMIT, rec_db);
+		ENCODE(REC_END, rec_end);
+		ENCODE(REC_WANTED, rec_wanted);
+	}
+	return EINVAL;
+}
+
+int lane_post(struct lane *l, uint32_t pnn, enum lane_proc proc, const void *msg)
+{
+	TALLOC_CTX *tmp = talloc_new(l);
+	struct ctdb_blob buf = {0};
+	int ret = tmp != NULL ? encode(tmp, proc, msg, &buf) : ENOMEM;
+
+	if (ret == 0) {
+		ret = pnn == l->dbd->d->pnn ? own_post(l, proc, &buf) : lane_send(l, pnn, proc, buf.data, buf.len);
+	}
+	talloc_free(tmp);
+	return ret;
+}
+
+/* ---- state ---- */
+
+bool lane_is_up(const struct lane *l, uint32_t pnn)
+{
+	return link_is_up(l->mesh, pnn);
+}
+
+size_t lane_queued(const struct lane *l, uint32_t pnn)
+{
+	return link_queued(l->mesh, pnn);
+}
+
+uint64_t lane_incarnation(const struct lane *l, uint32_t pnn)
+{
+	return pnn == l->dbd->d->pnn ? l->dbd->d->incarnation : link_incarnation(l->mesh, pnn);
+}
+
+uint64_t lane_breaks(const struct lane *l, uint32_t pnn)
+{
+	return pnn < LANE_NODES ? l->breaks[pnn] : 0;
+}
+
+int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **lane, char **err)
+{
+	static const struct link_ops ops = {.up = up, .down = down, .frame = frame};
+	struct lane *l = talloc_zero(mem, struct lane);
+	struct link_config config = {
+		.name = "db",
+		.port = dbd->d->conf->transport.db_port,
+		.own_pnn = dbd->d->pnn,
+		.incarnation = dbd->d->incarnation,
+		.interface_version = LANE_VERSION,
+		.heartbeat_ms = dbd->d->conf->cluster.heartbeat_interval,
+		.dead_ms = dbd->d->conf->cluster.dead_interval,
+		.reconnect_ms = 50,
+		.max_frame = LANE_FRAME_MAX,
+		.queue_bytes = LANE_QUEUE_BYTES,
+	};
+	int ret;
+
+	if (l == NULL) {
+		return ENOMEM;
+	}
+	l->dbd = dbd;
+	ret = link_mesh_new(l, dbd->d->ev, &config, dbd->d->nodes, &ops, l, &l->mesh, err);
+	if (ret != 0) {
+		talloc_free(l);
+		return ret;
+	}
+	*lane = l;
+	return 0;
+}

@@ -1,0 +1,82 @@
+/* ctdb-dbd: the databases of a node. */
+#include <errno.h>
+#include <string.h>
+
+#include "dbd/service.h"
+#include "dbd/worker.h"
+#include "shared/log.h"
+
+#define WORKERS 4U
+
+static int part_failed(const char *part, int ret, char **err, TALLOC_CTX *mem)
+{
+	if (*err == NULL) {
+		*err = talloc_asprintf(mem, "%s: %s", part, strerror(ret));
+	}
+	return ret;
+}
+
+/* The order matters: links bring packets for all other parts, the client socket comes last. */
+static int start_parts(struct dbd *dbd, char **err)
+{
+	struct daemon *d = dbd->d;
+	char *worker = talloc_asprintf(dbd, "%s/ctdb-db-worker", d->conf->path.libexec);
+	int ret = dbs_open(dbd, d, &dbd->dbs, err);
+
+	if (ret != 0) {
+		return part_failed("databases", ret, err, d);
+	}
+	ret = worker_pool_new(dbd, d->ev, worker, WORKERS, &dbd->workers, err);
+	if (ret != 0) {
+		return part_failed("workers", ret, err, d);
+	}
+	ret = srvids_new(dbd, dbd, &dbd->srvids);
+	ret = ret != 0 ? ret : commits_new(dbd, dbd, &dbd->commits);
+	ret = ret != 0 ? ret : traverses_new(dbd, dbd, &dbd->traverses);
+	ret = ret != 0 ? ret : attaches_new(dbd, dbd, &dbd->attaches);
+	ret = ret != 0 ? ret : records_new(dbd, dbd, &dbd->records);
+	ret = ret != 0 ? ret : recovery_new(dbd, dbd, &dbd->recovery);
+	if (ret != 0) {
+		return part_failed("start", ret, err, d);
+	}
+	ret = clients_new(dbd, dbd, &dbd->clients, err);
+	if (ret != 0) {
+		return part_failed("client socket", ret, err, d);
+	}
+	ret = lane_new(dbd, dbd, &dbd->lane, err);
+	if (ret != 0) {
+		return part_failed("links to other nodes", ret, err, d);
+	}
+	return 0;
+}
+
+static int setup(struct daemon *d, char **err)
+{
+	struct dbd *dbd = talloc_zero(d, struct dbd);
+	int ret = ENOMEM;
+
+	if (dbd == NULL) {
+		return part_failed("start", ret, err, d);
+	}
+	dbd->d = d;
+	d->priv = dbd;
+	ret = start_parts(dbd, err);
+	if (ret != 0) {
+		return ret;
+	}
+	ret = status_start(dbd);
+	ret = ret != 0 ? ret : view_start(dbd);
+	return ret != 0 ? part_failed("endpoint", ret, err, d) : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct daemon_ops ops = {
+		.name = "ctdb-dbd",
+		.service = "db",
+		.summary = "clustered databases of a ctdb-ng node",
+		.setup = setup,
+	};
+
+	return daemon_main(argc, argv, &ops);
+}

@@ -1,0 +1,425 @@
+/* Record traffic of volatile databases: the record engine (core/record.h) on real files, links and clients. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/record.h"
+#include "dbd/lane.h"
+#include "dbd/records.h"
+#include "shared/log.h"
+#include "shared/mono_timer.h"
+
+#define HEADER_SIZE 24U
+#define HOLD_MIN_US 500U
+#define HOLD_MAX_US 20000U
+#define RETRY_MIN_US 200U
+#define RETRY_MAX_US 5000U
+#define HINTS_MAX 10000U
+
+struct records {
+	struct dbd *dbd;
+	struct record_engine *engine;
+	struct mono_timer *timer;
+	struct tevent_immediate *soon;
+	bool soon_set;
+	TDB_DATA open; /* value read under the lock that is held, freed with the lock */
+};
+
+/* What a client's call needs for its answer; child of the engine's call. */
+struct waiting {
+	record_reply_fn reply;
+	void *priv;
+};
+
+struct header {
+	uint64_t rsn;
+	uint32_t dmaster;
+	uint32_t reserved;
+	uint32_t flags;
+	uint32_t padding;
+};
+
+/* ---- files ---- */
+
+static TDB_DATA tdb_key(struct record_key key)
+{
+	union {
+		const uint8_t *c;
+		uint8_t *p;
+	} u = {key.p};
+
+	return (TDB_DATA){.dptr = u.p, .dsize = key.len};
+}
+
+static struct records *records_of(const struct db *db)
+{
+	return record_db_engine_priv(db->records);
+}
+
+static int op_trylock(void *priv, struct record_key key)
+{
+	struct db *db = priv;
+
+	if (tdb_chainlock_nonblock(db->tdb, tdb_key(key)) == 0) {
+		return 0;
+	}
+	return tdb_error(db->tdb) == TDB_ERR_LOCK || tdb_error(db->tdb) == TDB_SUCCESS ? EAGAIN : EIO;
+}
+
+static void op_unlock(void *priv, struct record_key key)
+{
+	struct db *db = priv;
+	struct records *r = records_of(db);
+
+	tdb_chainunlock(db->tdb, tdb_key(key));
+	free(r->open.dptr);
+	r->open = tdb_null;
+}
+
+static void copy_of_value(struct record_copy *copy, TDB_DATA value)
+{
+	struct header h;
+
+	*copy = (struct record_copy){0};
+	if (value.dptr == NULL || value.dsize < HEADER_SIZE) {
+		return;
+	}
+	memcpy(&h, value.dptr, sizeof(h));
+	*copy = (struct record_copy){.exists = true, .rsn = h.rsn, .dmaster = h.dmaster, .flags = h.flags, .len = value.dsize - HEADER_SIZE};
+	copy->data = copy->len > 0 ? value.dptr + HEADER_SIZE : NULL;
+}
+
+static int op_read(void *priv, struct record_key key, struct record_copy *copy)
+{
+	struct db *db = priv;
+	struct records *r = records_of(db);
+
+	free(r->open.dptr);
+	r->open = tdb_fetch(db->tdb, tdb_key(key));
+	if (r->open.dptr == NULL && tdb_error(db->tdb) != TDB_ERR_NOEXIST) {
+		log_error("database %s: cannot read a record: %s", db->name, tdb_errorstr(db->tdb));
+		return EIO;
+	}
+	copy_of_value(copy, r->open);
+	return 0;
+}
+
+static int op_write(void *priv, struct record_key key, const struct record_copy *copy)
+{
+	struct db *db = priv;
+	struct header h = {.rsn = copy->rsn, .dmaster = copy->dmaster, .flags = copy->flags & ~(RECORD_FLAG_VACUUM_MIGRATED | RECORD_FLAG_AUTOMATIC)};
+	TDB_DATA parts[2] = {{.dptr = (uint8_t *)&h, .dsize = sizeof(h)}, {.dptr = NULL, .dsize = 0}};
+	union {
+		const uint8_t *c;
+		uint8_t *p;
+	} u = {copy->data};
+
+	parts[1] = (TDB_DATA){.dptr = u.p, .dsize = copy->len};
+	if (tdb_storev(db->tdb, tdb_key(key), parts, copy->len > 0 ? 2 : 1, TDB_REPLACE) != 0) {
+		log_error("database %s: cannot write a record of %zu bytes: %s", db->name, copy->len, tdb_errorstr(db->tdb));
+		return EIO;
+	}
+	return 0;
+}
+
+static int op_remove(void *priv, struct record_key key)
+{
+	struct db *db = priv;
+
+	return tdb_delete(db->tdb, tdb_key(key)) == 0 || tdb_error(db->tdb) == TDB_ERR_NOEXIST ? 0 : EIO;
+}
+
+/* ---- network ---- */
+
+static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
+{
+	union {
+		const uint8_t *c;
+		uint8_t *p;
+	} u = {p};
+
+	return (struct ctdb_blob){(uint32_t)len, u.p};
+}
+
+static void op_send_call(void *priv, uint32_t node, uint32_t generation, struct record_key key)
+{
+	struct db *db = priv;
+	struct dbd *dbd = records_of(db)->dbd;
+	struct lane_call m = {.db_id = db->id, .generation = generation, .requester = dbd->d->pnn, .key = blob_of(key.p, key.len)};
+
+	(void)lane_post(dbd->lane, node, LANE_PROC_CALL, &m); /* a link that is down ends in a recovery */
+}
+
+static void op_send_forward(void *priv, uint32_t node, uint32_t generation, uint32_t requester, struct record_key key)
+{
+	struct db *db = priv;
+	struct lane_call m = {.db_id = db->id, .generation = generation, .requester = requester, .key = blob_of(key.p, key.len)};
+
+	(void)lane_post(records_of(db)->dbd->lane, node, LANE_PROC_FORWARD, &m);
+}
+
+static void op_send_grant(void *priv, uint32_t node, uint32_t generation, struct record_key key, const struct record_copy *copy)
+{
+	struct db *db = priv;
+	struct lane_grant m = {.db_id = db->id,
+			       .generation = generation,
+			       .rsn = copy->rsn,
+			       .flags = copy->flags,
+			       .key = blob_of(key.p, key.len),
+			       .data = blob_of(copy->data, copy->len)};
+	int ret = lane_post(records_of(db)->dbd->lane, node, LANE_PROC_GRANT, &m);
+
+	/* The copy stays here, unowned: the next recovery finds it. */
+	if (ret != 0) {
+		recovery_want(records_of(db)->dbd->recovery, generation, "database %s: a record for node %u could not be sent: %s", db->name, node,
+			      strerror(ret));
+	}
+}
+
+static void op_inconsistent(void *priv, uint32_t generation, struct record_key key, const char *what)
+{
+	struct db *db = priv;
+
+	log_ratelimited(LOG_LVL_ERROR, 1000, "database %s: %s (key of %zu bytes, generation %u): asking for a recovery", db->name, what, key.len,
+			generation);
+	recovery_want(records_of(db)->dbd->recovery, generation, "database %s: %s", db->name, what);
+}
+
+/* ---- clients ---- */
+
+static void op_answer(void *priv, int status, const struct record_copy *copy)
+{
+	struct waiting *w = priv;
+	struct header h;
+
+	if (status != 0) {
+		w->reply(w->priv, status, NULL, NULL, 0);
+		return;
+	}
+	h = (struct header){.rsn = copy->rsn, .dmaster = copy->dmaster, .flags = copy->flags};
+	w->reply(w->priv, 0, (const uint8_t *)&h, copy->data, copy->len);
+}
+
+static void kick(struct records *r);
+
+struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, bool read_only, record_reply_fn reply,
+				 void *priv)
+{
+	struct waiting *w = talloc(r, struct waiting);
+	struct record_call *call = NULL;
+
+	(void)read_only; /* delegations do not exist yet: the record itself comes, which serves a reader as well */
+	if (w != NULL) {
+		*w = (struct waiting){reply, priv};
+		call = record_call_new(db->records, (struct record_key){key, keylen}, (uint64_t)(uintptr_t)priv, true, w, mono_now());
+	}
+	if (call == NULL) {
+		talloc_free(w);
+		reply(priv, ENOMEM, NULL, NULL, 0);
+		return NULL;
+	}
+	talloc_steal(call, w);
+	kick(r);
+	return call;
+}
+
+void records_cancel(struct record_call *call)
+{
+	record_call_cancel(call);
+}
+
+void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header)
+{
+	struct header h;
+
+	memcpy(&h, header, sizeof(h));
+	if (db_is_volatile(db) && db->records != NULL) {
+		record_deletion_hint(db->records, (struct record_key){key, keylen}, h.rsn, mono_now());
+		kick(r);
+	}
+}
+
+uint32_t records_pending(const struct records *r, const struct db *db)
+{
+	(void)r;
+	return db->records != NULL ? record_db_pending(db->records) : 0;
+}
+
+/* ---- packets ---- */
+
+static struct db *db_for(struct records *r, uint32_t db_id)
+{
+	struct db *db = db_find(r->dbd->dbs, db_id);
+
+	return db != NULL && db->records != NULL ? db : NULL;
+}
+
+void records_on_call(struct records *r, uint32_t from, const struct lane_call *m)
+{
+	struct db *db = db_for(r, m->db_id);
+
+	if (db != NULL) {
+		record_on_call(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len}, mono_now());
+		kick(r);
+	}
+}
+
+void records_on_forward(struct records *r, uint32_t from, const struct lane_call *m)
+{
+	struct db *db = db_for(r, m->db_id);
+
+	if (db != NULL) {
+		record_on_forward(db->records, from, m->generation, m->requester, (struct record_key){m->key.data, m->key.len}, mono_now());
+		kick(r);
+	}
+}
+
+void records_on_grant(struct records *r, uint32_t from, const struct lane_grant *m)
+{
+	struct db *db = db_for(r, m->db_id);
+	struct record_copy copy = {.exists = true, .rsn = m->rsn, .flags = m->flags, .data = m->data.data, .len = m->data.len};
+
+	if (db != NULL) {
+		record_on_grant(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len}, &copy, mono_now());
+		kick(r);
+	}
+}
+
+/* ---- what recovery does with records ---- */
+
+static int apply_locked(struct db *db, enum rec_apply what, struct record_key key, uint64_t rsn, uint32_t owner)
+{
+	struct record_copy copy;
+	int ret = op_read(db, key, &copy);
+
+	if (ret != 0) {
+		return ret;
+	}
+	if (what == REC_APPLY_POINT) {
+		if (copy.exists && copy.dmaster == owner) {
+			return 0;
+		}
+		copy.exists = true;
+	} else if (!copy.exists || copy.rsn != rsn) {
+		return ESTALE;
+	} else {
+		copy.rsn += what == REC_APPLY_ADOPT;
+	}
+	copy.dmaster = owner;
+	return op_write(db, key, &copy);
+}
+
+int records_apply(struct records *r, struct db *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner)
+{
+	struct record_key k = {key, keylen};
+	int ret = op_trylock(db, k);
+
+	if (ret != 0) {
+		return ret;
+	}
+	ret = apply_locked(db, what, k, rsn, what == REC_APPLY_ADOPT ? r->dbd->d->pnn : owner);
+	op_unlock(db, k);
+	return ret;
+}
+
+int records_open(struct records *r, struct db *db, uint32_t generation, const uint32_t *slots, uint32_t n_slots)
+{
+	(void)r;
+	return db->records != NULL ? record_db_open(db->records, generation, slots, n_slots) : 0;
+}
+
+void records_serve(struct records *r, struct db *db)
+{
+	if (db->records != NULL) {
+		record_db_serve(db->records, mono_now());
+		kick(r);
+	}
+}
+
+void records_close(struct records *r, struct db *db)
+{
+	(void)r;
+	if (db->records != NULL) {
+		record_db_close(db->records);
+	}
+}
+
+int records_db_add(struct records *r, struct db *db)
+{
+	if (!db_is_volatile(db) || db->records != NULL) {
+		return 0;
+	}
+	db->records = record_db_new(r->engine, db);
+	return db->records != NULL ? 0 : ENOMEM;
+}
+
+struct dbd *records_owner(struct records *r)
+{
+	return r->dbd;
+}
+
+/* ---- time ---- */
+
+static void run(struct records *r)
+{
+	mono_timer_set(r->timer, record_engine_timers(r->engine, mono_now()));
+}
+
+static void timer_fired(void *priv)
+{
+	run(priv);
+}
+
+static void soon_fired(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
+{
+	struct records *r = priv;
+
+	(void)ev;
+	(void)im;
+	r->soon_set = false;
+	run(r);
+}
+
+/* Something may be due: after what the present event still brings. */
+static void kick(struct records *r)
+{
+	struct mono next = record_engine_next(r->engine);
+	struct mono now = mono_now();
+
+	if (!mono_is_set(next)) {
+		return;
+	}
+	if (mono_before(now, next)) {
+		mono_timer_set_earlier(r->timer, next);
+	} else if (!r->soon_set) {
+		r->soon_set = true;
+		tevent_schedule_immediate(r->soon, r->dbd->d->ev, soon_fired, r);
+	}
+}
+
+int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **out)
+{
+	static const struct record_ops ops = {op_trylock,      op_unlock,     op_read,	 op_write,	 op_remove, op_send_call,
+					      op_send_forward, op_send_grant, op_answer, op_inconsistent};
+	struct record_config config = {.own_pnn = dbd->d->pnn,
+				       .hold_min_us = HOLD_MIN_US,
+				       .hold_max_us = HOLD_MAX_US,
+				       .retry_min_us = RETRY_MIN_US,
+				       .retry_max_us = RETRY_MAX_US,
+				       .max_hints = HINTS_MAX};
+	struct records *r = talloc_zero(mem, struct records);
+
+	if (r == NULL) {
+		return ENOMEM;
+	}
+	r->dbd = dbd;
+	r->engine = record_engine_new(r, &config, &ops, r);
+	r->timer = mono_timer_new(r, dbd->d->ev, timer_fired, r);
+	r->soon = tevent_create_immediate(r);
+	if (r->engine == NULL || r->timer == NULL || r->soon == NULL) {
+		talloc_free(r);
+		return ENOMEM;
+	}
+	*out = r;
+	return 0;
+}

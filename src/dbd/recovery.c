@@ -1,0 +1,508 @@
+/* Recovery: the member's side on real files, links and clients, and what the other parts of dbd are told. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "dbd/recovery_int.h"
+#include "protocol/classic.h"
+#include "shared/log.h"
+
+#define SRVID_RECONFIGURE 0xF200000000000000ULL
+#define DEST_CONNECTED 0xF0000004U
+
+/* ---- what the other parts ask ---- */
+
+bool recovery_is_normal(const struct recovery *r)
+{
+	return r->normal;
+}
+
+bool recovery_is_fenced(const struct recovery *r)
+{
+	return r->fenced;
+}
+
+uint32_t recovery_generation(const struct recovery *r)
+{
+	return r->normal ? r->generation : GENERATION_NONE;
+}
+
+const uint32_t *recovery_slots(const struct recovery *r, uint32_t *n)
+{
+	*n = r->n_slots;
+	return r->slots;
+}
+
+const uint32_t *recovery_members(const struct recovery *r, uint32_t *n)
+{
+	*n = r->normal ? r->n_members : 0;
+	return r->normal ? r->members : NULL;
+}
+
+const struct recovery_times *recovery_times(const struct recovery *r)
+{
+	return &r->times;
+}
+
+bool recovery_is_leader(const struct recovery *r)
+{
+	return view_leader(r->dbd) == r->dbd->d->pnn && r->dbd->view != NULL && r->dbd->view->active;
+}
+
+/* ---- member's ops ---- */
+
+static void op_send(void *priv, uint32_t node, enum lane_proc proc, const void *msg)
+{
+	struct recovery *r = priv;
+	int ret = lane_post(r->dbd->lane, node, proc, msg);
+
+	if (ret != 0) {
+		log_debug("recovery: %s to node %u: %s", lane_proc_name(proc), node, strerror(ret));
+	}
+}
+
+static int op_list_dbs(void *priv, TALLOC_CTX *mem, struct rec_db_state **states, uint32_t *n)
+{
+	struct recovery *r = priv;
+	struct rec_db_state *v = talloc_zero_array(mem, struct rec_db_state, dbs_count(r->dbd->dbs) + 1);
+
+	*n = 0;
+	if (v == NULL) {
+		return ENOMEM;
+	}
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
+		struct db *db = dlist_entry(e, struct db, link);
+
+		if (lineage_attach(r, db) != 0) {
+			return ENOMEM;
+		}
+		v[(*n)++] = (struct rec_db_state){.db_id = db->id,
+						  .flags = db->flags & (DB_PERSISTENT | DB_REPLICATED),
+						  .name = db->name,
+						  .changed = db->lineage->changed,
+						  .told = {db->lineage->n_told, db->lineage->told}};
+	}
+	*states = v;
+	return 0;
+}
+
+static int op_may_begin(void *priv, const struct rec_begin *m)
+{
+	struct recovery *r = priv;
+	const struct cluster_state *s = r->dbd->view;
+
+	if (s == NULL || !s->active || s->view.leader != m->leader || s->view.term != m->id.term || r->dbd->clients == NULL) {
+		return EAGAIN;
+	}
+	for (uint32_t i = 0; i < m->members.n; i++) {
+		if (m->members.v[i] != r->dbd->d->pnn && !lane_is_up(r->dbd->lane, m->members.v[i])) {
+			return EAGAIN;
+		}
+	}
+	return 0;
+}
+
+/* No database serves until it is committed again. */
+static void close_all(struct recovery *r)
+{
+	bool was_normal = r->normal;
+
+	r->normal = false;
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
+		struct db *db = dlist_entry(e, struct db, link);
+
+		db->generation = GENERATION_NONE;
+		db->everywhere = false;
+		records_close(r->dbd->records, db);
+	}
+	if (was_normal && r->dbd->clients != NULL) {
+		clients_recovery_began(r->dbd->clients);
+		commits_recovery_began(r->dbd->commits);
+	}
+}
+
+static void op_begun(void *priv, const struct rec_begin *m)
+{
+	struct recovery *r = priv;
+
+	log_notice("recovery %llu.%llu.%u begins: leader node %u, %u members", (unsigned long long)m->id.term, (unsigned long long)m->id.number,
+		   m->id.attempt, m->leader, m->members.n);
+	if (r->normal || r->times.count == 0) {
+		gettimeofday(&r->times.started, NULL);
+	}
+	r->wish_generation = GENERATION_NONE;
+	close_all(r);
+}
+
+static void *op_find_db(void *priv, const struct rec_db_plan *plan)
+{
+	struct recovery *r = priv;
+	struct db *db = NULL;
+	bool created = false;
+	char *err = NULL;
+	int ret = db_attach(r->dbd->dbs, plan->name, plan->flags, &db, &created, &err);
+
+	if (ret == 0 && (db->id != plan->db_id || (db->flags & (DB_PERSISTENT | DB_REPLICATED)) != plan->flags)) {
+		ret = EEXIST;
+	}
+	if (ret != 0 || lineage_attach(r, db) != 0) {
+		log_error("recovery: cannot attach database %s: %s", plan->name, err != NULL ? err : strerror(ret));
+		talloc_free(err);
+		return NULL;
+	}
+	return db;
+}
+
+static void op_invalidated(void *priv, void *handle)
+{
+	struct recovery *r = priv;
+	struct db *db = handle;
+
+	/* A copy that never was part of anything has had no users. */
+	if (!recovery_id_is_zero(&db->lineage->changed)) {
+		log_warning("database %s: this node was out of the cluster, its records are invalid: disconnecting clients", db->name);
+		clients_disconnect_all(r->dbd->clients, "this node was out of the cluster and its records are no longer valid");
+	}
+}
+
+static int op_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner)
+{
+	return records_apply(((struct recovery *)priv)->dbd->records, db, what, key, keylen, rsn, owner);
+}
+
+static void op_lineage_tell(void *priv, void *handle, const struct recovery_id *id)
+{
+	struct db *db = handle;
+
+	rec_lineage_tell(db->lineage, id);
+	lineage_save(priv);
+}
+
+static void op_lineage_change(void *priv, void *handle, const struct recovery_id *id)
+{
+	struct db *db = handle;
+
+	db->lineage->changed = *id;
+	lineage_save(priv);
+}
+
+static void op_prepared(void *priv, void *handle, const struct recovery_id *id, uint32_t generation, const uint32_t *slots, uint32_t n_slots)
+{
+	struct recovery *r = priv;
+	struct db *db = handle;
+	int ret = records_open(r->dbd->records, db, generation, slots, n_slots);
+
+	(void)id;
+	if (ret != 0) {
+		log_error("database %s: cannot be opened for generation %u: %s", db->name, generation, strerror(ret));
+	}
+}
+
+static void op_committed(void *priv, void *handle, const struct recovery_id *id, uint32_t generation)
+{
+	struct recovery *r = priv;
+	struct db *db = handle;
+
+	(void)id;
+	db->generation = generation;
+	db->everywhere = true;
+	records_serve(r->dbd->records, db);
+}
+
+static int copy_members(struct recovery *r, const uint32_t *members, uint32_t n)
+{
+	uint32_t *copy = talloc_memdup(r, members, n * sizeof(*members));
+
+	if (copy == NULL) {
+		return ENOMEM;
+	}
+	talloc_free(r->members);
+	r->members = copy;
+	r->n_members = n;
+	return 0;
+}
+
+static void op_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members, uint32_t n_members)
+{
+	struct recovery *r = priv;
+	const uint32_t *slots;
+	uint32_t n_slots;
+
+	slots = rec_member_slots(r->member, &n_slots);
+	talloc_free(r->slots);
+	r->slots = talloc_memdup(r, slots, n_slots * sizeof(*slots));
+	r->n_slots = r->slots != NULL ? n_slots : 0;
+	if (r->slots == NULL || copy_members(r, members, n_members) != 0) {
+		log_error("recovery: out of memory");
+		return;
+	}
+	r->id = *id;
+	r->generation = generation;
+	r->normal = r->ever_normal = true;
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
+		struct db *db = dlist_entry(e, struct db, link);
+
+		if (db->lineage != NULL && db->generation == generation) {
+			rec_lineage_end(db->lineage, id);
+		}
+	}
+	lineage_save(r);
+	gettimeofday(&r->times.finished, NULL);
+	r->times.count++;
+	log_notice("recovery %llu.%llu.%u ended: generation %u, %u members", (unsigned long long)id->term, (unsigned long long)id->number,
+		   id->attempt, generation, n_members);
+	commits_recovery_ended(r->dbd->commits);
+	clients_recovery_ended(r->dbd->clients);
+	if (recovery_is_leader(r)) {
+		srvids_send(r->dbd->srvids, DEST_CONNECTED, SRVID_RECONFIGURE, NULL, 0);
+	}
+}
+
+static void op_note(void *priv, const char *text)
+{
+	(void)priv;
+	log_notice("recovery: %s", text);
+}
+
+static void op_done(void *priv, const struct recovery_id *id, uint32_t generation)
+{
+	struct recovery *r = priv;
+
+	(void)id;
+	(void)generation;
+	recovery_lead(r); /* what changed meanwhile */
+}
+
+static const struct rec_member_ops member_ops = {
+	.send = op_send,
+	.list_dbs = op_list_dbs,
+	.may_begin = op_may_begin,
+	.begun = op_begun,
+	.find_db = op_find_db,
+	.invalidated = op_invalidated,
+	.start_wipe = recovery_start_wipe,
+	.start_scan = recovery_start_scan,
+	.scan_continue = recovery_job_continue,
+	.start_state = recovery_start_state,
+	.start_read = recovery_start_read,
+	.read_continue = recovery_job_continue,
+	.start_replace = recovery_start_replace,
+	.replace_feed = recovery_replace_feed,
+	.stop_jobs = recovery_stop_jobs,
+	.apply = op_apply,
+	.lineage_tell = op_lineage_tell,
+	.lineage_change = op_lineage_change,
+	.prepared = op_prepared,
+	.committed = op_committed,
+	.ended = op_ended,
+	.note = op_note,
+};
+
+static const struct rec_leader_ops leader_ops = {.send = op_send, .done = op_done, .note = op_note};
+
+/* ---- messages and time ---- */
+
+static void run(struct recovery *r)
+{
+	struct mono now = mono_now();
+	struct mono next = rec_member_run(r->member, now);
+
+	if (mono_is_set(next) && !mono_before(now, next)) {
+		recovery_kick(r);
+	} else {
+		mono_timer_set(r->member_timer, next);
+	}
+}
+
+static void timer_fired(void *priv)
+{
+	run(priv);
+}
+
+static void soon_fired(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
+{
+	struct recovery *r = priv;
+
+	(void)ev;
+	(void)im;
+	r->soon_set = false;
+	run(r);
+}
+
+void recovery_kick(struct recovery *r)
+{
+	if (!r->soon_set) {
+		r->soon_set = true;
+		tevent_schedule_immediate(r->soon, r->dbd->d->ev, soon_fired, r);
+	}
+}
+
+static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted *m)
+{
+	if (r->normal && m->generation == r->generation && recovery_is_leader(r)) {
+		log_notice("recovery: wanted by node %u: %s", from, m->reason);
+		r->wanted = true;
+		recovery_lead(r);
+	}
+}
+
+void recovery_on_message(struct recovery *r, uint32_t from, enum lane_proc proc, const void *msg)
+{
+	struct mono now = mono_now();
+
+	switch ((int)proc) {
+	case LANE_PROC_REC_BEGIN:
+		rec_member_on_begin(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_BEGIN_REPLY:
+		rec_leader_on_begin_reply(r->leader, from, msg, now);
+		break;
+	case LANE_PROC_REC_PLAN:
+		rec_member_on_plan(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_CLAIMS:
+		rec_member_on_claims(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_ACK:
+		rec_member_on_ack(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_ORDERS:
+		rec_member_on_orders(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_CONTENT_STATE:
+		rec_leader_on_content_state(r->leader, from, msg, now);
+		break;
+	case LANE_PROC_REC_CONTENT_PLAN:
+		rec_member_on_content_plan(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_CONTENT:
+		rec_member_on_content(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_DB_PREPARED:
+		rec_leader_on_prepared(r->leader, from, msg, now);
+		break;
+	case LANE_PROC_REC_DB_COMMIT:
+		rec_member_on_commit(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_END:
+		rec_member_on_end(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_WANTED:
+		on_wanted(r, from, msg);
+		break;
+	default:
+		break;
+	}
+	recovery_lead(r);
+	recovery_kick(r);
+}
+
+/* ---- view and links ---- */
+
+static void fence(struct recovery *r, const char *why)
+{
+	log_warning("this node is not active (%s): databases are closed, clients disconnected", why[0] != '\0' ? why : "no reason given");
+	r->fenced = true;
+	rec_member_abandon(r->member);
+	rec_leader_stop(r->leader);
+	r->led = (struct led){0};
+	close_all(r);
+	clients_disconnect_all(r->dbd->clients, "this node is not active");
+}
+
+void recovery_view_changed(struct recovery *r)
+{
+	const struct cluster_state *s = r->dbd->view;
+
+	if (s->active) {
+		if (r->fenced) {
+			log_notice("this node is active again");
+		}
+		r->fenced = false;
+	} else if (!r->fenced && r->ever_normal) {
+		fence(r, s->reason);
+	}
+	if (!recovery_is_leader(r) && rec_leader_running(r->leader)) {
+		rec_leader_stop(r->leader);
+	}
+	if (!recovery_is_leader(r)) {
+		r->led = (struct led){0};
+	}
+	recovery_lead(r);
+	recovery_wish_again(r);
+}
+
+static bool is_member(const struct recovery *r, uint32_t pnn)
+{
+	for (uint32_t i = 0; i < r->n_members; i++) {
+		if (r->members[i] == pnn) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void recovery_link_changed(struct recovery *r, uint32_t pnn, bool up)
+{
+	/* What was on its way between two members is lost. */
+	if (!up && r->normal && is_member(r, pnn)) {
+		recovery_want(r, r->generation, "link to dbd of node %u was interrupted", pnn);
+	}
+	recovery_lead(r);
+	recovery_wish_again(r);
+}
+
+/* ---- start ---- */
+
+void records_db_attached(struct records *records, struct db *db)
+{
+	struct recovery *r = records_owner(records)->recovery;
+
+	if (lineage_attach(r, db) != 0) {
+		log_error("database %s: out of memory", db->name);
+		return;
+	}
+	if (!r->normal || db->generation != r->generation || !recovery_id_is_zero(&db->lineage->changed)) {
+		return;
+	}
+	rec_lineage_end(db->lineage, &r->id);
+	lineage_save(r);
+	if (records_open(records, db, r->generation, r->slots, r->n_slots) == 0) {
+		records_serve(records, db);
+	}
+}
+
+static void lead_timer_fired(void *priv)
+{
+	recovery_lead(priv);
+	recovery_wish_again(priv);
+}
+
+int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **out)
+{
+	struct recovery *r = talloc_zero(mem, struct recovery);
+
+	if (r == NULL) {
+		return ENOMEM;
+	}
+	r->dbd = dbd;
+	dlist_init(&r->jobs);
+	r->generation = r->wish_generation = GENERATION_NONE;
+	r->member = rec_member_new(r, dbd->d->pnn, &member_ops, r);
+	r->leader = rec_leader_new(r, dbd->d->pnn, &leader_ops, r);
+	r->member_timer = mono_timer_new(r, dbd->d->ev, timer_fired, r);
+	r->lead_timer = mono_timer_new(r, dbd->d->ev, lead_timer_fired, r);
+	r->soon = tevent_create_immediate(r);
+	if (r->member == NULL || r->leader == NULL || r->member_timer == NULL || r->lead_timer == NULL || r->soon == NULL) {
+		talloc_free(r);
+		return ENOMEM;
+	}
+	(void)lineage_load(r); /* without one every copy is fetched again */
+	*out = r;
+	return 0;
+}

@@ -1,0 +1,66 @@
+/* Inside of recovery*.c and lineage.c: recovery on real files, links and views. */
+#ifndef DBD_RECOVERY_INT_H
+#define DBD_RECOVERY_INT_H
+
+#include "core/recovery.h"
+#include "dbd/lane.h"
+#include "dbd/records.h"
+#include "dbd/worker.h"
+#include "shared/mono_timer.h"
+
+/* The set that the last recovery we led was for. */
+struct led {
+	uint64_t term;
+	uint32_t members[LANE_NODES], n;
+	uint64_t incarnation[LANE_NODES], breaks[LANE_NODES]; /* by index of members */
+};
+
+struct recovery {
+	struct dbd *dbd;
+	struct rec_member *member;
+	struct rec_leader *leader;
+	struct mono_timer *member_timer, *lead_timer;
+	struct tevent_immediate *soon;
+	bool soon_set;
+	struct dlist jobs; /* struct db_job */
+	/* As of the last END, cleared by BEGIN and fence. */
+	bool normal, fenced, ever_normal;
+	uint32_t generation;
+	uint32_t *slots, n_slots; /* kept until the next END */
+	uint32_t *members, n_members;
+	struct recovery_id id;
+	struct recovery_times times;
+	/* Leading. */
+	struct led led;
+	bool wanted;
+	struct mono not_before;		     /* no recovery for a mere wish before that */
+	struct mono missing_since[LANE_NODES]; /* link to a member of the view is down */
+	/* A wish that was told the leader and has not been followed by a BEGIN. */
+	uint32_t wish_generation;
+	char wish[200];
+};
+
+/* recovery_jobs.c */
+int recovery_start_wipe(void *priv, void *db);
+int recovery_start_scan(void *priv, void *db);
+int recovery_start_state(void *priv, void *db);
+int recovery_start_read(void *priv, void *db);
+int recovery_start_replace(void *priv, void *db);
+int recovery_replace_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last);
+void recovery_job_continue(void *priv, void *db);
+void recovery_stop_jobs(void *priv, void *db);
+
+/* recovery_lead.c */
+void recovery_lead(struct recovery *r); /* begins a recovery if this node leads and something asks for one */
+void recovery_wish_again(struct recovery *r);
+
+/* recovery.c */
+void recovery_kick(struct recovery *r); /* the member's state machine may have something to do */
+bool recovery_is_leader(const struct recovery *r);
+
+/* lineage.c: what copies the files hold, in a file of the run directory, so that it outlives dbd but no boot */
+int lineage_attach(struct recovery *r, struct db *db); /* gives a database its lineage; from the file if the copy was kept */
+void lineage_save(struct recovery *r);
+int lineage_load(struct recovery *r);
+
+#endif

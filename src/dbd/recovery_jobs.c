@@ -1,0 +1,151 @@
+/* Recovery's work on files, done by worker processes. */
+#include <errno.h>
+#include <string.h>
+
+#include "dbd/recovery_int.h"
+#include "shared/log.h"
+
+struct db_job {
+	struct dlist link;
+	struct recovery *r;
+	struct db *db;
+	enum worker_op op;
+	struct tevent_req *req;
+	struct worker_job *job;
+};
+
+static struct db_job *job_find(struct recovery *r, const struct db *db)
+{
+	dlist_for_each(e, &r->jobs)
+	{
+		struct db_job *j = dlist_entry(e, struct db_job, link);
+
+		if (j->db == db) {
+			return j;
+		}
+	}
+	return NULL;
+}
+
+static int job_destructor(struct db_job *j)
+{
+	dlist_remove(&j->link);
+	return 0;
+}
+
+static void job_done(struct tevent_req *req)
+{
+	struct db_job *j = tevent_req_callback_data(req, struct db_job);
+	struct recovery *r = j->r;
+	struct db *db = j->db;
+	enum worker_op op = j->op;
+	struct worker_state state = {0};
+	int ret = worker_job_recv(req, op == WORKER_SEQNUM ? &state : NULL);
+
+	talloc_free(j);
+	if (op == WORKER_SEQNUM) {
+		rec_member_state_done(r->member, db, ret, state.seqnum, state.digest, db->health == NULL);
+	} else {
+		if (op == WORKER_REPLACE && ret == 0 && db->health != NULL) {
+			log_notice("database %s: contents taken from another node, healthy again", db->name);
+			(void)db_set_health(db, NULL);
+		}
+		rec_member_job_done(r->member, db, ret, mono_now());
+	}
+	recovery_kick(r);
+}
+
+static bool scan_batch(void *priv, struct worker_job *job, const uint8_t *batch, size_t len)
+{
+	struct db_job *j = priv;
+	struct recovery *r = j->r;
+	struct worker_scan_entry e;
+	const uint8_t *key;
+	bool more = true;
+
+	(void)job;
+	while (worker_scan_next(&batch, &len, &e, &key)) {
+		struct rec_scan_entry entry = {.key = key, .keylen = e.keylen, .rsn = e.rsn, .flags = e.flags, .dmaster = e.dmaster, .empty = e.empty != 0};
+
+		more = rec_member_scan_entry(r->member, j->db, &entry);
+	}
+	recovery_kick(r);
+	return more;
+}
+
+static bool read_batch(void *priv, struct worker_job *job, const uint8_t *batch, size_t len)
+{
+	struct db_job *j = priv;
+
+	(void)job;
+	return rec_member_read_batch(j->r->member, j->db, batch, len);
+}
+
+static int start(struct recovery *r, struct db *db, const struct worker_args *args, worker_batch_fn batch)
+{
+	struct db_job *j = talloc_zero(r, struct db_job);
+
+	if (j == NULL) {
+		return ENOMEM;
+	}
+	*j = (struct db_job){.r = r, .db = db, .op = args->op};
+	dlist_add_tail(&r->jobs, &j->link);
+	talloc_set_destructor(j, job_destructor);
+	j->req = worker_job_send(j, r->dbd->d->ev, r->dbd->workers, db, args, batch, j, &j->job);
+	if (j->req == NULL) {
+		talloc_free(j);
+		return ENOMEM;
+	}
+	tevent_req_set_callback(j->req, job_done, j);
+	return 0;
+}
+
+int recovery_start_wipe(void *priv, void *db)
+{
+	return start(priv, db, &(struct worker_args){.op = WORKER_WIPE}, NULL);
+}
+
+int recovery_start_scan(void *priv, void *db)
+{
+	return start(priv, db, &(struct worker_args){.op = WORKER_SCAN}, scan_batch);
+}
+
+int recovery_start_state(void *priv, void *db)
+{
+	return start(priv, db, &(struct worker_args){.op = WORKER_SEQNUM}, NULL);
+}
+
+int recovery_start_read(void *priv, void *db)
+{
+	return start(priv, db, &(struct worker_args){.op = WORKER_READ, .with_empty = true}, read_batch);
+}
+
+int recovery_start_replace(void *priv, void *db)
+{
+	return start(priv, db, &(struct worker_args){.op = WORKER_REPLACE}, NULL);
+}
+
+int recovery_replace_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last)
+{
+	struct db_job *j = job_find(priv, db);
+
+	if (j == NULL || j->op != WORKER_REPLACE) {
+		return EPIPE;
+	}
+	(void)worker_job_feed(j->job, records, len, last); /* bounded by the credits of the sender */
+	return 0;
+}
+
+void recovery_job_continue(void *priv, void *db)
+{
+	struct db_job *j = job_find(priv, db);
+
+	if (j != NULL) {
+		worker_job_continue(j->job);
+	}
+}
+
+void recovery_stop_jobs(void *priv, void *db)
+{
+	talloc_free(job_find(priv, db));
+}

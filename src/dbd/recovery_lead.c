@@ -1,0 +1,190 @@
+/* Recovery: when this node leads one, and how others ask for one. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "core/slotmap.h"
+#include "dbd/recovery_int.h"
+#include "protocol/classic.h"
+#include "shared/log.h"
+
+/*
+ * A member of the view whose dbd is not linked: it is probably being restarted, and its records are lost if we go on without it. So long as
+ * the view holds on to it we wait this long for its dbd.
+ */
+#define MISSING_GRACE_MS 5000
+/* Recoveries that were only wished for do not follow each other faster than this. */
+#define WISH_PAUSE_MS 250
+#define WISH_REPEAT_MS 500
+#define POLL_MS 200
+
+static bool is_active_member(const struct view_member *m)
+{
+	return (m->flags & CLASSIC_NODE_FLAGS_INACTIVE) == 0;
+}
+
+/* Members of the view whose dbd is linked. false: wait for one that is not. */
+static bool wanted_set(struct recovery *r, struct led *want)
+{
+	const struct cluster_view *v = &r->dbd->view->view;
+	struct mono now = mono_now();
+
+	*want = (struct led){.term = v->term};
+	for (uint32_t i = 0; i < v->members.n && i < LANE_NODES; i++) {
+		uint32_t pnn = v->members.v[i].pnn;
+		uint64_t incarnation = lane_incarnation(r->dbd->lane, pnn);
+
+		if (!is_active_member(&v->members.v[i])) {
+			r->missing_since[pnn] = MONO_NEVER;
+			continue;
+		}
+		if (incarnation == 0) {
+			if (!mono_is_set(r->missing_since[pnn])) {
+				r->missing_since[pnn] = now;
+			}
+			if (mono_ms_between(r->missing_since[pnn], now) < MISSING_GRACE_MS) {
+				return false;
+			}
+			continue;
+		}
+		r->missing_since[pnn] = MONO_NEVER;
+		want->members[want->n] = pnn;
+		want->incarnation[want->n] = incarnation;
+		want->breaks[want->n] = lane_breaks(r->dbd->lane, pnn);
+		want->n++;
+	}
+	return want->n > 0;
+}
+
+static bool same_set(const struct led *a, const struct led *b)
+{
+	return a->term == b->term && a->n == b->n && memcmp(a->members, b->members, a->n * sizeof(a->members[0])) == 0 &&
+	       memcmp(a->incarnation, b->incarnation, a->n * sizeof(a->incarnation[0])) == 0 &&
+	       memcmp(a->breaks, b->breaks, a->n * sizeof(a->breaks[0])) == 0;
+}
+
+/* Below 2^31, neither 0 nor 1, and not the present one. */
+static uint32_t new_generation(const struct recovery *r)
+{
+	uint32_t g;
+
+	do {
+		if (getrandom(&g, sizeof(g), 0) != sizeof(g)) {
+			g = (uint32_t)mono_now().ns;
+		}
+		g &= 0x7FFFFFFFU;
+	} while (g <= GENERATION_NONE || g == r->generation);
+	return g;
+}
+
+static uint32_t capabilities(const struct cluster_view *v, uint32_t pnn)
+{
+	for (uint32_t i = 0; i < v->members.n; i++) {
+		if (v->members.v[i].pnn == pnn) {
+			return v->members.v[i].capabilities;
+		}
+	}
+	return 0;
+}
+
+static int make_slots(struct recovery *r, const struct led *want, uint32_t *slots, uint32_t n_slots)
+{
+	uint32_t lmasters[LANE_NODES];
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < want->n; i++) {
+		if ((capabilities(&r->dbd->view->view, want->members[i]) & NODE_CAP_LMASTER) != 0) {
+			lmasters[n++] = want->members[i];
+		}
+	}
+	if (n == 0) {
+		lmasters[n++] = r->dbd->d->pnn;
+	}
+	slotmap_compute(slots, n_slots, r->n_slots == n_slots ? r->slots : NULL, lmasters, n);
+	return 0;
+}
+
+static void begin(struct recovery *r, const struct led *want)
+{
+	const struct cluster_view *v = &r->dbd->view->view;
+	uint32_t n_slots = r->dbd->d->conf->database.slots;
+	uint32_t *slots = talloc_array(r, uint32_t, n_slots);
+	int ret = slots != NULL ? make_slots(r, want, slots, n_slots) : ENOMEM;
+
+	if (ret == 0) {
+		ret = rec_leader_start(r->leader, v->term, v->number, new_generation(r), want->members, want->n, slots, n_slots, mono_now());
+	}
+	talloc_free(slots);
+	if (ret != 0) {
+		log_error("recovery: cannot begin: %s", strerror(ret));
+		mono_timer_set_earlier(r->lead_timer, mono_add_ms(mono_now(), POLL_MS));
+		return;
+	}
+	r->led = *want;
+	r->wanted = false;
+	r->not_before = mono_add_ms(mono_now(), WISH_PAUSE_MS);
+	recovery_kick(r);
+}
+
+void recovery_lead(struct recovery *r)
+{
+	struct mono now = mono_now();
+	struct mono restart = MONO_NEVER;
+	struct led want;
+	bool again;
+
+	if (!recovery_is_leader(r) || r->dbd->clients == NULL) {
+		return;
+	}
+	if (!wanted_set(r, &want)) {
+		mono_timer_set_earlier(r->lead_timer, mono_add_ms(now, POLL_MS));
+		return;
+	}
+	again = rec_leader_wants_restart(r->leader, &restart) && !mono_before(now, restart);
+	if (same_set(&want, &r->led) && !again && !(r->wanted && !mono_before(now, r->not_before))) {
+		if (mono_is_set(restart)) {
+			mono_timer_set_earlier(r->lead_timer, restart);
+		}
+		if (r->wanted) {
+			mono_timer_set_earlier(r->lead_timer, r->not_before);
+		}
+		return;
+	}
+	begin(r, &want);
+	if (rec_leader_wants_restart(r->leader, &restart)) {
+		mono_timer_set_earlier(r->lead_timer, restart);
+	}
+}
+
+/* ---- wishes ---- */
+
+void recovery_wish_again(struct recovery *r)
+{
+	struct rec_wanted m = {.generation = r->wish_generation, .reason = r->wish};
+	uint32_t leader = view_leader(r->dbd);
+
+	if (r->wish_generation == GENERATION_NONE || !r->normal || r->wish_generation != r->generation) {
+		return;
+	}
+	if (leader != NODE_UNKNOWN && (leader == r->dbd->d->pnn || lane_is_up(r->dbd->lane, leader))) {
+		(void)lane_post(r->dbd->lane, leader, LANE_PROC_REC_WANTED, &m);
+	}
+	mono_timer_set_earlier(r->lead_timer, mono_add_ms(mono_now(), WISH_REPEAT_MS));
+}
+
+void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!r->normal || generation != r->generation || r->wish_generation == generation) {
+		return;
+	}
+	va_start(ap, fmt);
+	vsnprintf(r->wish, sizeof(r->wish), fmt, ap);
+	va_end(ap);
+	r->wish_generation = generation;
+	log_notice("recovery wanted: %s", r->wish);
+	recovery_wish_again(r);
+}
