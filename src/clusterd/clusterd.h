@@ -1,0 +1,66 @@
+/* ctdb-clusterd: its parts around the pure core (core/cluster.h). */
+#ifndef CLUSTERD_CLUSTERD_H
+#define CLUSTERD_CLUSTERD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <talloc.h>
+#include <tevent.h>
+
+#include "base/dlist.h"
+#include "core/cluster.h"
+#include "protocol/cluster_rpc.h"
+#include "shared/daemon.h"
+#include "shared/mono_timer.h"
+
+struct term_file;
+struct links;
+
+/* The daemon's state; top of it is struct daemon. */
+struct clusterd {
+	struct daemon *d;
+	struct cluster *core;
+	struct mono_timer *timer;
+	struct term_file *term_file;
+	struct tevent_req *writing;
+	struct links *links;
+	struct rpc_client **peers; /* by pnn; NULL: this node and deleted ones */
+	struct dlist subscribers;
+	struct dlist waiting; /* SUBSCRIBE calls that wait until there is something to say */
+	unsigned n_subscribers, n_waiting;
+	bool changed; /* subscribers are to be told after this input */
+	struct mono lease_told;
+};
+
+/* After each input to the core: tells subscribers, arms the timer. */
+void clusterd_after(struct clusterd *cd);
+
+/* ---- peers.c: packets from and to the clusterds of other nodes ---- */
+int peers_start(struct clusterd *cd);
+void peers_send(struct clusterd *cd, uint32_t pnn, const struct cluster_msg *msg);
+void peers_fill(struct cluster_server *server); /* the handlers of what other nodes send */
+
+/* ---- subscribers.c: daemons and tools of this node ---- */
+void subscribers_start(struct clusterd *cd);
+void subscribers_fill(struct cluster_server *server);
+void subscribers_tell(struct clusterd *cd);
+void subscribers_tell_lease(struct clusterd *cd, struct mono until);
+
+/* ---- links.c: what transportd says ---- */
+int links_start(struct clusterd *cd);
+
+/*
+ * ---- term_file.c: what the core must not forget ----
+ * DIR/cluster-term.PNN (synced, replaced atomically, by a thread) and RUN/cluster-promise.PNN (written in place, not synced: it need not survive the
+ * machine, whose restart takes longer than any promise lasts, or is waited for here).
+ */
+/* Reads both. A file that is damaged or unreadable: errno and *err naming it and what to do. */
+int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **f, struct cluster_durable *durable,
+		   struct cluster_promise *promise, char **err);
+/* One at a time. Freeing the request does not stop the thread: the file is whole either way. */
+struct tevent_req *term_file_write_send(TALLOC_CTX *mem, struct tevent_context *ev, struct term_file *f,
+					const struct cluster_durable *durable);
+int term_file_write_recv(struct tevent_req *req);                                  /* 0 or errno */
+int term_file_promise(struct term_file *f, const struct cluster_promise *promise); /* 0 or errno */
+
+#endif

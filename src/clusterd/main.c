@@ -1,0 +1,278 @@
+/* ctdb-clusterd: carries out the cluster core: packets, timer, files, subscribers. */
+#include "clusterd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "shared/log.h"
+#include "shared/msg.h"
+
+#define LEAVE_MS 50 /* for the farewell to be sent */
+
+/* ---- what the core asks for ---- */
+
+static void on_send(void *priv, uint32_t pnn, const struct cluster_msg *msg)
+{
+	peers_send(priv, pnn, msg);
+}
+
+static void persist_done(struct tevent_req *req)
+{
+	struct clusterd *cd = tevent_req_callback_data(req, struct clusterd);
+	int ret = term_file_write_recv(req);
+
+	TALLOC_FREE(cd->writing);
+	if (ret != 0) {
+		log_error("the term file cannot be written: %s: check its file system", strerror(ret));
+	}
+	cluster_persisted(cd->core, mono_now(), ret == 0);
+	clusterd_after(cd);
+}
+
+/* Answers later in any case, as the core needs it. */
+static void persist_failed(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
+{
+	struct clusterd *cd = priv;
+
+	talloc_free(im);
+	log_error("out of memory: the term file cannot be written");
+	cluster_persisted(cd->core, mono_now(), false);
+	clusterd_after(cd);
+}
+
+static void on_persist(void *priv, const struct cluster_durable *durable)
+{
+	struct clusterd *cd = priv;
+	struct tevent_immediate *im;
+
+	cd->writing = term_file_write_send(cd, cd->d->ev, cd->term_file, durable);
+	if (cd->writing != NULL) {
+		tevent_req_set_callback(cd->writing, persist_done, cd);
+		return;
+	}
+	im = tevent_create_immediate(cd);
+	if (im != NULL) {
+		tevent_schedule_immediate(im, cd->d->ev, persist_failed, cd);
+	}
+}
+
+static void on_promise(void *priv, const struct cluster_promise *promise)
+{
+	struct clusterd *cd = priv;
+	int ret = term_file_promise(cd->term_file, promise);
+
+	if (ret != 0) {
+		log_ratelimited(LOG_LVL_ERROR, 10000, "the promise file in %s cannot be written: %s",
+				cd->d->conf->path.run, strerror(ret));
+	}
+}
+
+static void on_changed(void *priv)
+{
+	struct clusterd *cd = priv;
+
+	cd->changed = true;
+}
+
+static void on_lease(void *priv, struct mono until)
+{
+	struct clusterd *cd = priv;
+
+	cd->lease_told = until;
+}
+
+static void on_event(void *priv, bool important, const char *text)
+{
+	log_write(important ? LOG_LVL_NOTICE : LOG_LVL_INFO, "%s", text);
+}
+
+static const struct cluster_ops core_ops = {
+	.send = on_send,
+	.persist = on_persist,
+	.promise = on_promise,
+	.changed = on_changed,
+	.lease = on_lease,
+	.event = on_event,
+};
+
+void clusterd_after(struct clusterd *cd)
+{
+	struct mono lease = cd->lease_told;
+
+	cd->lease_told = MONO_NEVER;
+	if (cd->changed || (cd->n_waiting > 0 && cluster_settled(cd->core))) {
+		cd->changed = false;
+		subscribers_tell(cd);
+	} else if (mono_is_set(lease)) {
+		subscribers_tell_lease(cd, lease);
+	}
+	mono_timer_set(cd->timer, cluster_wakeup(cd->core));
+}
+
+static void tick(void *priv)
+{
+	struct clusterd *cd = priv;
+
+	cluster_tick(cd->core, mono_now());
+	clusterd_after(cd);
+}
+
+/* ---- start ---- */
+
+static void digest_add(uint64_t *digest, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	/* FNV-1a: nobody forges it, it only has to differ. */
+	for (size_t i = 0; i < len; i++) {
+		*digest = (*digest ^ p[i]) * 0x100000001B3ULL;
+	}
+}
+
+/* Of what all nodes must have alike. */
+static uint64_t nodes_digest(const struct conf *conf, const struct conf_nodes *nodes)
+{
+	uint64_t digest = 0xCBF29CE484222325ULL;
+	char line[160];
+
+	for (uint32_t p = 0; p < nodes->n; p++) {
+		int n = snprintf(line, sizeof(line), "%u %d %s\n", (unsigned)p, nodes->v[p].deleted ? 1 : 0,
+				 nodes->v[p].text);
+
+		digest_add(&digest, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+	}
+	snprintf(line, sizeof(line), "arbitration %d dead %u\n", (int)conf->cluster.arbitration,
+		 (unsigned)conf->cluster.dead_interval);
+	digest_add(&digest, line, strlen(line));
+	return digest;
+}
+
+static int core_start(struct clusterd *cd, char **err)
+{
+	const struct daemon *d = cd->d;
+	const struct conf *conf = d->conf;
+	struct cluster_node_config nodes[NODES_MAX];
+	struct cluster_config config = {
+		.pnn = d->pnn,
+		.n = d->nodes->n,
+		.nodes = nodes,
+		.nodes_hash = nodes_digest(conf, d->nodes),
+		.quorum = conf->cluster.arbitration == CONF_ARBITRATION_NONE ? CLUSTER_QUORUM_NONE
+									     : CLUSTER_QUORUM_MAJORITY,
+		.heartbeat_ms = conf->cluster.heartbeat_interval,
+		.dead_ms = conf->cluster.dead_interval,
+		.capabilities = (conf->cluster.leader_capability ? NODE_CAP_LEADER : 0U) |
+				(conf->cluster.lmaster_capability ? NODE_CAP_LMASTER : 0U),
+		.incarnation = d->incarnation,
+		.seed = mono_now().ns ^ d->incarnation,
+	};
+	int ret;
+
+	if (d->nodes->n > NODES_MAX) {
+		*err = talloc_asprintf(cd, "%s: %u nodes: at most %u are possible", conf->path.nodes,
+				       (unsigned)d->nodes->n, (unsigned)NODES_MAX);
+		return EINVAL;
+	}
+	ret = term_file_open(cd, d, &cd->term_file, &config.durable, &config.promise, err);
+	if (ret != 0) {
+		return ret;
+	}
+	for (uint32_t p = 0; p < d->nodes->n; p++) {
+		nodes[p] =
+			(struct cluster_node_config){.deleted = d->nodes->v[p].deleted, .address = d->nodes->v[p].text};
+	}
+	cd->core = cluster_new(cd, &config, &core_ops, cd, mono_now());
+	return cd->core == NULL ? ENOMEM : 0;
+}
+
+static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	static struct cluster_server server;
+
+	if (server.hello == NULL) {
+		peers_fill(&server);
+		subscribers_fill(&server);
+	}
+	return cluster_dispatch(&server, priv, call, proc, buf, len);
+}
+
+static int clusterd_setup(struct daemon *d, char **err)
+{
+	enum conf_arbitration arbitration = d->conf->cluster.arbitration;
+	struct clusterd *cd = talloc_zero(d, struct clusterd);
+	int ret;
+
+	if (cd == NULL) {
+		return ENOMEM;
+	}
+	cd->d = d;
+	d->priv = cd;
+	if (arbitration != CONF_ARBITRATION_MAJORITY && arbitration != CONF_ARBITRATION_NONE) {
+		*err = talloc_asprintf(
+			d, "arbitration: this kind is not available yet: set it to majority or none in [cluster]");
+		return ENOTSUP;
+	}
+	subscribers_start(cd);
+	ret = peers_start(cd);
+	if (ret == 0) {
+		cd->timer = mono_timer_new(cd, d->ev, tick, cd);
+		ret = cd->timer == NULL ? ENOMEM : core_start(cd, err);
+	}
+	if (ret == 0) {
+		ret = msg_serve(d->msg, CLUSTER_INTERFACE, CLUSTER_VERSION, dispatch, cd);
+	}
+	if (ret == 0) {
+		ret = links_start(cd);
+	}
+	if (ret != 0) {
+		return ret;
+	}
+	if (arbitration == CONF_ARBITRATION_NONE) {
+		log_warning("arbitration = none: when the network splits, each side goes on alone (split brain)");
+	}
+	clusterd_after(cd);
+	return 0;
+}
+
+static void clusterd_reload(struct daemon *d)
+{
+	struct clusterd *cd = d->priv;
+	const struct cluster_view *view = cluster_newest_view(cd->core);
+
+	if (view->members.n != 0 && view->members.n != d->nodes->n) {
+		log_warning("the nodes file has changed: restart the cluster daemons on all nodes to use it");
+	}
+}
+
+static void leave_done(struct tevent_context *ev, struct tevent_timer *te, struct timeval now, void *priv)
+{
+	struct clusterd *cd = priv;
+
+	daemon_exit(cd->d, 0);
+}
+
+static void clusterd_stop(struct daemon *d)
+{
+	struct clusterd *cd = d->priv;
+
+	cluster_leave(cd->core, mono_now());
+	clusterd_after(cd);
+	if (tevent_add_timer(d->ev, cd, tevent_timeval_current_ofs(0, LEAVE_MS * 1000), leave_done, cd) == NULL) {
+		daemon_exit(d, 0);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct daemon_ops ops = {
+		.name = "ctdb-clusterd",
+		.service = "cluster",
+		.summary = "decides who is in the cluster and who leads it",
+		.setup = clusterd_setup,
+		.reload = clusterd_reload,
+		.stop = clusterd_stop,
+	};
+
+	return daemon_main(argc, argv, &ops);
+}

@@ -1,0 +1,397 @@
+/* The term file and the promise file of clusterd: written so that neither a kill nor a power cut makes a node vote twice. */
+#include "clusterd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "shared/log.h"
+
+#define BOOT_SIZE     64
+#define TEXT_SIZE     256
+#define MAGIC         "ctdb-ng-term 1"
+#define PROMISE_MAGIC 0x63746e6770726f31ULL
+
+struct term_file {
+	char *path, *promise_path;
+	char *dir;
+	char boot[BOOT_SIZE]; /* of this boot of the machine; "" unknown */
+	int promise_fd;
+};
+
+/* Native layout: never leaves the machine. */
+struct promise_record {
+	uint64_t magic;
+	uint64_t until_ns;
+	char boot[BOOT_SIZE];
+	uint32_t to;
+	uint32_t check; /* hash of all before it */
+};
+
+static void boot_read(char boot[BOOT_SIZE])
+{
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	boot[0] = '\0';
+	if (f == NULL) {
+		return;
+	}
+	if (fscanf(f, "%63[0-9a-f-]", boot) != 1) {
+		boot[0] = '\0';
+	}
+	fclose(f);
+}
+
+/* ---- the text of the term file ---- */
+
+static void text_make(const struct cluster_durable *d, const char *boot, char text[TEXT_SIZE])
+{
+	int n = snprintf(text, TEXT_SIZE, MAGIC "\nterm=%" PRIu64 " vote=%" PRIu32 " led=%d boot=%s\n", d->term,
+			 d->vote, d->led ? 1 : 0, boot[0] == '\0' ? "-" : boot);
+
+	snprintf(text + n, TEXT_SIZE - (size_t)n, "check=%08" PRIx32 "\n",
+		 hash_lookup3((const uint8_t *)text, (size_t)n));
+}
+
+static int text_parse(const char *text, struct cluster_durable *d, char boot[BOOT_SIZE])
+{
+	char again[TEXT_SIZE];
+	int led;
+
+	if (sscanf(text, MAGIC "\nterm=%" SCNu64 " vote=%" SCNu32 " led=%d boot=%63[0-9a-f-]\n", &d->term, &d->vote,
+		   &led, boot) != 4) {
+		return EBADMSG;
+	}
+	d->led = led != 0;
+	if (strcmp(boot, "-") == 0) {
+		boot[0] = '\0';
+	}
+	text_make(d, boot, again);
+	return strcmp(text, again) == 0 ? 0 : EBADMSG;
+}
+
+/* ENOENT: there is none yet. */
+static int term_read(const char *path, struct cluster_durable *d, char boot[BOOT_SIZE])
+{
+	char text[TEXT_SIZE] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0) {
+		return errno;
+	}
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n < 0) {
+		return EIO;
+	}
+	text[n] = '\0';
+	return text_parse(text, d, boot);
+}
+
+/* Write to a new file, sync it, put it in place, sync the directory. */
+static int text_write(const char *path, const char *dir, const char *text)
+{
+	char tmp[4096];
+	size_t len = strlen(text);
+	int fd, ret = 0;
+
+	if (snprintf(tmp, sizeof(tmp), "%s.new", path) >= (int)sizeof(tmp)) {
+		return ENAMETOOLONG;
+	}
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		return errno;
+	}
+	if (write(fd, text, len) != (ssize_t)len || fsync(fd) != 0) {
+		ret = errno != 0 ? errno : EIO;
+	}
+	close(fd);
+	if (ret == 0 && rename(tmp, path) != 0) {
+		ret = errno;
+	}
+	if (ret != 0) {
+		unlink(tmp);
+		return ret;
+	}
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		return errno;
+	}
+	ret = fsync(fd) == 0 ? 0 : errno;
+	close(fd);
+	return ret;
+}
+
+/* ---- writing by a thread: syncing takes as long as the disk wants ---- */
+
+/* Shared with the thread: malloc'ed, freed by the last of the two that lets go. */
+struct write_job {
+	atomic_int users;
+	int done_fd;
+	int result;
+	char *path, *dir;
+	char text[TEXT_SIZE];
+};
+
+static void job_release(struct write_job *job)
+{
+	if (atomic_fetch_sub(&job->users, 1) == 1) {
+		close(job->done_fd);
+		free(job->path);
+		free(job->dir);
+		free(job);
+	}
+}
+
+static void *job_run(void *arg)
+{
+	struct write_job *job = arg;
+	uint64_t one = 1;
+
+	job->result = text_write(job->path, job->dir, job->text);
+	if (write(job->done_fd, &one, sizeof(one)) != (ssize_t)sizeof(one)) {
+		/* Cannot happen with an eventfd that nobody else counts up; the waiting side has its own time limit. */
+		job->result = EIO;
+	}
+	job_release(job);
+	return NULL;
+}
+
+static struct write_job *job_new(const struct term_file *f)
+{
+	struct write_job *job = calloc(1, sizeof(*job));
+
+	if (job == NULL) {
+		return NULL;
+	}
+	atomic_init(&job->users, 1);
+	job->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	job->path = strdup(f->path);
+	job->dir = strdup(f->dir);
+	if (job->done_fd < 0 || job->path == NULL || job->dir == NULL) {
+		job_release(job);
+		return NULL;
+	}
+	return job;
+}
+
+static int job_start(struct write_job *job)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all, old;
+	int ret;
+
+	/* Signals belong to the event loop's thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	atomic_fetch_add(&job->users, 1);
+	ret = pthread_create(&thread, &attr, job_run, job);
+	if (ret != 0) {
+		atomic_fetch_sub(&job->users, 1);
+	}
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return ret;
+}
+
+struct term_file_write_state {
+	struct write_job *job;
+	struct tevent_fd *fde;
+};
+
+static int write_state_destructor(struct term_file_write_state *state)
+{
+	TALLOC_FREE(state->fde);
+	job_release(state->job);
+	return 0;
+}
+
+static void write_done(struct tevent_context *ev, struct tevent_fd *fde, uint16_t flags, void *priv)
+{
+	struct tevent_req *req = talloc_get_type_abort(priv, struct tevent_req);
+	struct term_file_write_state *state = tevent_req_data(req, struct term_file_write_state);
+
+	if (state->job->result != 0) {
+		tevent_req_error(req, (uint64_t)state->job->result);
+	} else {
+		tevent_req_done(req);
+	}
+}
+
+struct tevent_req *term_file_write_send(TALLOC_CTX *mem, struct tevent_context *ev, struct term_file *f,
+					const struct cluster_durable *durable)
+{
+	struct term_file_write_state *state;
+	struct tevent_req *req = tevent_req_create(mem, &state, struct term_file_write_state);
+	int ret;
+
+	if (req == NULL) {
+		return NULL;
+	}
+	state->job = job_new(f);
+	if (tevent_req_nomem(state->job, req)) {
+		return tevent_req_post(req, ev);
+	}
+	talloc_set_destructor(state, write_state_destructor);
+	text_make(durable, f->boot, state->job->text);
+	state->fde = tevent_add_fd(ev, state, state->job->done_fd, TEVENT_FD_READ, write_done, req);
+	if (tevent_req_nomem(state->fde, req)) {
+		return tevent_req_post(req, ev);
+	}
+	ret = job_start(state->job);
+	if (ret != 0) {
+		tevent_req_error(req, (uint64_t)ret);
+		return tevent_req_post(req, ev);
+	}
+	return req;
+}
+
+int term_file_write_recv(struct tevent_req *req)
+{
+	enum tevent_req_state state;
+	uint64_t error;
+
+	if (tevent_req_is_error(req, &state, &error)) {
+		return state == TEVENT_REQ_USER_ERROR ? (int)error : ENOMEM;
+	}
+	return 0;
+}
+
+/* ---- the promise file ---- */
+
+static uint32_t promise_check(const struct promise_record *r)
+{
+	return hash_lookup3((const uint8_t *)r, offsetof(struct promise_record, check));
+}
+
+int term_file_promise(struct term_file *f, const struct cluster_promise *promise)
+{
+	struct promise_record r = {.magic = PROMISE_MAGIC, .until_ns = promise->until.ns, .to = promise->to};
+
+	memcpy(r.boot, f->boot, sizeof(r.boot));
+	r.check = promise_check(&r);
+	if (pwrite(f->promise_fd, &r, sizeof(r), 0) != (ssize_t)sizeof(r)) {
+		return errno != 0 ? errno : EIO;
+	}
+	return 0;
+}
+
+/* false: none, or not of this boot */
+static bool promise_read(const struct term_file *f, struct cluster_promise *promise)
+{
+	struct promise_record r;
+
+	if (pread(f->promise_fd, &r, sizeof(r), 0) != (ssize_t)sizeof(r) || r.magic != PROMISE_MAGIC ||
+	    r.check != promise_check(&r) || memcmp(r.boot, f->boot, sizeof(r.boot)) != 0) {
+		return false;
+	}
+	promise->until.ns = r.until_ns;
+	promise->to = r.to;
+	return true;
+}
+
+/*
+ * What may have been promised before: as the promise file says; if it is gone, anything that was promised has ended one dead interval after
+ * the machine started (its monotonic clock then: zero), or, if it was not started again since, one from now.
+ */
+static void promise_restore(const struct term_file *f, const struct daemon *d, const char *old_boot, uint64_t term,
+			    struct cluster_promise *promise)
+{
+	uint64_t dead_ms = d->conf->cluster.dead_interval;
+
+	if (promise_read(f, promise) || term == 0) {
+		return;
+	}
+	promise->to = CLUSTER_NODE_NONE;
+	promise->until = strcmp(old_boot, f->boot) != 0 ? mono_add_ms(MONO_NEVER, dead_ms + dead_ms / 16)
+							: mono_add_ms(mono_now(), dead_ms);
+}
+
+static int term_file_destructor(struct term_file *f)
+{
+	close(f->promise_fd);
+	return 0;
+}
+
+static int paths_make(TALLOC_CTX *mem, const struct daemon *d, struct term_file *f, char **err)
+{
+	const struct conf_paths *p = &d->conf->path;
+
+	f->dir = talloc_strdup(f, p->db_state);
+	f->path = talloc_asprintf(f, "%s/cluster-term.%u", p->db_state, (unsigned)d->pnn);
+	f->promise_path = talloc_asprintf(f, "%s/cluster-promise.%u", p->run, (unsigned)d->pnn);
+	if (f->dir == NULL || f->path == NULL || f->promise_path == NULL) {
+		return ENOMEM;
+	}
+	if (mkdir(f->dir, 0700) != 0 && errno != EEXIST) {
+		int ret = errno;
+
+		*err = talloc_asprintf(mem, "%s: cannot be made: %s: check the directory above it", f->dir,
+				       strerror(ret));
+		return ret;
+	}
+	f->promise_fd = open(f->promise_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (f->promise_fd < 0) {
+		int ret = errno;
+
+		*err = talloc_asprintf(mem, "%s: cannot be opened: %s: check the directory and its owner",
+				       f->promise_path, strerror(ret));
+		return ret;
+	}
+	talloc_set_destructor(f, term_file_destructor);
+	return 0;
+}
+
+int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **file, struct cluster_durable *durable,
+		   struct cluster_promise *promise, char **err)
+{
+	struct term_file *f = talloc_zero(mem, struct term_file);
+	char old_boot[BOOT_SIZE] = "", text[TEXT_SIZE];
+	int ret;
+
+	if (f == NULL) {
+		return ENOMEM;
+	}
+	boot_read(f->boot);
+	ret = paths_make(mem, d, f, err);
+	if (ret != 0) {
+		talloc_free(f);
+		return ret;
+	}
+	*durable = (struct cluster_durable){.vote = CLUSTER_NODE_NONE};
+	*promise = (struct cluster_promise){.to = CLUSTER_NODE_NONE};
+	ret = term_read(f->path, durable, old_boot);
+	if (ret == 0) {
+		promise_restore(f, d, old_boot, durable->term, promise);
+	}
+	if (ret == 0 || ret == ENOENT) {
+		/* Names this boot; and shows now, not in the first election, whether it can be written. */
+		text_make(durable, f->boot, text);
+		ret = text_write(f->path, f->dir, text);
+	}
+	if (ret != 0) {
+		*err = talloc_asprintf(
+			mem,
+			"%s: %s: repair it; if it is damaged, remove it while this node's cluster daemon "
+			"has been stopped for at least the dead interval",
+			f->path, ret == EBADMSG ? "damaged" : strerror(ret));
+		talloc_free(f);
+		return ret;
+	}
+	*file = f;
+	return 0;
+}
