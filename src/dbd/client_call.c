@@ -127,17 +127,19 @@ void client_call(struct client *c, uint32_t reqid, const struct classic_req_call
 	struct db *db = call_db(c, reqid, r->db_id);
 	struct record_call *record;
 	struct client_call *call;
+	struct record_want want = {.client = c->id, .use = r->callid == CLASSIC_CALLID_NULL};
 	bool read_only;
 
 	if (db == NULL) {
 		return;
 	}
 	read_only = (r->flags & CLASSIC_CALL_WANT_READONLY) != 0 && (db->flags & DB_READONLY) != 0;
+	want.read_only = read_only;
 	call = call_new(c, reqid, r->callid, read_only);
 	if (call == NULL) {
 		return;
 	}
-	record = records_call(c->clients->dbd->records, db, r->key.data, r->key.len, read_only, call_done, call);
+	record = records_call(c->clients->dbd->records, db, r->key.data, r->key.len, &want, call_done, call);
 	call->starting = false;
 	if (call->answered) {
 		talloc_free(call);

@@ -202,16 +202,16 @@ static void op_answer(void *priv, int status, const struct record_copy *copy)
 
 static void kick(struct records *r);
 
-struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, bool read_only, record_reply_fn reply,
-				 void *priv)
+struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const struct record_want *want,
+				 record_reply_fn reply, void *priv)
 {
 	struct waiting *w = talloc(r, struct waiting);
 	struct record_call *call = NULL;
 
-	(void)read_only; /* delegations do not exist yet: the record itself comes, which serves a reader as well */
+	/* want->read_only: delegations do not exist yet; the record itself comes, which serves a reader as well */
 	if (w != NULL) {
 		*w = (struct waiting){reply, priv};
-		call = record_call_new(db->records, (struct record_key){key, keylen}, (uint64_t)(uintptr_t)priv, true, w, mono_now());
+		call = record_call_new(db->records, (struct record_key){key, keylen}, want->client, want->use, w, mono_now());
 	}
 	if (call == NULL) {
 		talloc_free(w);

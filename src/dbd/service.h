@@ -83,7 +83,13 @@ void attaches_node_lost(struct attaches *a, uint32_t pnn);
  */
 typedef void (*record_reply_fn)(void *priv, int32_t status, const uint8_t *header /* 24 bytes or NULL */, const uint8_t *data, size_t len);
 struct record_call; /* handle */
-struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, bool read_only, record_reply_fn reply, void *priv);
+struct record_want {
+	uint32_t client; /* id of the asking client: one that comes again at once has missed the record */
+	bool use;	 /* it will look for the record in the file (callid NULL): keep it here for a moment; false: it is content with the answer */
+	bool read_only;
+};
+struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const struct record_want *want, record_reply_fn reply,
+				 void *priv);
 void records_cancel(struct record_call *call);
 /* SCHEDULE_FOR_DELETION: key and header as the client stored them (24 bytes, classic layout). Never fails: a hint. */
 void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header);

@@ -84,7 +84,7 @@ static int call_destructor(struct fake_call *call)
 	return 0;
 }
 
-struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, bool read_only,
+struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const struct record_want *want,
 				 record_reply_fn reply, void *priv)
 {
 	struct fake_call *call;
@@ -94,7 +94,7 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 		return NULL;
 	}
 	call = talloc_zero(fake, struct fake_call);
-	*call = (struct fake_call){.db = db, .read_only = read_only, .reply = reply, .priv = priv};
+	*call = (struct fake_call){.db = db, .read_only = want->read_only, .reply = reply, .priv = priv};
 	call->key = (struct ctdb_blob){.len = (uint32_t)keylen, .data = talloc_memdup(call, key, keylen)};
 	talloc_set_destructor(call, call_destructor);
 	fake->call = call;
