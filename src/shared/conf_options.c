@@ -371,12 +371,13 @@ static size_t plain_size(enum conf_type type)
 bool conf_option_equal(const struct conf_option *opt, const struct conf *a, const struct conf *b)
 {
 	size_t size = plain_size(opt->type);
-	const char *pa = (const char *)a + opt->offset, *pb = (const char *)b + opt->offset;
-	const char *sa, *sb;
+	const char *pa, *pb, *sa, *sb;
 
 	if (opt->offset == CONF_NO_EFFECT) {
 		return true;
 	}
+	pa = (const char *)a + opt->offset;
+	pb = (const char *)b + opt->offset;
 	if (size > 0) {
 		return memcmp(pa, pb, size) == 0;
 	}

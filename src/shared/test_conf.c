@@ -215,8 +215,8 @@ static void test_existing_file(void **state)
 		"ctdb.conf:7: \"leader timeout\" in [cluster] has no effect in this version",
 		"ctdb.conf:12: \"lock debug script\" in [database] has no effect in this version",
 		"ctdb.conf:14: \"realtime scheduling\" in [legacy] has no effect in this version",
-		"ctdb.conf:15: \"lmaster capability\" in [legacy] is an old name: use \"lmaster capability\" in "
-		"[cluster]",
+		("ctdb.conf:15: \"lmaster capability\" in [legacy] is an old name: use \"lmaster capability\" in "
+		"[cluster]"),
 		"ctdb.conf:16: \"script log level\" in [legacy] has no effect in this version",
 		"ctdb.conf:18: \"debug script\" in [event] has no effect in this version",
 		"ctdb.conf:20: \"disabled\" in [failover] has no effect in this version",

@@ -495,7 +495,7 @@ def test_hangup_reopens_logs_and_is_passed_on(node):
     node.start()
     os.rename(node.path("log.ctdb"), node.path("log.1"))
     node.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: sorted(node.names("hup")) == sorted(DAEMONS), what="the signal in all daemons")
+    wait_until(lambda: sorted(node.names("hup")) == sorted(DAEMONS), what=lambda: f"the signal in all daemons: {node.trace()} {node.log()}")
     wait_until(lambda: "log opened again" in node.log(), what="the new log")
     node.configure("restart attempts = 3", logging="stall warning = 77")
     node.process.send_signal(signal.SIGHUP)
