@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "shared/log.h"
@@ -150,18 +151,15 @@ static int open_file(struct db *db, char **err)
 		.tdb_flags = db->tdb_flags,
 		.hash_size = db->dbs->d->conf->database.hash_size,
 	};
-	int error;
 
 	if ((db->flags & DB_PERSISTENT) == 0) {
 		return db->kept ? db_file_open(db->dbs, &f, &db->tdb, err)
 				: db_file_replace(db->dbs, &f, &db->tdb, err);
 	}
-	error = db_file_open(db->dbs, &f, &db->tdb, err);
-	if (error != ENOENT) {
-		return error;
+	if (access(db->path, F_OK) != 0 && errno == ENOENT) {
+		return db_file_make(db->dbs, &f, &db->tdb, err);
 	}
-	TALLOC_FREE(*err);
-	return db_file_make(db->dbs, &f, &db->tdb, err);
+	return db_file_open(db->dbs, &f, &db->tdb, err);
 }
 
 int db_attach_new(struct dbs *dbs, const char *name, uint32_t flags, bool kept, struct db **result, char **err)

@@ -8,17 +8,20 @@
 
 #include "protocol/dbkeep_rpc.h"
 #include "shared/log.h"
+#include "shared/mono_timer.h"
 #include "shared/msg.h"
 
-#define LIST_TIMEOUT_MS  5000
-#define KEEP_TIMEOUT_MS  5000
-#define CHECK_INTERVAL_S 2
+#define LIST_TIMEOUT_MS   5000
+#define KEEP_TIMEOUT_MS   5000
+#define CHECK_INTERVAL_MS 2000
 
 struct keeper {
 	struct dbs *dbs;
 	struct rpc_client *client;
-	struct tevent_req *check; /* LIST under way */
+	struct mono_timer *timer;
 };
+
+static void keeper_check(void *priv);
 
 int keeper_new(struct dbs *dbs, struct keeper **keeper)
 {
@@ -30,7 +33,8 @@ int keeper_new(struct dbs *dbs, struct keeper **keeper)
 	}
 	k->dbs = dbs;
 	k->client = msg_client(k, dbs->d->msg, &addr);
-	if (k->client == NULL) {
+	k->timer = mono_timer_new(k, dbs->d->ev, keeper_check, k);
+	if (k->client == NULL || k->timer == NULL) {
 		talloc_free(k);
 		return ENOMEM;
 	}
@@ -293,16 +297,16 @@ static void keeper_compare(struct keeper *k, struct dbkeep_files *files)
 
 static void keeper_check_done(struct tevent_req *req);
 
-static void keeper_check(struct tevent_context *ev, struct tevent_timer *te, struct timeval now, void *priv)
+static void keeper_check(void *priv)
 {
 	struct keeper *k = talloc_get_type_abort(priv, struct keeper);
+	struct tevent_req *req = dbkeep_list_send(k, k->dbs->d->ev, k->client, LIST_TIMEOUT_MS);
 
-	k->check = dbkeep_list_send(k, ev, k->client, LIST_TIMEOUT_MS);
-	if (k->check == NULL) {
+	if (req == NULL) {
 		keeper_start(k);
 		return;
 	}
-	tevent_req_set_callback(k->check, keeper_check_done, k);
+	tevent_req_set_callback(req, keeper_check_done, k);
 }
 
 static void keeper_check_done(struct tevent_req *req)
@@ -313,7 +317,6 @@ static void keeper_check_done(struct tevent_req *req)
 	int error = dbkeep_list_recv(req, tmp, &files);
 
 	talloc_free(req);
-	k->check = NULL;
 	if (error != 0) {
 		log_ratelimited(LOG_LVL_WARNING, 60000, "dbkeep does not answer: %s", strerror(error));
 	} else {
@@ -325,8 +328,5 @@ static void keeper_check_done(struct tevent_req *req)
 
 void keeper_start(struct keeper *k)
 {
-	if (tevent_add_timer(k->dbs->d->ev, k, tevent_timeval_current_ofs(CHECK_INTERVAL_S, 0), keeper_check, k) ==
-	    NULL) {
-		log_error("out of memory: dbkeep will not be watched any more");
-	}
+	mono_timer_set(k->timer, mono_add_ms(mono_now(), CHECK_INTERVAL_MS));
 }

@@ -7,6 +7,7 @@
 
 #include "dbd/db_int.h"
 #include "shared/log.h"
+#include "shared/mono_timer.h"
 
 #define PATIENCE_MS    50
 #define SURPLUS_IDLE_S 10
@@ -28,10 +29,12 @@ struct worker_pool {
 	unsigned jobs;           /* in all states but ended */
 	uint64_t last_id;
 	struct tevent_immediate *kick;
-	struct tevent_timer *patience;
+	struct mono_timer *patience;
+	bool waiting; /* patience is armed */
 };
 
 static void pool_run(struct worker_pool *pool);
+static void pool_impatient(void *priv);
 
 static void pool_kicked(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
 {
@@ -99,11 +102,12 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
 	p->owner = (struct worker_owner){.ev = ev, .pool = p, .program = talloc_strdup(p, program)};
 	p->n = n > 0 ? n : 1;
 	p->kick = tevent_create_immediate(p);
+	p->patience = mono_timer_new(p, ev, pool_impatient, p);
 	dlist_init(&p->idle);
 	dlist_init(&p->busy);
 	dlist_init(&p->runnable);
 	dlist_init(&p->lanes);
-	if (p->owner.program == NULL || p->kick == NULL) {
+	if (p->owner.program == NULL || p->kick == NULL || p->patience == NULL) {
 		talloc_free(p);
 		return ENOMEM;
 	}
@@ -206,12 +210,12 @@ static void pool_grow(struct worker_pool *pool)
 	}
 }
 
-static void pool_impatient(struct tevent_context *ev, struct tevent_timer *te, struct timeval now, void *priv)
+static void pool_impatient(void *priv)
 {
 	struct worker_pool *pool = talloc_get_type_abort(priv, struct worker_pool);
 	struct worker_job *job;
 
-	pool->patience = NULL;
+	pool->waiting = false;
 	if (!dlist_empty(&pool->runnable)) {
 		job = dlist_entry(dlist_first(&pool->runnable), struct worker_job, in_runnable);
 		if (pool->processes < WORKER_PROCESSES_MAX &&
@@ -240,9 +244,9 @@ static void pool_run(struct worker_pool *pool)
 			break;
 		}
 	}
-	if (!dlist_empty(&pool->runnable) && pool->patience == NULL) {
-		pool->patience = tevent_add_timer(
-			pool->owner.ev, pool, tevent_timeval_current_ofs(0, PATIENCE_MS * 1000), pool_impatient, pool);
+	if (!dlist_empty(&pool->runnable) && !pool->waiting) {
+		pool->waiting = true;
+		mono_timer_set(pool->patience, mono_add_ms(mono_now(), PATIENCE_MS));
 	}
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "shared/log.h"
+#include "shared/mono_timer.h"
 #include "shared/proc.h"
 
 #define FRAME_HEAD  8U
@@ -24,7 +25,7 @@ struct worker {
 	int fd;
 	struct tevent_fd *fde;
 	struct tevent_immediate *again; /* handles what is in the buffer after a pause */
-	struct tevent_timer *idle_timer;
+	struct mono_timer *idle_timer;
 	struct worker_job *job;
 	struct dlist out; /* struct out_chunk */
 	uint8_t *in;
@@ -107,19 +108,18 @@ void worker_abandon(struct worker *w)
 	worker_pool_worker_gone(pool);
 }
 
-static void idle_timeout(struct tevent_context *ev, struct tevent_timer *te, struct timeval now, void *priv)
+static void idle_timeout(void *priv)
 {
-	struct worker *w = talloc_get_type_abort(priv, struct worker);
-
-	w->idle_timer = NULL;
-	worker_abandon(w);
+	worker_abandon(talloc_get_type_abort(priv, struct worker));
 }
 
 void worker_end_when_idle(struct worker *w, unsigned seconds)
 {
 	if (w->idle_timer == NULL) {
-		w->idle_timer =
-			tevent_add_timer(w->owner.ev, w, tevent_timeval_current_ofs(seconds, 0), idle_timeout, w);
+		w->idle_timer = mono_timer_new(w, w->owner.ev, idle_timeout, w);
+	}
+	if (w->idle_timer != NULL) {
+		mono_timer_set(w->idle_timer, mono_add_ms(mono_now(), (uint64_t)seconds * 1000));
 	}
 }
 
