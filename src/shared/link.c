@@ -319,6 +319,12 @@ static struct link_mesh *link_mesh_alloc(TALLOC_CTX *mem, struct tevent_context 
 	if (mesh->config.reconnect_ms == 0) {
 		mesh->config.reconnect_ms = 1; /* doubling must get somewhere */
 	}
+	/* A daemon that is restarted must be linked again before anybody takes its node for dead. */
+	mesh->reconnect_max_ms =
+		config->dead_ms / 4 < LINK_RECONNECT_MAX_MS ? config->dead_ms / 4 : LINK_RECONNECT_MAX_MS;
+	if (mesh->reconnect_max_ms < mesh->config.reconnect_ms) {
+		mesh->reconnect_max_ms = mesh->config.reconnect_ms;
+	}
 	mesh->config.name = talloc_strdup(mesh, config->name);
 	mesh->peers = talloc_array(mesh, struct link_peer *, 0);
 	mesh->flush = tevent_create_immediate(mesh);
@@ -408,6 +414,7 @@ int link_send(struct link_mesh *mesh, uint32_t pnn, uint32_t type, const struct 
 	ret = link_out_append(peer->conn, type, parts, n_parts, len);
 	if (ret == 0) {
 		peer->stats.frames_out++;
+		peer->congested |= peer->conn->queued > mesh->config.queue_bytes / 2;
 	}
 	return ret;
 }
@@ -421,15 +428,9 @@ bool link_is_up(const struct link_mesh *mesh, uint32_t pnn)
 
 size_t link_queued(const struct link_mesh *mesh, uint32_t pnn)
 {
-	struct link_peer *peer = link_peer(mesh, pnn);
+	const struct link_peer *peer = link_peer(mesh, pnn);
 
-	if (peer == NULL || peer->conn == NULL) {
-		return 0;
-	}
-	if (peer->conn->queued > mesh->config.queue_bytes / 2) {
-		peer->congested = true; /* whoever looked and saw this may wait for drained() */
-	}
-	return peer->conn->queued;
+	return peer != NULL && peer->conn != NULL ? peer->conn->queued : 0;
 }
 
 uint64_t link_incarnation(const struct link_mesh *mesh, uint32_t pnn)

@@ -36,14 +36,16 @@ struct link_config {
 	uint64_t incarnation;
 	uint32_t interface_version; /* told to the peer */
 	uint32_t heartbeat_ms, dead_ms;
-	uint32_t reconnect_ms;	 /* first wait, doubling up to 1 s, with jitter */
+	uint32_t reconnect_ms;	 /* first wait, doubling up to a quarter of dead_ms, 1 s at most, with jitter */
 	uint32_t max_frame;	 /* bytes */
 	size_t queue_bytes;	 /* per peer; beyond: link_send() returns ENOBUFS */
 };
 
+/* Called from the event loop (down() also by link_mesh_set_nodes()). They may call everything here, but not free the mesh. */
 struct link_ops {
 	void (*up)(void *priv, uint32_t pnn, uint64_t peer_incarnation);
-	void (*down)(void *priv, uint32_t pnn, int reason); /* errno: ECONNRESET closed by peer, ETIMEDOUT silent, EBADMSG malformed */
+	/* reason: errno: ECONNRESET closed by peer, ETIMEDOUT silent, EBADMSG malformed, EHOSTDOWN off the nodes list, or the socket's */
+	void (*down)(void *priv, uint32_t pnn, int reason);
 	void (*frame)(void *priv, uint32_t pnn, uint32_t type, const uint8_t *data, size_t len); /* data valid until return */
 	/* queue of a peer fell below a quarter of queue_bytes after link_send() said ENOBUFS or link_queued() was above half; may be NULL */
 	void (*drained)(void *priv, uint32_t pnn);
@@ -53,7 +55,7 @@ struct link_ops {
 int link_mesh_new(TALLOC_CTX *mem, struct tevent_context *ev, const struct link_config *config, const struct conf_nodes *nodes,
 		  const struct link_ops *ops, void *priv, struct link_mesh **mesh, char **err);
 
-/* The parts are copied. 0; EHOSTUNREACH link not up (also for own pnn); ENOBUFS; EMSGSIZE. */
+/* The parts are copied. 0; EHOSTUNREACH link not up (also for own pnn); ENOBUFS; EMSGSIZE; EINVAL type below 16. */
 int link_send(struct link_mesh *mesh, uint32_t pnn, uint32_t type, const struct iovec *parts, int n_parts);
 
 bool link_is_up(const struct link_mesh *mesh, uint32_t pnn);
@@ -61,7 +63,8 @@ size_t link_queued(const struct link_mesh *mesh, uint32_t pnn); /* bytes */
 uint64_t link_incarnation(const struct link_mesh *mesh, uint32_t pnn); /* of the peer, 0 if down */
 /* Closes the connection (callback down is not called); it reconnects. */
 void link_drop(struct link_mesh *mesh, uint32_t pnn);
-/* A changed nodes list: touches only what differs. */
+/* A changed nodes list: touches only what differs. EINVAL, and nothing is changed, if the own address is another one now. down() is called
+ * for linked nodes that are gone or have moved. */
 int link_mesh_set_nodes(struct link_mesh *mesh, const struct conf_nodes *nodes);
 
 struct link_stats {

@@ -194,7 +194,7 @@ static void link_connect_later(struct link_peer *peer)
 
 	wait -= (uint32_t)((now.ns / 1000) % (wait / 4 + 1));
 	peer->connect_at = mono_add_ms(now, wait);
-	peer->wait_ms = peer->wait_ms * 2 > LINK_RECONNECT_MAX_MS ? LINK_RECONNECT_MAX_MS : peer->wait_ms * 2;
+	peer->wait_ms = peer->wait_ms * 2 > mesh->reconnect_max_ms ? mesh->reconnect_max_ms : peer->wait_ms * 2;
 	if (mesh->config.own_pnn > peer->pnn) {
 		link_wake_at(mesh, peer->connect_at);
 	}
@@ -202,7 +202,7 @@ static void link_connect_later(struct link_peer *peer)
 
 void link_connect(struct link_peer *peer)
 {
-	uint32_t timeout = 2 * peer->mesh->config.dead_ms;
+	uint32_t timeout = peer->mesh->config.dead_ms;
 	int fd = -1;
 	int ret = link_connect_socket(peer, &fd);
 

@@ -72,6 +72,7 @@ struct link_peer {
 struct link_mesh {
 	struct tevent_context *ev;
 	struct link_config config;
+	uint32_t reconnect_max_ms;
 	const struct link_ops *ops;
 	void *priv;
 	struct sockaddr_storage addr; /* own, with port */

@@ -2,6 +2,8 @@
  * nobody else. */
 #include "test_link_util.h"
 
+#include <sys/resource.h>
+
 #include "shared/log.h"
 
 /* Nodes 0 and 1 run and stay linked; bad things come from the addresses of nodes 2 and up. */
@@ -328,6 +330,49 @@ static void test_bound_of_new(void **state)
 	scene_end(&s);
 }
 
+/* Out of descriptors: what is up goes on, the loop does not spin, and newcomers are accepted when there are some again.
+ */
+static void test_out_of_descriptors(void **state)
+{
+	struct scene s = scene_start(3);
+	struct rlimit limit, tight;
+	struct link_hello hello = raw_hello(2, 0);
+	uint8_t frame[256];
+	int fd = raw_connect(s.c, 13, 0), fill[64];
+	unsigned n = 0, turns = 0;
+	struct mono end;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	tight = limit;
+	tight.rlim_cur = (rlim_t)fd + 10;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	while (n < 64 && (fill[n] = dup(fd)) >= 0) {
+		n++;
+	}
+	assert_int_equal(errno, EMFILE);
+	raw_write(fd, frame, raw_hello_frame(frame, &hello));
+	end = mono_add_ms(mono_now(), 300);
+	while (mono_before(mono_now(), end)) {
+		assert_int_equal(util_send(&s.c->node[1], 0, "x", 1), 0);
+		util_run_ms(s.c, 20);
+		turns++;
+	}
+	assert_int_equal(s.n->ups[2], 0);
+	while (n > 0) {
+		close(fill[--n]);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(scene_lines(&s, "cannot accept connections for now"), 1);
+	assert_true(turns > 0 && s.n->frames[1] > 0);
+	WAIT_FOR(s.c, s.n->ups[2] == 1);
+	for (n = 0; n < 10; n++) {
+		util_turn(s.c->ev);
+	}
+	close(fd);
+	WAIT_FOR(s.c, s.n->downs[2] == 1);
+	scene_end(&s);
+}
+
 /* ---- frames on a link that is up ---- */
 
 /* Sends bytes on a new link of node 2: it must end with EBADMSG and one line in the log. */
@@ -492,13 +537,14 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bad_hello),         cmocka_unit_test(test_wrong_direction),
-		cmocka_unit_test(test_refused_by_peer),   cmocka_unit_test(test_unknown_address),
-		cmocka_unit_test(test_hello_in_pieces),   cmocka_unit_test(test_hello_too_short),
-		cmocka_unit_test(test_bad_first_bytes),   cmocka_unit_test(test_slow),
-		cmocka_unit_test(test_bound_of_new),      cmocka_unit_test(test_bad_frames),
-		cmocka_unit_test(test_truncated_frame),   cmocka_unit_test(test_announced_frame),
-		cmocka_unit_test(test_pong_from_nowhere), cmocka_unit_test(test_random),
+		cmocka_unit_test(test_bad_hello),       cmocka_unit_test(test_wrong_direction),
+		cmocka_unit_test(test_refused_by_peer), cmocka_unit_test(test_unknown_address),
+		cmocka_unit_test(test_hello_in_pieces), cmocka_unit_test(test_hello_too_short),
+		cmocka_unit_test(test_bad_first_bytes), cmocka_unit_test(test_slow),
+		cmocka_unit_test(test_bound_of_new),    cmocka_unit_test(test_out_of_descriptors),
+		cmocka_unit_test(test_bad_frames),      cmocka_unit_test(test_truncated_frame),
+		cmocka_unit_test(test_announced_frame), cmocka_unit_test(test_pong_from_nowhere),
+		cmocka_unit_test(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

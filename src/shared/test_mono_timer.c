@@ -1,0 +1,71 @@
+/* Tests of timers on the monotonic clock. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "shared/mono_timer.h"
+
+struct fired {
+	unsigned n;
+	struct mono at;
+	struct mono_timer *again; /* set anew from within */
+};
+
+static void fire(void *priv)
+{
+	struct fired *f = priv;
+
+	f->n++;
+	f->at = mono_now();
+	if (f->again != NULL && f->n < 3) {
+		mono_timer_set(f->again, mono_add_ms(f->at, 1));
+	}
+}
+
+static void test_order(void **state)
+{
+	struct tevent_context *ev = tevent_context_init(NULL);
+	struct fired early = {0}, late = {0}, past = {0}, never = {0}, moved = {0}, again = {0};
+	struct mono_timer *t_early = mono_timer_new(ev, ev, fire, &early),
+			  *t_late = mono_timer_new(ev, ev, fire, &late), *t_past = mono_timer_new(ev, ev, fire, &past),
+			  *t_never = mono_timer_new(ev, ev, fire, &never),
+			  *t_moved = mono_timer_new(ev, ev, fire, &moved);
+	struct mono begin = mono_now();
+
+	again.again = mono_timer_new(ev, ev, fire, &again);
+	mono_timer_set(again.again, begin);
+	mono_timer_set(t_late, mono_add_ms(begin, 200));
+	mono_timer_set(t_early, mono_add_ms(begin, 50));
+	mono_timer_set(t_past, (struct mono){1});
+	mono_timer_set(t_never, begin);
+	mono_timer_set(t_never, MONO_NEVER);
+	mono_timer_set(t_moved, mono_add_ms(begin, 3600000));
+	mono_timer_set_earlier(t_moved, mono_add_ms(begin, 20));
+	mono_timer_set_earlier(t_moved, mono_add_ms(begin, 7200000)); /* not earlier: changes nothing */
+	talloc_free(mono_timer_new(ev, ev, fire, &never));
+	while (late.n == 0) {
+		assert_int_equal(tevent_loop_once(ev), 0);
+	}
+	assert_int_equal(early.n, 1);
+	assert_int_equal(late.n, 1);
+	assert_int_equal(past.n, 1);
+	assert_int_equal(moved.n, 1);
+	assert_int_equal(never.n, 0);
+	assert_int_equal(again.n, 3);
+	/* never before its time, and in order */
+	assert_false(mono_before(early.at, mono_add_ms(begin, 50)));
+	assert_false(mono_before(late.at, mono_add_ms(begin, 200)));
+	assert_false(mono_before(moved.at, mono_add_ms(begin, 20)));
+	assert_false(mono_before(late.at, early.at));
+	talloc_free(ev);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_order)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
