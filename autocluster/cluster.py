@@ -46,6 +46,9 @@ class Node(Machine):
     def env(self):
         """What makes a program find this node."""
         env = {**self.cluster.product.env(), "AUTOCLUSTER_LOGS": self.paths.log}
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):  # a report goes to a file of the node
+            if name in os.environ:
+                env[name] = f"{os.environ[name]}:log_path={self.paths.log}/sanitizer"
         if not self.namespaces:
             env.update({"CTDB_BASE": self.directory, TOKEN: self.directory})
         return env

@@ -17,8 +17,8 @@ from .process import Process
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}")
 
 
-def base_directory():
-    """Where the directories of clusters are; made if missing, and ours alone."""
+def base_directory(make=False):
+    """Where the directories of clusters are; ours alone."""
     chosen = os.environ.get("AUTOCLUSTER_DIR")
     if chosen:
         path = os.path.abspath(chosen)
@@ -28,6 +28,8 @@ def base_directory():
         path = os.path.join(os.environ["XDG_RUNTIME_DIR"], "autocluster")
     else:
         path = f"/tmp/autocluster-{os.getuid()}"
+    if not make and not os.path.lexists(path):
+        return path
     os.makedirs(path, mode=0o755, exist_ok=True)
     info = os.lstat(path)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o022:
@@ -42,6 +44,8 @@ def check_name(name):
 
 def names():
     base = base_directory()
+    if not os.path.isdir(base):
+        return []
     return sorted(entry for entry in os.listdir(base) if os.path.isdir(os.path.join(base, entry)))
 
 
@@ -133,7 +137,11 @@ class Lock:
         self.fd = -1
 
     def _try(self):
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # the directory was just removed by another command, as its last act
+            base_directory(make=True)
+            return self._try()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -170,3 +178,7 @@ class Lock:
     def __exit__(self, *_):
         os.unlink(self.path)
         os.close(self.fd)
+        try:
+            os.rmdir(os.path.dirname(self.path))
+        except OSError:
+            pass  # other clusters are there

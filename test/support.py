@@ -13,7 +13,10 @@ from autocluster.process import Process, kill_all, with_environment
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Sanitizers and valgrind make everything slower: generous limits, never reached when all is well.
-PATIENCE = 30
+SLOW = bool(os.environ.get("CTDB_TEST_SLOW"))
+PATIENCE = 120 if SLOW else 30
+# Nodes that run under a checker are too slow for the usual heartbeats.
+SLOW_CONFIG = "[cluster]\n\theartbeat interval = 1s\n\tdead interval = 10s\n"
 TEST_TOKEN = "CTDB_TEST_RUN"
 CAPTURE = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
 
@@ -62,10 +65,12 @@ class ClusterFactory:
     def __call__(self, nodes=3, **options):
         debian = self.config.getoption("--debian-ctdb")
         options.setdefault("mode", "loopback")
+        if SLOW:
+            options["extra_config"] = options.get("extra_config", "") + SLOW_CONFIG
         bindir_path = None if debian else self.bindir
         cluster = clusters.Cluster.new(f"t{os.getpid()}-{_next()}", nodes, bindir=bindir_path, debian=debian, **options)
         self.made.append(cluster)
-        cluster.up(timeout=120)
+        cluster.up(timeout=4 * PATIENCE)
         return cluster
 
     def show_logs(self):
@@ -74,8 +79,29 @@ class ClusterFactory:
                 print(f"==== {cluster.name} node {node.pnn}\n{node.log_tail(60)}")
 
     def remove(self):
+        """Ends all of them. Whatever a sanitizer or valgrind has found is a failure."""
+        findings = []
         for cluster in self.made:
+            if SLOW:  # leaks are reported at an orderly end only
+                for pnn in sorted(cluster.running()):
+                    cluster.fault(pnn, "shutdown")
+            findings += [finding for node in cluster.nodes for finding in _findings(node.file("log"))]
             cluster.down()
+        self.made = []
+        if findings:
+            pytest.fail("\n".join(findings))
+
+
+def _findings(directory):
+    """What sanitizers and valgrind have written."""
+    found = []
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+        if name.startswith(("sanitizer.", "valgrind.")):
+            with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as f:
+                text = f.read().strip()
+            if text:
+                found.append(f"---- {name}\n{text}")
+    return found
 
 
 def need_programs(*programs):

@@ -11,6 +11,8 @@ from autocluster.process import Process, all_pids, in_pid_namespace, start_time,
 from support import CAPTURE, TOP, output, wait_until
 
 AUTOCLUSTER = os.path.join(TOP, "autocluster", "autocluster")
+# Sanitizers have nothing to find here.
+pytestmark = pytest.mark.slow
 MODES = ["--loopback", pytest.param("--netns", marks=pytest.mark.skipif(os.getuid() != 0, reason="needs root"))]
 
 CTDBD = """#!/bin/sh
