@@ -147,6 +147,7 @@ int keep_file(struct keep *keep, const struct dbkeep_file *file)
 {
 	struct kept *f = find_path(keep, file->path);
 	struct kept *other = find_inode(keep, file->device, file->inode);
+	int error;
 
 	if (!path_is_allowed(keep, file->path) || !flags_are_allowed(file->tdb_flags)) {
 		return EINVAL;
@@ -168,8 +169,11 @@ int keep_file(struct keep *keep, const struct dbkeep_file *file)
 	if (f == NULL && keep->n >= DBKEEP_FILES_MAX) {
 		return ENOSPC;
 	}
-	talloc_free(f);
-	return keep_new_file(keep, file);
+	error = keep_new_file(keep, file);
+	if (error == 0) {
+		talloc_free(f);
+	}
+	return error;
 }
 
 int keep_drop(struct keep *keep, const char *path)
