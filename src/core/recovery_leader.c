@@ -7,7 +7,7 @@
 
 /* A member that does not answer BEGIN for this long: try again (the view decides whether it is still a member). */
 #define BEGIN_TIMEOUT_MS 10000
-#define RETRY_MS 100
+#define RETRY_MS 30
 
 enum leader_state { LEADER_IDLE, LEADER_BEGIN, LEADER_RUN };
 enum ldb_state { LDB_WAIT_STATES, LDB_WAIT_PREPARED, LDB_COMMITTED };

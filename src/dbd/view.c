@@ -11,10 +11,11 @@
 #include "shared/msg.h"
 
 /*
- * clusterd tells changes at once; it is asked as well, so that its death is noticed. A node whose clusterd has not confirmed "active" for the dead interval
- * must assume that the others go on without it: it is fenced, as if clusterd had said so.
+ * clusterd tells changes at once, and each extension of the lease under which this node may act. A lease that ran out ends the right to act, whether or not
+ * clusterd is there to say so: the others go on without us by then. A clusterd that is gone is asked again and again, so that its successor knows us.
  */
 #define ASK_MS 300
+#define RENEW_MS 5000
 
 struct view_watch {
 	struct dbd *dbd;
@@ -22,7 +23,9 @@ struct view_watch {
 	struct mono_timer *timer;
 	struct tevent_req *req;
 	char endpoint[8];
-	struct mono confirmed; /* last time clusterd said "active" */
+	struct mono_timer *lease_timer;
+	struct mono renew_at;
+	struct mono lease_until; /* never: clusterd does not say, or not active */
 };
 
 uint32_t view_node_flags(const struct dbd *dbd, uint32_t pnn)
@@ -63,6 +66,36 @@ static struct cluster_state *state_copy(TALLOC_CTX *mem, const struct cluster_st
 	return copy;
 }
 
+static void lease_set(struct view_watch *w, uint64_t until_ns)
+{
+	w->lease_until = (struct mono){until_ns};
+	mono_timer_set(w->lease_timer, w->lease_until);
+}
+
+static void lease_over(void *priv)
+{
+	struct view_watch *w = priv;
+	struct cluster_state *s = w->dbd->view;
+
+	if (s == NULL || !s->active || mono_before(mono_now(), w->lease_until)) {
+		return;
+	}
+	s->active = false;
+	talloc_free(s->reason);
+	s->reason = talloc_strdup(s, "ctdb-clusterd has not extended the lease of this node");
+	recovery_view_changed(w->dbd->recovery);
+}
+
+/* Extensions come each heartbeat. Two that are missing: clusterd may have been restarted and not know us. */
+static void ask_later(struct view_watch *w)
+{
+	struct mono soon = mono_add_ms(mono_now(), 2 * w->dbd->d->conf->cluster.heartbeat_interval);
+
+	if (w->req == NULL) {
+		mono_timer_set(w->timer, mono_min(w->renew_at, soon));
+	}
+}
+
 static void take(struct view_watch *w, const struct cluster_state *s)
 {
 	struct dbd *dbd = w->dbd;
@@ -83,9 +116,7 @@ static void take(struct view_watch *w, const struct cluster_state *s)
 	}
 	talloc_free(dbd->view);
 	dbd->view = copy;
-	if (s->active) {
-		w->confirmed = mono_now();
-	}
+	lease_set(w, s->active ? s->lease_until : 0);
 	recovery_view_changed(dbd->recovery);
 }
 
@@ -98,26 +129,23 @@ static void state_changed(void *priv, struct rpc_call *call, const struct cluste
 	}
 }
 
-static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+static void lease_extended(void *priv, struct rpc_call *call, const struct cluster_lease *lease)
 {
-	static const struct cluster_server server = {.state_changed = state_changed};
+	struct view_watch *w = priv;
 
-	return cluster_dispatch(&server, priv, call, proc, buf, len);
-}
-
-/* clusterd is silent or has nothing to say: how long may we go on? */
-static void check_confirmed(struct view_watch *w)
-{
-	struct dbd *dbd = w->dbd;
-	struct cluster_state *s = dbd->view;
-
-	if (s == NULL || !s->active || mono_ms_between(w->confirmed, mono_now()) < dbd->d->conf->cluster.dead_interval) {
+	if (strcmp(call->source_endpoint, "cluster") != 0 || call->source_node != w->dbd->d->pnn || w->dbd->view == NULL ||
+	    !w->dbd->view->active || lease->until <= w->lease_until.ns) {
 		return;
 	}
-	s->active = false;
-	talloc_free(s->reason);
-	s->reason = talloc_strdup(s, "ctdb-clusterd of this node has not confirmed that it may act");
-	recovery_view_changed(dbd->recovery);
+	lease_set(w, lease->until);
+	ask_later(w);
+}
+
+static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	static const struct cluster_server server = {.state_changed = state_changed, .lease = lease_extended};
+
+	return cluster_dispatch(&server, priv, call, proc, buf, len);
 }
 
 static void ask(void *priv);
@@ -136,9 +164,13 @@ static void asked(struct tevent_req *req)
 	} else {
 		log_ratelimited(LOG_LVL_NOTICE, 5000, "ctdb-clusterd does not answer: %s", strerror(ret));
 	}
-	check_confirmed(w);
 	talloc_free(tmp);
-	mono_timer_set(w->timer, mono_add_ms(mono_now(), ASK_MS));
+	if (ret != 0) {
+		mono_timer_set(w->timer, mono_add_ms(mono_now(), ASK_MS));
+		return;
+	}
+	w->renew_at = mono_add_ms(mono_now(), RENEW_MS);
+	ask_later(w);
 }
 
 static void ask(void *priv)
@@ -151,7 +183,6 @@ static void ask(void *priv)
 	}
 	w->req = cluster_subscribe_send(w, w->dbd->d->ev, w->clusterd, &args, ASK_MS);
 	if (w->req == NULL) {
-		check_confirmed(w);
 		mono_timer_set(w->timer, mono_add_ms(mono_now(), ASK_MS));
 		return;
 	}
@@ -170,7 +201,8 @@ int view_start(struct dbd *dbd)
 	snprintf(w->endpoint, sizeof(w->endpoint), "db");
 	w->clusterd = msg_client(w, dbd->d->msg, &addr);
 	w->timer = mono_timer_new(w, dbd->d->ev, ask, w);
-	if (w->clusterd == NULL || w->timer == NULL) {
+	w->lease_timer = mono_timer_new(w, dbd->d->ev, lease_over, w);
+	if (w->clusterd == NULL || w->timer == NULL || w->lease_timer == NULL) {
 		talloc_free(w);
 		return ENOMEM;
 	}
