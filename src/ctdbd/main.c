@@ -63,7 +63,7 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 	}
 	ret = interactive || foreground ? 0 : background_begin();
 	if (ret == 0) {
-		ret = prepare_directories(conf, d, err);
+		ret = prepare_directories(conf, d->log_location, d, err);
 	}
 	if (ret == 0) {
 		ret = prepare_locks(conf, d, conf->supervisor.stop_timeout + 5000, &c->locks, err);

@@ -36,9 +36,8 @@ static int make_directory(const char *path, mode_t mode, TALLOC_CTX *mem, char *
 }
 
 /* Of the log file: only the last component, and nothing if it goes elsewhere. */
-static int make_log_directory(const struct conf *conf, TALLOC_CTX *mem, char **err)
+static int make_log_directory(const char *location, TALLOC_CTX *mem, char **err)
 {
-	const char *location = conf->logging.location;
 	char *path, *slash;
 
 	if (strncmp(location, "file:/", 6) != 0) {
@@ -53,7 +52,7 @@ static int make_log_directory(const struct conf *conf, TALLOC_CTX *mem, char **e
 	return path[0] == '\0' ? 0 : make_directory(path, 0755, mem, err);
 }
 
-int prepare_directories(const struct conf *conf, TALLOC_CTX *mem, char **err)
+int prepare_directories(const struct conf *conf, const char *log_location, TALLOC_CTX *mem, char **err)
 {
 	const struct conf_paths *p = &conf->path;
 	int ret;
@@ -78,7 +77,7 @@ int prepare_directories(const struct conf *conf, TALLOC_CTX *mem, char **err)
 	if (ret == 0) {
 		ret = make_directory(p->db_state, 0700, mem, err);
 	}
-	return ret == 0 ? make_log_directory(conf, mem, err) : ret;
+	return ret == 0 ? make_log_directory(log_location, mem, err) : ret;
 }
 
 static int locks_destructor(struct node_locks *locks)

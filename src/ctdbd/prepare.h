@@ -16,9 +16,9 @@ struct node_locks {
 	char *pid_path;
 };
 
-/* Makes run (0755), run/msg (0700), and where they are the defaults the database directories (0700) and that of the
- * log. 0 or errno, *err. */
-int prepare_directories(const struct conf *conf, TALLOC_CTX *mem, char **err);
+/* Makes run (0755), run/msg (0700), the database directories (0700) and the directory of a log file, unless they are there. 0 or
+ * errno, *err. */
+int prepare_directories(const struct conf *conf, const char *log_location, TALLOC_CTX *mem, char **err);
 
 /* EBUSY: another ctdbd runs (its pid in *err), or daemons of a killed one do not end within wait_ms. */
 int prepare_locks(const struct conf *conf, TALLOC_CTX *mem, unsigned wait_ms, struct node_locks **locks, char **err);

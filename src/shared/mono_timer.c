@@ -26,7 +26,7 @@ static void mono_timer_fired(struct tevent_context *ev, struct tevent_fd *fde, u
 	t->fn(t->priv);
 }
 
-struct mono_timer *mono_timer_new(TALLOC_CTX *mem, struct tevent_context *ev, mono_timer_fn fn, void *priv)
+struct mono_timer *mono_timer_new_named(TALLOC_CTX *mem, struct tevent_context *ev, mono_timer_fn fn, void *priv, const char *name)
 {
 	struct mono_timer *t = talloc(mem, struct mono_timer);
 	struct tevent_fd *fde;
@@ -52,6 +52,7 @@ struct mono_timer *mono_timer_new(TALLOC_CTX *mem, struct tevent_context *ev, mo
 		return NULL;
 	}
 	tevent_fd_set_auto_close(fde);
+	tevent_fd_set_tag(fde, (uintptr_t)name);
 	return t;
 }
 

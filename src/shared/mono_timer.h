@@ -13,7 +13,9 @@ struct mono_timer;
 typedef void (*mono_timer_fn)(void *priv);
 
 /* Not armed. Costs one descriptor. NULL with errno set if there is none or no memory. Freeing it disarms it. */
-struct mono_timer *mono_timer_new(TALLOC_CTX *mem, struct tevent_context *ev, mono_timer_fn fn, void *priv);
+struct mono_timer *mono_timer_new_named(TALLOC_CTX *mem, struct tevent_context *ev, mono_timer_fn fn, void *priv, const char *name);
+/* The stall meter knows it by the name of its function. */
+#define mono_timer_new(mem, ev, fn, priv) mono_timer_new_named(mem, ev, fn, priv, #fn)
 
 /* Fires once, at or after when; a time that has passed fires in the next turn of the loop. MONO_NEVER disarms. */
 void mono_timer_set(struct mono_timer *t, struct mono when);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "shared/log.h"
+#include "shared/mono_timer.h"
 #include "shared/stall.h"
 
 static unsigned ran;
@@ -102,6 +103,23 @@ static void test_names(void **state)
 	talloc_free(ev);
 }
 
+static void slow_mono_timer(void *priv)
+{
+	work(30);
+}
+
+static void test_mono_timer_name(void **state)
+{
+	struct tevent_context *ev = start(true);
+	struct mono_timer *t = mono_timer_new(ev, ev, slow_mono_timer, NULL);
+
+	assert_non_null(t);
+	mono_timer_set(t, mono_now());
+	run_until(ev, 1);
+	assert_string_equal(stall_meter_stats()->max_where, "slow_mono_timer");
+	talloc_free(ev);
+}
+
 /* Time spent waiting belongs to nobody. */
 static void test_waiting_is_no_stall(void **state)
 {
@@ -172,8 +190,11 @@ static void test_warning(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),   cmocka_unit_test(test_waiting_is_no_stall),
-		cmocka_unit_test(test_buckets), cmocka_unit_test(test_unnamed),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_mono_timer_name),
+		cmocka_unit_test(test_waiting_is_no_stall),
+		cmocka_unit_test(test_buckets),
+		cmocka_unit_test(test_unnamed),
 		cmocka_unit_test(test_warning),
 	};
 
