@@ -41,7 +41,7 @@ static int nodemap_new(TALLOC_CTX *mem, const struct classic_node_map *in, struc
 
 int ctdb_get_nodemap_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_nodemap **map)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	struct classic_node_map in;
 	int err = control_recv(req, &data);
 
@@ -80,7 +80,7 @@ struct tevent_req *ctdb_get_vnnmap_send(TALLOC_CTX *mem, struct ctdb_client *c, 
 
 int ctdb_get_vnnmap_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_vnnmap **out)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	struct classic_vnn_map in;
 	struct ctdb_vnnmap *map;
 	int err = control_recv(req, &data);
@@ -221,7 +221,7 @@ struct tevent_req *ctdb_get_uptime_send(TALLOC_CTX *mem, struct ctdb_client *c, 
 
 int ctdb_get_uptime_recv(struct tevent_req *req, struct ctdb_uptime *uptime)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	struct classic_uptime in;
 	int err = control_recv(req, &data);
 
@@ -259,7 +259,7 @@ struct tevent_req *ctdb_get_ifaces_send(TALLOC_CTX *mem, struct ctdb_client *c, 
 
 int ctdb_get_ifaces_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_iface_list **out)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	struct classic_iface_list in;
 	struct ctdb_iface_list *list;
 	uint32_t i;

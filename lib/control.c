@@ -39,7 +39,7 @@ struct tevent_req *ctdb_control_send(TALLOC_CTX *mem, struct ctdb_client *c, con
 /* The decoded reply; its blobs point into req. */
 static int reply_view(struct tevent_req *req, struct classic_reply_control *reply)
 {
-	struct ctdb_blob body;
+	struct ctdb_blob body = {.len = 0};
 	int err = request_recv(req, &body);
 
 	if (err != 0) {
@@ -156,7 +156,7 @@ int control_status_recv(struct tevent_req *req, int32_t *status)
 
 int control_u32_recv(struct tevent_req *req, uint32_t *value)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	struct classic_u32 v;
 	int err = control_recv(req, &data);
 
@@ -173,7 +173,7 @@ int control_u32_recv(struct tevent_req *req, uint32_t *value)
 /* Texts come with their NUL, some empty ones without. */
 int control_text_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	char *t;
 	int err = control_recv(req, &data);
 
@@ -192,7 +192,7 @@ int control_post(struct ctdb_client *c, uint32_t opcode, uint64_t srvid, struct 
 {
 	struct classic_req_control p = {
 		.opcode = opcode, .srvid = srvid, .flags = CLASSIC_CTRL_FLAG_NOREPLY, .data = blob_of(data)};
-	struct ctdb_blob body;
+	struct ctdb_blob body = {.len = 0};
 	int err = data.len > CLASSIC_DATA_MAX ? EMSGSIZE : classic_req_control_nencode(c, &p, &body);
 
 	if (err != 0) {
@@ -222,7 +222,7 @@ struct tevent_req *call_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t db
 
 int call_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_data *data)
 {
-	struct ctdb_blob body;
+	struct ctdb_blob body = {.len = 0};
 	struct classic_reply_call reply;
 	int err = request_recv(req, &body);
 

@@ -32,7 +32,7 @@ struct tevent_req *ctdb_list_dbs_send(TALLOC_CTX *mem, struct ctdb_client *c, ui
 
 int ctdb_list_dbs_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_db_list **out)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	struct classic_dbid_map in;
 	struct ctdb_db_list *list;
 	uint32_t i;
@@ -169,7 +169,7 @@ struct tevent_req *ctdb_get_db_seqnum_send(TALLOC_CTX *mem, struct ctdb_client *
 
 int ctdb_get_db_seqnum_recv(struct tevent_req *req, uint64_t *seqnum)
 {
-	struct ctdb_blob data;
+	struct ctdb_blob data = {.len = 0};
 	struct classic_u64 v;
 	int err = control_recv(req, &data);
 

@@ -17,7 +17,7 @@ struct ctdb_listener {
 int ctdb_post_message(struct ctdb_client *c, uint32_t node, uint64_t srvid, struct ctdb_data data)
 {
 	struct classic_req_message p = {.srvid = srvid, .data = blob_of(data)};
-	struct ctdb_blob body;
+	struct ctdb_blob body = {.len = 0};
 	int err = data.len > CLASSIC_DATA_MAX ? EMSGSIZE : classic_req_message_nencode(c, &p, &body);
 
 	if (err != 0) {

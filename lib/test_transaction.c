@@ -1,0 +1,372 @@
+/* Transactions: the lock in Samba's format, and every answer that a commit can get. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "glock.h"
+#include "test_fake_db.h"
+
+#define PATIENCE_MS 20000U
+#define SHORT_MS    300U
+#define OTHER_NODE  9U
+
+struct setup {
+	struct fake_dbs *d;
+	struct fake *f;
+	struct ctdb_client *c;
+	struct ctdb_db *db, *locks;
+	char lock[32];
+};
+
+static struct ctdb_data S(const char *s) {
+	return data_of(s, strlen(s));
+}
+
+static void
+begin(struct setup *s)
+{
+	s->d = fake_dbs_new();
+	s->f = fake_dbs_start(s->d);
+	assert_int_equal(ctdb_open(NULL, fake_path(s->f), PATIENCE_MS, &s->c), 0);
+	assert_int_equal(ctdb_db_attach(s->c, FAKE_PERSISTENT_NAME, CTDB_DB_PERSISTENT, s->c, &s->db), 0);
+	assert_int_equal(ctdb_db_attach(s->c, "g_lock.tdb", CTDB_DB_VOLATILE, s->c, &s->locks), 0);
+	snprintf(s->lock, sizeof(s->lock), "transaction_db_0x%08x", ctdb_db_id(s->db));
+}
+
+static void end(struct setup *s)
+{
+	talloc_free(s->c);
+	fake_dbs_stop(s->f, s->d);
+}
+
+static void start(struct setup *s, struct ctdb_transaction **t)
+{
+	*t = NULL;
+	assert_int_equal(ctdb_transaction_start(s->db, s->c, t), 0);
+}
+
+static void assert_value(struct setup *s, const char *key, const char *expected)
+{
+	struct ctdb_data data;
+	int err = ctdb_record_fetch(s->db, S(key), s->c, &data);
+
+	if (expected == NULL) {
+		assert_int_equal(err, ENOENT);
+	} else {
+		assert_int_equal(err, 0);
+		assert_int_equal(data.len, strlen(expected));
+		assert_memory_equal(data.data, expected, data.len);
+	}
+}
+
+/* Whether somebody holds the lock, as the file says. */
+static bool is_locked(struct setup *s)
+{
+	struct ctdb_record_header h;
+	struct ctdb_data data = {0};
+	struct server_id id;
+	struct glock g;
+	int err = ctdb_record_peek(s->locks, data_of(s->lock, strlen(s->lock) + 1), s->c, &h, &data);
+
+	assert_true(err == 0 || err == ENOENT);
+	glock_parse(data, &g);
+	return glock_holder(&g, 0, &id);
+}
+
+static void hold_lock(struct setup *s, const struct server_id *holder, const uint8_t *watcher)
+{
+	struct glock g = {.holder = *holder,
+			  .lock_epoch = 1,
+			  .data_epoch = 2,
+			  .n_watchers = watcher != NULL,
+			  .watchers = watcher};
+	struct ctdb_data data;
+
+	assert_int_equal(glock_build(s->c, &g, &data), 0);
+	fake_dbs_put(s->c, FAKE_GLOCK, s->lock, strlen(s->lock) + 1, FAKE_PNN, data.data, data.len);
+}
+
+static void test_commit(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t;
+	struct ctdb_data data;
+
+	begin(&s);
+	start(&s, &t);
+	assert_true(is_locked(&s));
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
+	assert_int_equal(ctdb_transaction_store(t, S("b"), S("2")), 0);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("3")), 0);
+	assert_int_equal(ctdb_transaction_store(t, S("c"), S("")), EINVAL);
+	assert_int_equal(ctdb_transaction_fetch(t, S("a"), s.c, &data), 0);
+	assert_memory_equal(data.data, "3", 1);
+	assert_value(&s, "a", NULL); /* nothing is written before the commit */
+	assert_int_equal(ctdb_transaction_commit(t), 0);
+	assert_int_equal(s.d->n_commits, 1);
+	assert_value(&s, "a", "3");
+	assert_value(&s, "b", "2");
+	assert_false(is_locked(&s));
+	assert_int_equal(ctdb_transaction_commit(t), EINVAL);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("4")), EINVAL);
+	talloc_free(t);
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_delete(t, S("a")), 0);
+	assert_int_equal(ctdb_transaction_fetch(t, S("a"), s.c, &data), ENOENT);
+	assert_int_equal(ctdb_transaction_fetch(t, S("b"), s.c, &data), 0);
+	assert_int_equal(ctdb_transaction_commit(t), 0);
+	assert_value(&s, "a", NULL);
+	assert_value(&s, "b", "2");
+	end(&s);
+}
+
+/* What makes no difference is not sent. */
+static void test_no_change(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t;
+
+	begin(&s);
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_commit(t), 0);
+	talloc_free(t);
+	fake_dbs_put(s.c, FAKE_PERSISTENT, "a", 1, 0, "same", 4);
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("same")), 0);
+	assert_int_equal(ctdb_transaction_delete(t, S("none")), 0);
+	assert_int_equal(ctdb_transaction_commit(t), 0);
+	assert_int_equal(s.d->n_commits, 0);
+	assert_false(is_locked(&s));
+	end(&s);
+}
+
+/* Refused without effect: again until it is done. */
+static void test_commit_again(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t;
+
+	begin(&s);
+	s.d->commit_status = 1;
+	s.d->commit_failures = 2;
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
+	assert_int_equal(ctdb_transaction_commit(t), 0);
+	assert_int_equal(s.d->n_commits, 3);
+	assert_value(&s, "a", "1");
+	end(&s);
+}
+
+/* Ended by a recovery that completed it: not again. */
+static void test_commit_completed_by_recovery(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t;
+
+	begin(&s);
+	s.d->commit_status = 2;
+	s.d->commit_failures = 1;
+	s.d->commit_stores = true;
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
+	assert_int_equal(ctdb_transaction_commit(t), 0);
+	assert_int_equal(s.d->n_commits, 1);
+	assert_value(&s, "a", "1");
+	assert_false(is_locked(&s));
+	end(&s);
+}
+
+static void test_commit_overtaken(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t;
+
+	begin(&s);
+	s.d->commit_status = -1;
+	s.d->commit_failures = 1;
+	s.d->other_commits = true;
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
+	assert_int_equal(ctdb_transaction_commit(t), ECANCELED);
+	assert_int_equal(s.d->n_commits, 1);
+	assert_false(is_locked(&s));
+	end(&s);
+}
+
+/* Never accepted: a time-out, and the lock is kept since nobody knows what the daemon still does. */
+static void test_commit_uncertain(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t;
+
+	begin(&s);
+	s.d->commit_status = -1;
+	s.d->commit_failures = 1000000;
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
+	ctdb_client_set_timeout(s.c, SHORT_MS);
+	assert_int_equal(ctdb_transaction_commit(t), ETIMEDOUT);
+	ctdb_client_set_timeout(s.c, PATIENCE_MS);
+	assert_true(s.d->n_commits > 1);
+	assert_int_equal(ctdb_transaction_cancel(t), EINVAL);
+	talloc_free(t);
+	assert_true(is_locked(&s));
+	end(&s);
+}
+
+static void test_cancel_and_free(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t;
+
+	begin(&s);
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
+	assert_int_equal(ctdb_transaction_cancel(t), 0);
+	assert_false(is_locked(&s));
+	talloc_free(t);
+	start(&s, &t);
+	assert_true(is_locked(&s));
+	talloc_free(t);
+	assert_false(is_locked(&s));
+	assert_int_equal(s.d->n_commits, 0);
+	assert_value(&s, "a", NULL);
+	end(&s);
+}
+
+static void test_volatile(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+
+	begin(&s);
+	assert_int_equal(ctdb_transaction_start(s.locks, s.c, &t), EPERM);
+	assert_null(t);
+	end(&s);
+}
+
+/* ---- somebody else has the lock ---- */
+
+static void test_holder_on_other_node(void **state)
+{
+	struct server_id samba = {.pid = 100, .vnn = OTHER_NODE, .unique = 77};
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+
+	begin(&s);
+	hold_lock(&s, &samba, NULL);
+	s.d->exists = true;
+	ctdb_client_set_timeout(s.c, SHORT_MS);
+	assert_int_equal(ctdb_transaction_start(s.db, s.c, &t), ETIMEDOUT);
+	assert_non_null(strstr(ctdb_client_error(s.c), "process 100 of node 9"));
+	assert_true(s.d->n_exists > 0);
+	s.d->exists = false; /* it died */
+	ctdb_client_set_timeout(s.c, PATIENCE_MS);
+	start(&s, &t);
+	talloc_free(t);
+	assert_false(is_locked(&s));
+	end(&s);
+}
+
+static void test_holder_on_this_node(void **state)
+{
+	struct server_id holder = {.vnn = FAKE_PNN, .unique = 5};
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+	pid_t pid;
+
+	begin(&s);
+	pid = fork();
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	holder.pid = (uint64_t)pid;
+	hold_lock(&s, &holder, NULL);
+	ctdb_client_set_timeout(s.c, SHORT_MS);
+	assert_int_equal(ctdb_transaction_start(s.db, s.c, &t), ETIMEDOUT);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ctdb_client_set_timeout(s.c, PATIENCE_MS);
+	start(&s, &t);
+	assert_int_equal(s.d->n_exists, 0); /* the kernel was asked, not the daemon */
+	end(&s);
+}
+
+/* Two of one process exclude each other, too. */
+static void test_own_transaction(void **state)
+{
+	struct setup s;
+	struct ctdb_transaction *t, *second = NULL;
+
+	begin(&s);
+	start(&s, &t);
+	ctdb_client_set_timeout(s.c, SHORT_MS);
+	assert_int_equal(ctdb_transaction_start(s.db, s.c, &second), ETIMEDOUT);
+	assert_int_equal(ctdb_transaction_cancel(t), 0);
+	assert_int_equal(ctdb_transaction_start(s.db, s.c, &second), 0);
+	end(&s);
+}
+
+/* A process of Samba that waits is kept in the record and told when the lock is free. */
+static void test_watcher(void **state)
+{
+	struct server_id dead = {.pid = 100, .vnn = OTHER_NODE, .unique = 77},
+			 waiter = {.pid = 4242, .vnn = 2, .unique = 8}, id;
+	uint8_t watcher[GLOCK_WATCHER_SIZE] = {0};
+	uint32_t type;
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+	int i;
+
+	server_id_put(watcher, &waiter);
+	watcher[GLOCK_SERVER_ID_SIZE] = 0x2A;
+	begin(&s);
+	hold_lock(&s, &dead, watcher);
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_cancel(t), 0);
+	assert_int_equal(ctdb_client_flush(s.c), 0);
+	for (i = 0; i < 2000 && __atomic_load_n(&s.d->n_messages, __ATOMIC_SEQ_CST) == 0; i++) {
+		usleep(10000);
+	}
+	assert_int_equal(s.d->n_messages, 1);
+	assert_int_equal(s.d->message_srvid, 4242);
+	assert_int_equal(s.d->message_node, 2);
+	assert_int_equal(s.d->message_len, 60);
+	server_id_get(s.d->message, &id);
+	assert_true(server_id_equal(&id, &waiter));
+	memcpy(&type, s.d->message + 48, 4);
+	assert_int_equal(type, 4003);
+	assert_int_equal(s.d->message[52], 0x2A);
+	assert_false(is_locked(&s));
+	assert_int_equal(s.d->n_deletions, 0); /* the record stays: the waiter is in it */
+	end(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_commit),
+		cmocka_unit_test(test_no_change),
+		cmocka_unit_test(test_commit_again),
+		cmocka_unit_test(test_commit_completed_by_recovery),
+		cmocka_unit_test(test_commit_overtaken),
+		cmocka_unit_test(test_commit_uncertain),
+		cmocka_unit_test(test_cancel_and_free),
+		cmocka_unit_test(test_volatile),
+		cmocka_unit_test(test_holder_on_other_node),
+		cmocka_unit_test(test_holder_on_this_node),
+		cmocka_unit_test(test_own_transaction),
+		cmocka_unit_test(test_watcher),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
