@@ -166,7 +166,7 @@ void link_out_flush(struct link_conn *conn)
 	} else if (ret == EAGAIN) {
 		TEVENT_FD_WRITEABLE(conn->fde);
 	} else {
-		link_conn_end(conn, true, ret, strerror(ret));
+		link_conn_end(conn, true, ret == EPIPE ? ECONNRESET : ret, strerror(ret));
 		return;
 	}
 	if (peer->congested && conn->state == LINK_CONN_UP && conn->queued < mesh->config.queue_bytes / 4) {

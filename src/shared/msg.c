@@ -19,11 +19,11 @@
 
 /* ---- names ---- */
 
-static const char *msg_label_end(const char *s, bool digits)
+static const char *msg_label_end(const char *s)
 {
 	const char *start = s;
 
-	while ((*s >= 'a' && *s <= 'z') || *s == '-' || (digits && *s >= '0' && *s <= '9')) {
+	while ((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || *s == '-') {
 		s++;
 	}
 	return s > start && s - start <= 31 ? s : NULL;
@@ -31,10 +31,10 @@ static const char *msg_label_end(const char *s, bool digits)
 
 bool msg_endpoint_valid(const char *endpoint)
 {
-	const char *s = msg_label_end(endpoint, false);
+	const char *s = msg_label_end(endpoint);
 
 	if (s != NULL && *s == '.') {
-		s = msg_label_end(s + 1, true);
+		s = msg_label_end(s + 1);
 	}
 	return s != NULL && *s == '\0';
 }
@@ -527,9 +527,9 @@ static char *msg_open_error(TALLOC_CTX *mem, const char *dir, const char *endpoi
 		return talloc_asprintf(mem, "%s/%s: exists and is not a socket; remove it", dir, endpoint);
 	}
 	if (ret == EINVAL) {
-		return talloc_asprintf(mem,
-				       "endpoint '%s': bad name, want service[.instance] of a-z and -, at most 31 each",
-				       endpoint);
+		return talloc_asprintf(
+			mem, "endpoint '%s': bad name, want service[.instance] of a-z, 0-9 and -, at most 31 each",
+			endpoint);
 	}
 	return talloc_asprintf(mem, "%s/%s: cannot open this endpoint: %s", dir, endpoint, strerror(ret));
 }

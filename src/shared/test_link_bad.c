@@ -507,6 +507,7 @@ static void test_random(void **state)
 	const char *given = getenv("TEST_SEED");
 	uint64_t rnd = given != NULL ? strtoull(given, NULL, 0) : 20261121;
 	struct link_hello hello = raw_hello(2, 0);
+	uint8_t payload[100] = {0};
 
 	print_message("TEST_SEED=%llu\n", (unsigned long long)rnd);
 	for (unsigned round = 0; round < 400; round++) {
@@ -515,7 +516,7 @@ static void test_random(void **state)
 		int fd = raw_connect(s.c, 13, 0);
 
 		while (len < 700) {
-			len += raw_frame(stream + len, 2 + next_random(&rnd) % 20, stream, next_random(&rnd) % 100);
+			len += raw_frame(stream + len, 2 + next_random(&rnd) % 20, payload, next_random(&rnd) % 100);
 		}
 		for (unsigned i = next_random(&rnd) % 8; i > 0; i--) {
 			stream[next_random(&rnd) % len] = (uint8_t)next_random(&rnd);

@@ -7,22 +7,11 @@ static void test_names(void **state)
 				     "cli.4711",
 				     "a",
 				     "db-keep",
-				     "x.y-9",
+				     "x9.y-9",
 				     "abcdefghijklmnopqrstuvwxyzabcde",
 				     "abcdefghijklmnopqrstuvwxyzabcde.123456789012345678901234567890a"};
-	static const char *bad[] = {"",
-				    ".",
-				    "db.",
-				    ".1",
-				    "DB",
-				    "d b",
-				    "../x",
-				    "a/b",
-				    "db.1.2",
-				    "9db",
-				    "db.A",
-				    "db@1",
-				    "abcdefghijklmnopqrstuvwxyzabcdef"};
+	static const char *bad[] = {"",     ".",   "db.",    ".1",   "DB",   "d b",
+				    "../x", "a/b", "db.1.2", "db.A", "db@1", "abcdefghijklmnopqrstuvwxyzabcdef"};
 	struct world *w = world_new();
 	struct msg *m = NULL;
 	char *err = NULL;

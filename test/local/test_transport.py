@@ -288,7 +288,8 @@ def test_peer_dies(make_nodes):
             seen.add(incarnation)
         assert cli.links(node=1) == {0: (True, 1)}
         assert cli.links() == {1: (True, 4)}
-    assert "link to node 1 (127.0.0.22) is down: closed by the other side" in a.log()
+    # its kernel closes, or resets if there was something unread
+    assert len(re.findall(r"link to node 1 \(127\.0\.0\.22\) is down: (?:closed|Connection reset|Broken)", a.log())) == 3
 
 
 def test_peer_hangs(make_nodes):
