@@ -356,7 +356,7 @@ def test_nodes_reloaded(make_nodes, base, bindir):
         wait_until(lambda: 2 in cli.links(), what="the new node")
         wait_linked(cli, 1, 2)
         assert cli.links()[1] == (True, 1)  # the old link was not touched
-        assert cli.links(node=2) == {0: (True, 1), 1: (True, 1)}
+        wait_until(lambda: cli.links(node=2) == {0: (True, 1), 1: (True, 1)}, what="the new node's links")
         with open(a.path("nodes"), "w", encoding="utf-8") as f:
             f.write("127.0.0.21\n#127.0.0.22\n127.0.0.23\n")
         a.kill(signal.SIGHUP)
