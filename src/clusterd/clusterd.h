@@ -54,9 +54,9 @@ int links_start(struct clusterd *cd);
  * DIR/cluster-term.PNN (synced, replaced atomically, by a thread) and RUN/cluster-promise.PNN (written in place, not synced: it need not survive the
  * machine, whose restart takes longer than any promise lasts, or is waited for here).
  */
-/* Reads both. A file that is damaged or unreadable: errno and *err naming it and what to do. */
+/* Reads both, and makes this start's incarnation: higher than every former one. A file that is damaged or unreadable: errno and *err naming it and what to do. */
 int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **f, struct cluster_durable *durable,
-		   struct cluster_promise *promise, char **err);
+		   struct cluster_promise *promise, uint64_t *incarnation, char **err);
 /* One at a time. Freeing the request does not stop the thread: the file is whole either way. */
 struct tevent_req *term_file_write_send(TALLOC_CTX *mem, struct tevent_context *ev, struct term_file *f,
 					const struct cluster_durable *durable);

@@ -164,7 +164,6 @@ static int core_start(struct clusterd *cd, char **err)
 		.dead_ms = conf->cluster.dead_interval,
 		.capabilities = (conf->cluster.leader_capability ? NODE_CAP_LEADER : 0U) |
 				(conf->cluster.lmaster_capability ? NODE_CAP_LMASTER : 0U),
-		.incarnation = d->incarnation,
 		.seed = mono_now().ns ^ d->incarnation,
 	};
 	int ret;
@@ -174,7 +173,7 @@ static int core_start(struct clusterd *cd, char **err)
 				       (unsigned)d->nodes->n, (unsigned)NODES_MAX);
 		return EINVAL;
 	}
-	ret = term_file_open(cd, d, &cd->term_file, &config.durable, &config.promise, err);
+	ret = term_file_open(cd, d, &cd->term_file, &config.durable, &config.promise, &config.incarnation, err);
 	if (ret != 0) {
 		return ret;
 	}

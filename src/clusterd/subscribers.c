@@ -2,6 +2,7 @@
 #include "clusterd.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "shared/log.h"
@@ -24,12 +25,6 @@ struct waiting {
 	struct clusterd *cd;
 	struct rpc_call *call;
 };
-
-void subscribers_start(struct clusterd *cd)
-{
-	dlist_init(&cd->subscribers);
-	dlist_init(&cd->waiting);
-}
 
 static int subscriber_destructor(struct subscriber *s)
 {
@@ -86,6 +81,73 @@ static struct subscriber *subscriber_new(struct clusterd *cd, const char *endpoi
 	return s;
 }
 
+/* ---- over a restart ---- */
+
+/*
+ * The list is kept in the run directory, so that after a restart subscribers hear of their lease at once: with the next renewal of their
+ * subscription it could be over.
+ */
+static char *list_path(TALLOC_CTX *mem, const struct clusterd *cd)
+{
+	return talloc_asprintf(mem, "%s/cluster-subscribers.%u", cd->d->conf->path.run, (unsigned)cd->d->pnn);
+}
+
+static int list_write(const struct clusterd *cd, const char *path, const char *tmp)
+{
+	FILE *f = fopen(tmp, "we");
+	bool bad;
+
+	if (f == NULL) {
+		return errno;
+	}
+	dlist_for_each(pos, &cd->subscribers)
+	{
+		fprintf(f, "%s\n", dlist_entry(pos, struct subscriber, entry)->endpoint);
+	}
+	bad = ferror(f) != 0;
+	bad = fclose(f) != 0 || bad;
+	return !bad && rename(tmp, path) == 0 ? 0 : (errno != 0 ? errno : EIO);
+}
+
+static void list_save(struct clusterd *cd)
+{
+	char *path = list_path(cd, cd);
+	char *tmp = talloc_asprintf(path, "%s.new", path);
+	int ret = path == NULL || tmp == NULL ? ENOMEM : list_write(cd, path, tmp);
+
+	if (ret != 0) {
+		log_ratelimited(LOG_LVL_WARNING, 10000, "the list of subscribers in %s cannot be written: %s",
+				cd->d->conf->path.run, strerror(ret));
+	}
+	talloc_free(path);
+}
+
+static void list_load(struct clusterd *cd)
+{
+	char *path = list_path(cd, cd);
+	FILE *f = path == NULL ? NULL : fopen(path, "re");
+	char endpoint[64];
+
+	while (f != NULL && cd->n_subscribers < SUBSCRIBERS_MAX && fscanf(f, "%63s", endpoint) == 1) {
+		struct subscriber *s = find(cd, endpoint) == NULL ? subscriber_new(cd, endpoint) : NULL;
+
+		if (s != NULL) {
+			s->expires = mono_add_ms(mono_now(), SUBSCRIPTION_MS);
+		}
+	}
+	if (f != NULL) {
+		fclose(f);
+	}
+	talloc_free(path);
+}
+
+void subscribers_start(struct clusterd *cd)
+{
+	dlist_init(&cd->subscribers);
+	dlist_init(&cd->waiting);
+	list_load(cd);
+}
+
 static int subscribe_endpoint(struct clusterd *cd, const char *endpoint)
 {
 	struct mono now = mono_now();
@@ -101,6 +163,9 @@ static int subscribe_endpoint(struct clusterd *cd, const char *endpoint)
 			return ENOSPC;
 		}
 		s = subscriber_new(cd, endpoint);
+		if (s != NULL) {
+			list_save(cd);
+		}
 	}
 	if (s == NULL) {
 		return ENOMEM;
@@ -146,7 +211,7 @@ static void on_subscribe(void *priv, struct rpc_call *call, const struct subscri
 		rpc_call_fail(call, EPERM); /* other nodes have their own clusterd to ask */
 		return;
 	}
-	ret = arg->endpoint[0] == '\0' ? EINVAL : subscribe_endpoint(cd, arg->endpoint);
+	ret = !msg_endpoint_valid(arg->endpoint) ? EINVAL : subscribe_endpoint(cd, arg->endpoint);
 	if (ret == 0 && !cluster_settled(cd->core)) {
 		ret = wait_for_state(cd, call);
 		if (ret == 0) {

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/hash.h"
@@ -26,6 +27,7 @@ struct term_file {
 	char *path, *promise_path;
 	char *dir;
 	char boot[BOOT_SIZE]; /* of this boot of the machine; "" unknown */
+	uint64_t incarnation;
 	int promise_fd;
 };
 
@@ -54,34 +56,43 @@ static void boot_read(char boot[BOOT_SIZE])
 
 /* ---- the text of the term file ---- */
 
-static void text_make(const struct cluster_durable *d, const char *boot, char text[TEXT_SIZE])
+/* What the file holds. */
+struct content {
+	struct cluster_durable durable;
+	uint64_t incarnation;
+	char boot[BOOT_SIZE];
+};
+
+static void text_make(const struct content *k, char text[TEXT_SIZE])
 {
-	int n = snprintf(text, TEXT_SIZE, MAGIC "\nterm=%" PRIu64 " vote=%" PRIu32 " led=%d boot=%s\n", d->term,
-			 d->vote, d->led ? 1 : 0, boot[0] == '\0' ? "-" : boot);
+	const struct cluster_durable *d = &k->durable;
+	int n = snprintf(text, TEXT_SIZE,
+			 MAGIC "\nterm=%" PRIu64 " vote=%" PRIu32 " led=%d incarnation=%" PRIu64 " boot=%s\n", d->term,
+			 d->vote, d->led ? 1 : 0, k->incarnation, k->boot[0] == '\0' ? "-" : k->boot);
 
 	snprintf(text + n, TEXT_SIZE - (size_t)n, "check=%08" PRIx32 "\n",
 		 hash_lookup3((const uint8_t *)text, (size_t)n));
 }
 
-static int text_parse(const char *text, struct cluster_durable *d, char boot[BOOT_SIZE])
+static int text_parse(const char *text, struct content *k)
 {
 	char again[TEXT_SIZE];
 	int led;
 
-	if (sscanf(text, MAGIC "\nterm=%" SCNu64 " vote=%" SCNu32 " led=%d boot=%63[0-9a-f-]\n", &d->term, &d->vote,
-		   &led, boot) != 4) {
+	if (sscanf(text, MAGIC "\nterm=%" SCNu64 " vote=%" SCNu32 " led=%d incarnation=%" SCNu64 " boot=%63[0-9a-f-]\n",
+		   &k->durable.term, &k->durable.vote, &led, &k->incarnation, k->boot) != 5) {
 		return EBADMSG;
 	}
-	d->led = led != 0;
-	if (strcmp(boot, "-") == 0) {
-		boot[0] = '\0';
+	k->durable.led = led != 0;
+	if (strcmp(k->boot, "-") == 0) {
+		k->boot[0] = '\0';
 	}
-	text_make(d, boot, again);
+	text_make(k, again);
 	return strcmp(text, again) == 0 ? 0 : EBADMSG;
 }
 
 /* ENOENT: there is none yet. */
-static int term_read(const char *path, struct cluster_durable *d, char boot[BOOT_SIZE])
+static int term_read(const char *path, struct content *k)
 {
 	char text[TEXT_SIZE] = "";
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -96,7 +107,7 @@ static int term_read(const char *path, struct cluster_durable *d, char boot[BOOT
 		return EIO;
 	}
 	text[n] = '\0';
-	return text_parse(text, d, boot);
+	return text_parse(text, k);
 }
 
 /* Write to a new file, sync it, put it in place, sync the directory. */
@@ -232,11 +243,18 @@ static void write_done(struct tevent_context *ev, struct tevent_fd *fde, uint16_
 	}
 }
 
+static void content_make(const struct term_file *f, const struct cluster_durable *durable, struct content *k)
+{
+	*k = (struct content){.durable = *durable, .incarnation = f->incarnation};
+	memcpy(k->boot, f->boot, sizeof(k->boot));
+}
+
 struct tevent_req *term_file_write_send(TALLOC_CTX *mem, struct tevent_context *ev, struct term_file *f,
 					const struct cluster_durable *durable)
 {
 	struct term_file_write_state *state;
 	struct tevent_req *req = tevent_req_create(mem, &state, struct term_file_write_state);
+	struct content content;
 	int ret;
 
 	if (req == NULL) {
@@ -247,7 +265,8 @@ struct tevent_req *term_file_write_send(TALLOC_CTX *mem, struct tevent_context *
 		return tevent_req_post(req, ev);
 	}
 	talloc_set_destructor(state, write_state_destructor);
-	text_make(durable, f->boot, state->job->text);
+	content_make(f, durable, &content);
+	text_make(&content, state->job->text);
 	state->fde = tevent_add_fd(ev, state, state->job->done_fd, TEVENT_FD_READ, write_done, req);
 	if (tevent_req_nomem(state->fde, req)) {
 		return tevent_req_post(req, ev);
@@ -356,11 +375,43 @@ static int paths_make(TALLOC_CTX *mem, const struct daemon *d, struct term_file 
 	return 0;
 }
 
+/* Higher than any before: by the file; by the clock if the file was lost. */
+static uint64_t next_incarnation(uint64_t last)
+{
+	struct timespec now;
+	uint64_t by_clock;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	by_clock = ((uint64_t)now.tv_sec << 20) + ((uint64_t)now.tv_nsec >> 10);
+	return by_clock > last ? by_clock : last + 1;
+}
+
+static int content_restore(struct term_file *f, const struct daemon *d, struct cluster_durable *durable,
+			   struct cluster_promise *promise)
+{
+	struct content old = {.durable = {.vote = CLUSTER_NODE_NONE}}, now;
+	char text[TEXT_SIZE];
+	int ret = term_read(f->path, &old);
+
+	if (ret != 0 && ret != ENOENT) {
+		return ret;
+	}
+	*durable = old.durable;
+	*promise = (struct cluster_promise){.to = CLUSTER_NODE_NONE};
+	if (ret == 0) {
+		promise_restore(f, d, old.boot, old.durable.term, promise);
+	}
+	/* Names this boot and this start; and shows now, not in the first election, whether it can be written. */
+	f->incarnation = next_incarnation(old.incarnation);
+	content_make(f, durable, &now);
+	text_make(&now, text);
+	return text_write(f->path, f->dir, text);
+}
+
 int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **file, struct cluster_durable *durable,
-		   struct cluster_promise *promise, char **err)
+		   struct cluster_promise *promise, uint64_t *incarnation, char **err)
 {
 	struct term_file *f = talloc_zero(mem, struct term_file);
-	char old_boot[BOOT_SIZE] = "", text[TEXT_SIZE];
 	int ret;
 
 	if (f == NULL) {
@@ -372,17 +423,7 @@ int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **f
 		talloc_free(f);
 		return ret;
 	}
-	*durable = (struct cluster_durable){.vote = CLUSTER_NODE_NONE};
-	*promise = (struct cluster_promise){.to = CLUSTER_NODE_NONE};
-	ret = term_read(f->path, durable, old_boot);
-	if (ret == 0) {
-		promise_restore(f, d, old_boot, durable->term, promise);
-	}
-	if (ret == 0 || ret == ENOENT) {
-		/* Names this boot; and shows now, not in the first election, whether it can be written. */
-		text_make(durable, f->boot, text);
-		ret = text_write(f->path, f->dir, text);
-	}
+	ret = content_restore(f, d, durable, promise);
 	if (ret != 0) {
 		*err = talloc_asprintf(
 			mem,
@@ -392,6 +433,7 @@ int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **f
 		talloc_free(f);
 		return ret;
 	}
+	*incarnation = f->incarnation;
 	*file = f;
 	return 0;
 }

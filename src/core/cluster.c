@@ -237,7 +237,7 @@ static void tell(struct cluster *c, struct mono now)
 	if (changed) {
 		c->told_lease = c->lease_until;
 		c->ops->changed(c->priv);
-	} else if (active && c->told_lease.ns != c->lease_until.ns) {
+	} else if (active && c->lease_until.ns > c->told_lease.ns + cluster_dead_ns(c) / 16) {
 		c->told_lease = c->lease_until;
 		c->ops->lease(c->priv, c->lease_until);
 	}
@@ -421,23 +421,16 @@ static struct origin origin_of(const struct cluster *c, uint32_t from, const str
 	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash};
 }
 
-/* False: of a process that is gone. A new one's clock may have started again, but then its first words are a hello. */
-static bool incarnation_check(struct cluster_peer *peer, const struct origin *o, enum cluster_msg_kind kind)
+/* False: of a process that is gone. A number that stays low belongs to a node that lost its files. */
+static bool incarnation_check(const struct cluster *c, struct mono now, struct cluster_peer *peer, uint64_t incarnation)
 {
-	if (peer->incarnation == o->incarnation) {
+	if (peer->incarnation == incarnation) {
 		return true;
 	}
-	for (size_t i = 0; i < sizeof(peer->former) / sizeof(peer->former[0]); i++) {
-		if (peer->former[i] == o->incarnation) {
-			return false;
-		}
-	}
-	if (o->stamp <= peer->stamp && kind != CLUSTER_MSG_HELLO) {
+	if (incarnation < peer->incarnation && now.ns < peer->heard.ns + 3 * cluster_dead_ns(c)) {
 		return false;
 	}
-	memmove(&peer->former[1], &peer->former[0], sizeof(peer->former) - sizeof(peer->former[0]));
-	peer->former[0] = peer->incarnation;
-	peer->incarnation = o->incarnation;
+	peer->incarnation = incarnation;
 	peer->stamp = 0;
 	peer->view_term = peer->view_number = 0;
 	peer->leaving = false;
@@ -449,9 +442,7 @@ static bool peer_heard(struct cluster *c, struct mono now, uint32_t from, const 
 	struct cluster_peer *peer = &c->peers[from];
 	struct origin o = origin_of(c, from, msg);
 
-	if (!incarnation_check(peer, &o, msg->kind)) {
-		/* If it is not stale after all, the answer tells. */
-		cluster_hello_send(c, now, from, false);
+	if (!incarnation_check(c, now, peer, o.incarnation)) {
 		return false;
 	}
 	peer->heard = now;

@@ -41,7 +41,7 @@
  *
  * INVARIANTS (checked by test/sim after each step)
  *
- * 1 One vote a node and term, durable before it is sent. Hence one leader a term. With arbitration none there is no majority
+ * 1 One vote a node and term, durable before it is sent or, the candidate's own, counted. Hence one leader a term. With arbitration none there is no majority
  *   that two leaders would have to share: there the terms themselves are distributed, term mod 256 = 255 - pnn of the one who
  *   may use it (of two that stand at once the lower pnn has the higher term).
  * 2 Majority: at most one node leads with a mandate at any time. (It ends M after the sending of a grant that a majority
@@ -107,7 +107,7 @@ struct cluster_config {
 	uint32_t heartbeat_ms, dead_ms;
 	uint32_t capabilities; /* NODE_CAP_* */
 	uint32_t flags;        /* own flags at start */
-	uint64_t incarnation;  /* random, never 0 */
+	uint64_t incarnation;  /* never 0; higher with each start of this node's daemon, over all reboots */
 	uint64_t seed;         /* for the jitter */
 	struct cluster_durable durable;
 	struct cluster_promise promise; /* until may be MONO_NEVER */

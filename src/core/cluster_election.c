@@ -25,6 +25,14 @@ static bool role_transition_allowed(enum cluster_role from, enum cluster_role to
 	return false;
 }
 
+/* That a node gave up its lease is known to the leader it told, while it leads. */
+static void leaving_forget(struct cluster *c)
+{
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		c->peers[p].leaving = false;
+	}
+}
+
 /* The one place where the role changes: does what entering it means. */
 void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role, const char *why)
 {
@@ -42,9 +50,11 @@ void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role
 		      cluster_role_name(old), cluster_role_name(role), (unsigned long long)c->term, why);
 	if (old == CLUSTER_ROLE_LEADER) {
 		c->leader = CLUSTER_NODE_NONE;
+		leaving_forget(c);
 	}
 	if (role == CLUSTER_ROLE_FOLLOWER) {
 		c->handover = false;
+		leaving_forget(c);
 		cluster_election_start(c, now);
 	} else if (role == CLUSTER_ROLE_LEADER) {
 		c->leader = c->cfg.pnn;
@@ -90,16 +100,16 @@ static void round_ask(struct cluster *c, struct mono now, uint64_t term, bool pr
 			c->ops->send(c->priv, p, &msg);
 		}
 	}
-	c->round_end = mono_plus(now, cluster_dead_ns(c) / 4);
+	/* A vote takes as long as the voter's disk. */
+	c->round_end = mono_plus(now, cluster_dead_ns(c) / (pre_vote ? 4 : 2));
 	round_check(c, now);
 }
 
 /* All that had to wait until the vote is on disk. */
 static void durable_reached(struct cluster *c, struct mono now)
 {
-	if (c->role == CLUSTER_ROLE_CANDIDATE && !c->asked) {
-		c->asked = true;
-		round_ask(c, now, c->term, false);
+	if (c->role == CLUSTER_ROLE_CANDIDATE) {
+		round_check(c, now);
 	}
 	if (c->owed_to != CLUSTER_NODE_NONE) {
 		struct cluster_msg msg = {.kind = CLUSTER_MSG_VOTE_REPLY, .u.vote_reply = c->owed};
@@ -188,6 +198,10 @@ static struct mono stand_time(const struct cluster *c, struct mono now)
 	}
 	if (promised_to_other(c, now, c->cfg.pnn) && at.ns < c->promise.until.ns) {
 		at = c->promise.until;
+	}
+	/* The others heard the lost leader a little later, by another clock. */
+	if (c->promise.to != c->cfg.pnn && at.ns == c->promise.until.ns) {
+		at = mono_plus(at, cluster_dead_ns(c) / 64);
 	}
 	if (at.ns < cluster_claim_bars(c, now, c->cfg.pnn).ns) {
 		at = cluster_claim_bars(c, now, c->cfg.pnn);
@@ -286,9 +300,9 @@ static void stand(struct cluster *c, struct mono now, const char *why)
 	cluster_role_set(c, now, CLUSTER_ROLE_CANDIDATE, why);
 	c->all_fresh = c->fresh;
 	c->leases_end = promised ? c->promise.until.ns - now.ns : 0;
-	c->asked = false;
-	c->round_end = mono_plus(now, cluster_dead_ns(c));
 	cluster_term_set(c, now, next_term(c), c->cfg.pnn);
+	/* While its own vote is being written: it counts when that is done. */
+	round_ask(c, now, c->term, false);
 }
 
 static void round_check(struct cluster *c, struct mono now)
@@ -298,13 +312,19 @@ static void round_check(struct cluster *c, struct mono now)
 	}
 	if (c->role == CLUSTER_ROLE_PROBING) {
 		stand(c, now, "a quorum would vote for this node");
-	} else if (c->role == CLUSTER_ROLE_CANDIDATE && c->asked) {
+	} else if (c->role == CLUSTER_ROLE_CANDIDATE && durable_is_current(c)) {
 		cluster_role_set(c, now, CLUSTER_ROLE_LEADER, "elected");
 	}
 }
 
 void cluster_probe(struct cluster *c, struct mono now, const char *why)
 {
+	uint32_t lost = c->promise.to;
+
+	/* The leader that was not heard any more need not be waited for, even if its link has not yet gone down. */
+	if (lost < c->cfg.n && lost != c->cfg.pnn && now.ns >= c->peers[lost].heard.ns + cluster_promise_ns(c)) {
+		c->peers[lost].silent = true;
+	}
 	c->handover = false;
 	cluster_role_set(c, now, CLUSTER_ROLE_PROBING, why);
 	round_ask(c, now, next_term(c), true);
@@ -421,7 +441,10 @@ void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const c
 	uint32_t to = successor(c, now);
 	struct cluster_msg msg = {
 		.kind = CLUSTER_MSG_HANDOVER,
-		.u.handover = {.term = c->term, .leaving = leaving, .nodes_hash = c->cfg.nodes_hash},
+		.u.handover = {.term = c->term,
+			       .leaving = leaving,
+			       .incarnation = c->cfg.incarnation,
+			       .nodes_hash = c->cfg.nodes_hash},
 	};
 
 	/* Not a leader any more before another one can be. */
@@ -437,7 +460,7 @@ void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, cons
 	if (m->term != c->term || c->leader != from || c->role != CLUSTER_ROLE_FOLLOWER || !cluster_may_lead(c)) {
 		return;
 	}
-	c->peers[from].leaving = m->leaving;
+	c->peers[from].leaving = m->leaving && c->peers[from].incarnation == m->incarnation;
 	c->handover = true;
 	stand(c, now, "the leader handed over");
 }
@@ -571,13 +594,17 @@ void cluster_on_vote_request(struct cluster *c, struct mono now, uint32_t from, 
 
 static void vote_refused(struct cluster *c, struct mono now, const struct vote_reply *m)
 {
+	uint64_t dead = cluster_dead_ns(c);
+	uint64_t promised_ns = m->promise_us * MONO_NS_PER_US;
+
 	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
-		round_failed(c, now, "refused", cluster_dead_ns(c));
+		round_failed(c, now, "refused",
+			     promised_ns < dead && promised_ns > MONO_NS_PER_US ? promised_ns + dead / 64 : dead);
 	}
 	if (m->term > c->term) {
 		cluster_term_set(c, now, m->term, CLUSTER_NODE_NONE);
 		if (c->role != CLUSTER_ROLE_FOLLOWER) {
-			round_failed(c, now, "a higher term is known", cluster_random(c, cluster_dead_ns(c) / 16));
+			round_failed(c, now, "a higher term is known", cluster_random(c, dead / 16));
 		}
 	}
 }
@@ -598,7 +625,8 @@ void cluster_on_vote_reply(struct cluster *c, struct mono now, uint32_t from, co
 	}
 	peer->granted = true;
 	if (standing) {
-		uint64_t promise_ns = m->promise_us * MONO_NS_PER_US;
+		uint64_t most_us = 2ULL * c->cfg.dead_ms * 1000;
+		uint64_t promise_ns = (m->promise_us < most_us ? m->promise_us : most_us) * MONO_NS_PER_US;
 
 		c->all_fresh = c->all_fresh && m->fresh;
 		c->leases_end = promise_ns > c->leases_end ? promise_ns : c->leases_end;

@@ -15,7 +15,6 @@ struct cluster_peer {
 	/* From its packets; all zero until the first. */
 	struct mono heard;
 	uint64_t incarnation;
-	uint64_t former[4];   /* incarnations before that: what still comes of them is stale */
 	uint64_t stamp;       /* its newest */
 	struct mono stamp_at; /* when that came */
 	uint64_t nodes_hash;
@@ -76,7 +75,6 @@ struct cluster {
 	struct mono stand_base; /* never: nothing to stand for */
 	uint64_t stand_jitter;  /* ns */
 	struct mono round_end;
-	bool asked; /* CANDIDATE: the requests are out */
 	bool handover;
 	bool complete;       /* cold start: all nodes have been seen */
 	uint64_t leases_end; /* ns from now: longest remaining promise told by voters */

@@ -379,18 +379,15 @@ static void ack_send(struct cluster *c, struct mono now, uint32_t to, uint64_t e
 	c->ops->send(c->priv, to, &msg);
 }
 
-/* A follower's farewell: to the leader, or to all if it knows none. */
+/* A follower's farewell. */
 void cluster_leave_send(struct cluster *c, struct mono now)
 {
 	uint8_t bits[32];
 	struct cluster_msg msg = {.kind = CLUSTER_MSG_LEASE_ACK, .u.lease_ack = ack_make(c, now, bits)};
 
 	msg.u.lease_ack.leaving = true;
-	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		if (p != c->cfg.pnn && cluster_configured(c, p) && cluster_reachable(c, now, p) &&
-		    (c->leader == CLUSTER_NODE_NONE || c->leader == p)) {
-			c->ops->send(c->priv, p, &msg);
-		}
+	if (c->leader != CLUSTER_NODE_NONE && c->leader != c->cfg.pnn) {
+		c->ops->send(c->priv, c->leader, &msg);
 	}
 }
 
@@ -469,7 +466,7 @@ void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const str
 		peer->view_number = m->number;
 		memset(peer->reachable, 0, sizeof(peer->reachable));
 		memcpy(peer->reachable, m->reachable.data, m->reachable.len < 32 ? m->reachable.len : 32);
-		if (m->leaving) {
+		if (m->leaving && c->role == CLUSTER_ROLE_LEADER) {
 			peer->leaving = true;
 			peer->lost_after = MONO_NEVER;
 		}

@@ -58,6 +58,7 @@ struct sim_node {
 	struct sim_act act;
 	uint64_t start_due; /* of a planned start */
 	uint64_t machine_back;
+	bool other_nodes_file;
 };
 
 struct sim_options {

@@ -1,0 +1,389 @@
+/* The simulated cluster in stories with a known end: what is lost, who leads, how long it takes, how many packets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "cluster_sim.h"
+
+#define DEAD   1000ULL
+#define NOBODY CLUSTER_NODE_NONE
+
+/* All nodes start within 50 ms; runs until they agree. */
+static struct sim *cluster_up(uint32_t nodes, enum cluster_quorum quorum, uint64_t seed)
+{
+	struct sim_options opt = {
+		.seed = seed, .nodes = nodes, .quorum = quorum, .dead_ms = DEAD, .heartbeat_ms = DEAD / 4};
+	struct sim *s = sim_new(&opt);
+	const char *why = "";
+
+	for (uint32_t p = 0; p < nodes; p++) {
+		s->nodes[p].start_due = sim_random(s, 50 * MS);
+		sim_schedule(s, s->nodes[p].start_due, SIM_START, p, 0);
+	}
+	sim_run(s, DEAD * MS);
+	assert_string_equal(s->failure, "");
+	if (!sim_converged(s, &why)) {
+		fail_msg("%u nodes: not up after 1 s: %s", (unsigned)nodes, why);
+	}
+	return s;
+}
+
+static void down(struct sim *s)
+{
+	assert_string_equal(s->failure, "");
+	talloc_free(s);
+}
+
+static const struct cluster_view *view_of(const struct sim *s, uint32_t p)
+{
+	return cluster_newest_view(s->nodes[p].c);
+}
+
+static bool all_act(const struct sim *s, uint32_t but)
+{
+	for (uint32_t p = 0; p < s->opt.nodes; p++) {
+		if (p != but && !sim_acts(s, &s->nodes[p])) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Runs in small steps as long as cond() does not hold; ms it took, at most limit. */
+static uint64_t run_until(struct sim *s, uint64_t limit_ms, bool (*cond)(const struct sim *s, uint32_t p), uint32_t p,
+			  bool others_act)
+{
+	uint64_t begin = s->now;
+
+	while (!cond(s, p) && s->now < begin + limit_ms * MS) {
+		sim_run(s, s->now + MS);
+		assert_string_equal(s->failure, "");
+		if (others_act && !all_act(s, p)) {
+			fail_msg("a node that is well was fenced %.1f ms after", (double)(s->now - begin) / 1e6);
+		}
+	}
+	return (s->now - begin) / MS;
+}
+
+static bool another_leads(const struct sim *s, uint32_t p)
+{
+	return sim_leader(s) != NOBODY && sim_leader(s) != p;
+}
+
+static bool left_out(const struct sim *s, uint32_t p)
+{
+	for (uint32_t q = 0; q < s->opt.nodes; q++) {
+		const struct cluster_view *v = s->nodes[q].c == NULL ? NULL : view_of(s, q);
+
+		if (v != NULL && (v->members.n == 0 || (v->members.v[p].flags & NODE_FLAG_DISCONNECTED) == 0)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool agreed(const struct sim *s, uint32_t p)
+{
+	const char *why;
+
+	return s->nodes[p].c != NULL && sim_converged(s, &why);
+}
+
+static bool never(const struct sim *s, uint32_t p)
+{
+	return false;
+}
+
+static void test_start_is_quick_and_gives_one_view(void **state)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, seed);
+
+		assert_int_equal(sim_leader(s), 0);
+		assert_int_equal(view_of(s, 0)->term, 1);
+		assert_int_equal(view_of(s, 2)->number, 1);
+		down(s);
+	}
+}
+
+static void test_single_node(void **state)
+{
+	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_NONE; q++) {
+		struct sim_options opt = {.seed = 1, .nodes = 1, .quorum = q, .dead_ms = DEAD, .heartbeat_ms = 250};
+		struct sim *s = sim_new(&opt);
+
+		sim_start(s, 0);
+		assert_true(run_until(s, DEAD, agreed, 0, false) <= 100);
+		down(s);
+	}
+}
+
+/* One node missing: the others wait for it one dead interval, not longer. */
+static void test_start_with_one_missing(void **state)
+{
+	struct sim_options opt = {.seed = 1, .nodes = 3, .dead_ms = DEAD, .heartbeat_ms = 250};
+	struct sim *s = sim_new(&opt);
+
+	sim_crash(s, 0, true);
+	sim_start(s, 1);
+	sim_start(s, 2);
+	sim_run(s, DEAD * MS * 3 / 4);
+	assert_int_equal(sim_leader(s), NOBODY);
+	sim_run(s, DEAD * MS * 3 / 2);
+	assert_int_equal(sim_leader(s), 1);
+	assert_int_equal(view_of(s, 2)->number, 1);
+	down(s);
+}
+
+static void test_undisturbed_nothing_happens(void **state)
+{
+	struct sim *s = cluster_up(5, CLUSTER_QUORUM_MAJORITY, 1);
+	uint64_t votes = s->vote_messages, messages = s->messages, number = view_of(s, 0)->number;
+
+	sim_run(s, s->now + 60 * DEAD * MS);
+	assert_int_equal(s->vote_messages, votes);
+	assert_int_equal(view_of(s, 0)->number, number);
+	/* A grant and an ack a heartbeat and follower. */
+	assert_in_range(s->messages - messages, 60 * 4 * 8 - 16, 60 * 4 * 8 + 16);
+	down(s);
+}
+
+/* The leader's machine loses power: nobody else is fenced, one election of at most 4 N messages, then a view without it. */
+static void test_leader_lost(void **state)
+{
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		uint32_t nodes = seed <= 40 ? 3 + (uint32_t)(seed % 6) : 64;
+		struct sim *s = cluster_up(nodes, seed % 4 == 0 ? CLUSTER_QUORUM_NONE : CLUSTER_QUORUM_MAJORITY, seed);
+		uint32_t leader = sim_leader(s);
+		uint64_t votes = s->vote_messages, ms;
+
+		seed = seed == 45 ? 60 : seed;
+		sim_run(s, s->now + sim_random(s, 500 * MS));
+		sim_crash(s, leader, true);
+		ms = run_until(s, 5 * DEAD, another_leads, leader, true);
+		assert_in_range(ms, 0, DEAD * 3 / 4);
+		assert_in_range(s->vote_messages - votes, 1, 4 * nodes);
+		ms += run_until(s, 5 * DEAD, left_out, leader, true);
+		assert_in_range(ms, DEAD / 2, DEAD * 3 / 2);
+		assert_int_equal(view_of(s, sim_leader(s))->number, 1);
+		down(s);
+	}
+}
+
+static void test_follower_lost(void **state)
+{
+	struct sim *s = cluster_up(4, CLUSTER_QUORUM_MAJORITY, 7);
+	uint64_t term = view_of(s, 0)->term;
+
+	sim_crash(s, 2, true);
+	assert_in_range(run_until(s, 5 * DEAD, left_out, 2, true), DEAD / 2, DEAD * 3 / 2);
+	assert_int_equal(view_of(s, 0)->term, term);
+	sim_start(s, 2);
+	assert_true(run_until(s, 5 * DEAD, agreed, 2, false) <= 2 * DEAD);
+	down(s);
+}
+
+/* kill -9 of clusterd, back within half the dead interval: still a member in every view, and nobody was fenced. */
+static void test_restart_of_clusterd(void **state)
+{
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct sim *s = cluster_up(3, seed % 4 == 0 ? CLUSTER_QUORUM_NONE : CLUSTER_QUORUM_MAJORITY, seed);
+		uint32_t p = (uint32_t)(seed % 3);
+
+		sim_run(s, s->now + sim_random(s, 500 * MS));
+		sim_crash(s, p, false);
+		run_until(s, 200, never, 9, true);
+		sim_start(s, p);
+		run_until(s, 3 * DEAD, never, 9, true);
+		assert_true(agreed(s, p));
+		assert_int_equal(sim_leader(s), 0);
+		for (uint32_t i = 0; i < s->n_views; i++) {
+			assert_true(s->views[i].in[p]);
+		}
+		down(s);
+	}
+}
+
+/* All links of a node go and come back: its transportd was restarted. */
+static void test_restart_of_transportd(void **state)
+{
+	struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, 3);
+
+	sim_cut(s, 0, 1, true);
+	sim_cut(s, 0, 2, true);
+	run_until(s, 250, never, 9, true);
+	sim_cut(s, 0, 1, false);
+	sim_cut(s, 0, 2, false);
+	run_until(s, 3 * DEAD, never, 9, true);
+	assert_int_equal(sim_leader(s), 0);
+	for (uint32_t i = 0; i < s->n_views; i++) {
+		assert_true(s->views[i].in[0]);
+	}
+	down(s);
+}
+
+static void test_planned_leave_of_leader(void **state)
+{
+	struct sim *s = cluster_up(4, CLUSTER_QUORUM_MAJORITY, 5);
+
+	sim_leave(s, 0);
+	assert_in_range(run_until(s, DEAD, another_leads, 0, true), 0, 50);
+	assert_in_range(run_until(s, DEAD, left_out, 0, true), 0, 50);
+	assert_int_equal(sim_leader(s), 1);
+	down(s);
+}
+
+static void test_planned_leave_of_follower(void **state)
+{
+	struct sim *s = cluster_up(4, CLUSTER_QUORUM_MAJORITY, 5);
+
+	sim_leave(s, 3);
+	assert_in_range(run_until(s, DEAD, left_out, 3, true), 0, 50);
+	assert_int_equal(view_of(s, 0)->term, 1);
+	down(s);
+}
+
+static void test_stopped_leader_hands_over(void **state)
+{
+	struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, 6);
+
+	sim_set_flags(s, 0, NODE_FLAG_STOPPED);
+	run_until(s, DEAD, another_leads, 0, true);
+	assert_int_equal(sim_leader(s), 1);
+	assert_false(sim_acts(s, &s->nodes[0]));
+	assert_true(run_until(s, 3 * DEAD, agreed, 0, false) < DEAD);
+	assert_int_equal(view_of(s, 2)->members.v[0].flags, NODE_FLAG_STOPPED);
+	sim_set_flags(s, 0, 0);
+	assert_true(run_until(s, 3 * DEAD, agreed, 0, false) < DEAD);
+	assert_int_equal(sim_leader(s), 1);
+	down(s);
+}
+
+/* The minority side is fenced before the majority side leaves it out (checked at each step), and comes back. */
+static void test_partition(void **state)
+{
+	struct sim *s = cluster_up(5, CLUSTER_QUORUM_MAJORITY, 8);
+	uint32_t leader;
+
+	for (uint32_t a = 0; a < 2; a++) {
+		for (uint32_t b = 2; b < 5; b++) {
+			sim_cut(s, a, b, true);
+		}
+	}
+	sim_run(s, s->now + 3 * DEAD * MS);
+	leader = sim_leader(s);
+	assert_in_range(leader, 2, 4);
+	assert_false(sim_acts(s, &s->nodes[0]) || sim_acts(s, &s->nodes[1]));
+	assert_true(sim_acts(s, &s->nodes[2]) && sim_acts(s, &s->nodes[4]));
+	for (uint32_t a = 0; a < 2; a++) {
+		for (uint32_t b = 2; b < 5; b++) {
+			sim_cut(s, a, b, false);
+		}
+	}
+	assert_true(run_until(s, 5 * DEAD, agreed, 0, false) < 2 * DEAD);
+	assert_int_equal(sim_leader(s), leader);
+	down(s);
+}
+
+static void test_no_majority_no_leader(void **state)
+{
+	struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, 9);
+	struct cluster_status status;
+
+	sim_crash(s, 1, true);
+	sim_crash(s, 2, true);
+	sim_run(s, s->now + 4 * DEAD * MS);
+	assert_int_equal(sim_leader(s), NOBODY);
+	assert_false(sim_acts(s, &s->nodes[0]));
+	cluster_tell_status(s->nodes[0].c, (struct mono){sim_local(&s->nodes[0], s->now)}, s, &status);
+	assert_string_equal(status.verdict, "no leader: 1 of 3 configured nodes reachable, majority needs 2");
+	assert_int_equal(status.arbitration, CLUSTER_ARBITRATION_LOST);
+	down(s);
+}
+
+static void test_none_goes_on_alone_and_merges(void **state)
+{
+	struct sim *s = cluster_up(3, CLUSTER_QUORUM_NONE, 10);
+
+	sim_cut(s, 0, 1, true);
+	sim_cut(s, 0, 2, true);
+	sim_run(s, s->now + 4 * DEAD * MS);
+	assert_true(all_act(s, NOBODY));
+	assert_int_equal(view_of(s, 0)->leader, 0);
+	assert_int_equal(view_of(s, 2)->leader, 1);
+	sim_cut(s, 0, 1, false);
+	sim_cut(s, 0, 2, false);
+	assert_true(run_until(s, 5 * DEAD, agreed, 0, false) < 2 * DEAD);
+	down(s);
+}
+
+static void test_verdict(void **state)
+{
+	struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, 11);
+	struct cluster_status status;
+
+	sim_run(s, 12500 * MS);
+	cluster_tell_status(s->nodes[1].c, (struct mono){sim_local(&s->nodes[1], s->now)}, s, &status);
+	assert_string_equal(status.verdict, "healthy: 3 of 3 nodes active, leader node 0 since 12 s");
+	sim_crash(s, 2, true);
+	sim_run(s, s->now + 9 * DEAD * MS / 2);
+	cluster_tell_status(s->nodes[1].c, (struct mono){sim_local(&s->nodes[1], s->now)}, s, &status);
+	assert_string_equal(status.verdict,
+			    "degraded: 2 of 3 nodes active, leader node 0 since 16 s; node 2 is disconnected "
+			    "since 3 s; check its power, network and log");
+	assert_true(status.state.active);
+	down(s);
+}
+
+/* A node with another nodes file: kept out, told why, and the others do not mind. */
+static void test_other_nodes_file(void **state)
+{
+	struct sim_options opt = {.seed = 4, .nodes = 3, .dead_ms = DEAD, .heartbeat_ms = 250};
+	struct sim *s = sim_new(&opt);
+	struct cluster_status status;
+
+	s->nodes[2].other_nodes_file = true;
+	for (uint32_t p = 0; p < 3; p++) {
+		sim_start(s, p);
+	}
+	sim_run(s, 5 * DEAD * MS);
+	assert_int_equal(sim_leader(s), 0);
+	assert_true(sim_acts(s, &s->nodes[1]));
+	assert_false(sim_acts(s, &s->nodes[2]));
+	cluster_tell_status(s->nodes[2].c, (struct mono){sim_local(&s->nodes[2], s->now)}, s, &status);
+	assert_string_equal(status.verdict,
+			    "nodes file, arbitration or dead interval differs from that of leader node 0: make them "
+			    "equal and restart");
+	cluster_tell_status(s->nodes[0].c, (struct mono){sim_local(&s->nodes[0], s->now)}, s, &status);
+	assert_non_null(strstr(status.verdict, "degraded: 2 of 3 nodes active"));
+	assert_non_null(strstr(status.verdict, "its nodes file, arbitration or dead interval differs"));
+	down(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_start_is_quick_and_gives_one_view),
+		cmocka_unit_test(test_single_node),
+		cmocka_unit_test(test_start_with_one_missing),
+		cmocka_unit_test(test_undisturbed_nothing_happens),
+		cmocka_unit_test(test_leader_lost),
+		cmocka_unit_test(test_follower_lost),
+		cmocka_unit_test(test_restart_of_clusterd),
+		cmocka_unit_test(test_restart_of_transportd),
+		cmocka_unit_test(test_planned_leave_of_leader),
+		cmocka_unit_test(test_planned_leave_of_follower),
+		cmocka_unit_test(test_stopped_leader_hands_over),
+		cmocka_unit_test(test_partition),
+		cmocka_unit_test(test_no_majority_no_leader),
+		cmocka_unit_test(test_none_goes_on_alone_and_merges),
+		cmocka_unit_test(test_verdict),
+		cmocka_unit_test(test_other_nodes_file),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
