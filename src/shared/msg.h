@@ -29,11 +29,16 @@ struct msg_limits {
 	size_t payload_bytes;  /* default 64 MiB: larger is EMSGSIZE */
 };
 
-/* Opens the endpoint. EADDRINUSE if a living process has it; a socket left by a dead one is replaced. own_node: this node's pnn. */
+/*
+ * Freeing the endpoint is allowed at any time, also in a handler: calls and requests that wait in the kernel are answered ECANCELED, own requests
+ * end with ESHUTDOWN, the socket file is removed.
+ */
+/* Opens the endpoint; makes msg_dir (0700) if it is missing. EADDRINUSE if a living process has it; a socket left by a dead one is replaced. own_node: this node's pnn. */
 int msg_open(TALLOC_CTX *mem, struct tevent_context *ev, const char *msg_dir, const char *endpoint, uint32_t own_node,
 	     const struct msg_limits *limits /* NULL: defaults */, struct msg **m, char **err);
 
-/* Serves an interface: requests and notifications for it go to dispatch. One registration an interface; EEXIST otherwise. */
+/* Serves an interface: requests and notifications for it go to dispatch. One registration an interface; EEXIST otherwise. Clients of any version are
+ * served: what they know and we do not is an unknown procedure (ENOSYS) or a trailing field. */
 int msg_serve(struct msg *m, uint32_t interface, uint32_t version, rpc_dispatch_fn dispatch, void *priv);
 
 /* A client of one endpoint, for generated stubs. Talloc child of mem; dst is copied. dst.node may be a remote node. */

@@ -31,7 +31,7 @@ struct rpc_call {
 void rpc_call_reply(struct rpc_call *call, const uint8_t *buf, size_t len);
 void rpc_call_fail(struct rpc_call *call, int32_t status);
 
-/* How a client stub sends. Made by the carrier (msg_client()). */
+/* How a client stub sends. Made by the carrier (msg_client()). timeout_ms 0: the carrier's default, 30 s. */
 struct rpc_client {
 	struct tevent_req *(*request_send)(TALLOC_CTX *mem, struct tevent_context *ev, struct rpc_client *c, uint32_t interface,
 					   uint32_t version, uint32_t proc, const uint8_t *buf, size_t len, uint32_t timeout_ms);
