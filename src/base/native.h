@@ -58,7 +58,7 @@ static inline const uint8_t *native_take(struct native_in *in, size_t n)
 	if (in->err != 0) {
 		return NULL;
 	}
-	in->p += n;
+	in->p = n > 0 ? p + n : p; /* p may be NULL when there is nothing */
 	return p;
 }
 

@@ -279,7 +279,10 @@ int main(void)
 		TABLE(classic), TABLE(cluster), TABLE(constructs), TABLE(db),	 TABLE(dbkeep),	   TABLE(lane),
 		TABLE(link),	TABLE(msg),	TABLE(natives),	   TABLE(super), TABLE(transport), TABLE(worker),
 	};
+	int failed;
 
 	talloc_enable_null_tracking();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	talloc_disable_null_tracking();
+	return failed;
 }

@@ -465,9 +465,12 @@ int main(void)
 		TEST(test_request), TEST(test_void),	 TEST(test_errors), TEST(test_bad_argument), TEST(test_not_served), TEST(test_oneway),
 		TEST(test_versions), TEST(test_cancel), TEST(test_names),  TEST(test_depth),	      TEST(test_bounds),
 	};
+	int failed;
 
 	talloc_enable_null_tracking();
 	/* tevent keeps some memory from its first use on */
 	talloc_free(tevent_context_init(NULL));
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	talloc_disable_null_tracking();
+	return failed;
 }
