@@ -1,5 +1,4 @@
-/* One child process: vfork and exec (a fork would copy the page tables of a large daemon), a pidfd to wait and to
- * signal. */
+/* One child process: vfork and exec (a fork would copy the page tables of a large daemon), reaped by SIGCHLD. */
 #include "shared/proc_child.h"
 
 #include <errno.h>
@@ -7,21 +6,19 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct child {
-	pid_t pid;
-	int pidfd;
+	pid_t pid; /* 0: not started */
 	bool hold;
 	bool dead;   /* exit was seen */
 	bool reaped; /* pid is free for others */
 	child_exited_fn exited;
 	void *priv;
-	struct tevent_fd *fde;
-	struct child **ref; /* the owner's pointer to this; NULL once released */
+	struct tevent_signal *se; /* of SIGCHLD, each child has its own; NULL once dead */
+	struct child **ref;       /* the owner's pointer to this; NULL once released */
 };
 
 static void reset_signals(void)
@@ -36,9 +33,21 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Runs in the child, on the parent's memory: changes nothing but *err, calls nothing that allocates or locks. */
+static void __attribute__((noreturn)) child_fail(int err_fd)
+{
+	int err = errno;
+
+	(void)!write(err_fd, &err, sizeof(err));
+	_exit(127);
+}
+
+/*
+ * Runs in the child, on the parent's memory: changes nothing, calls nothing that allocates or locks. err_fd is a pipe
+ * that exec closes: what went wrong goes there. (Not into memory: where vfork() is but a fork(), as under valgrind,
+ * that would be the child's own.)
+ */
 static void __attribute__((noreturn))
-child_exec(const struct child_config *config, int null_fd, pid_t parent, volatile int *err)
+child_exec(const struct child_config *config, int null_fd, pid_t parent, int err_fd)
 {
 	setpgid(0, 0);
 	if (config->die_with_parent) {
@@ -51,23 +60,20 @@ child_exec(const struct child_config *config, int null_fd, pid_t parent, volatil
 	if (dup2(null_fd, STDIN_FILENO) < 0 ||
 	    (config->output_fd >= 0 &&
 	     (dup2(config->output_fd, STDOUT_FILENO) < 0 || dup2(config->output_fd, STDERR_FILENO) < 0))) {
-		*err = errno;
-		_exit(127);
+		child_fail(err_fd);
 	}
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	for (const int *fd = config->keep_fds; fd != NULL && *fd >= 0; fd++) {
 		if (fcntl(*fd, F_SETFD, 0) != 0) {
-			*err = errno;
-			_exit(127);
+			child_fail(err_fd);
 		}
 	}
 	execvpe(config->argv[0], config->argv, config->envp != NULL ? config->envp : environ);
-	*err = errno;
-	_exit(127);
+	child_fail(err_fd);
 }
 
-/* Apart, so that no local variable of a caller lives across vfork(). */
-static __attribute__((noinline)) pid_t child_vfork(const struct child_config *config, int null_fd, volatile int *err)
+/* Apart, so that no local variable of a caller lives across vfork(). -1 with errno set. */
+static __attribute__((noinline)) pid_t child_vfork(const struct child_config *config, int null_fd, int err_fd)
 {
 	pid_t parent = getpid();
 	sigset_t all, saved;
@@ -78,10 +84,7 @@ static __attribute__((noinline)) pid_t child_vfork(const struct child_config *co
 	sigprocmask(SIG_SETMASK, &all, &saved);
 	pid = vfork();
 	if (pid == 0) {
-		child_exec(config, null_fd, parent, err);
-	}
-	if (pid < 0) {
-		*err = errno;
+		child_exec(config, null_fd, parent, err_fd);
 	}
 	sigprocmask(SIG_SETMASK, &saved, NULL);
 	return pid;
@@ -106,10 +109,9 @@ static int child_destructor(struct child *c)
 		(void)child_kill(c, SIGKILL);
 		*c->ref = NULL;
 	}
-	if (!c->reaped) {
+	if (c->pid > 0 && !c->reaped) {
 		(void)reap(c->pid, &status, WNOHANG);
 	}
-	close(c->pidfd);
 	return 0;
 }
 
@@ -125,25 +127,27 @@ static int status_of(const siginfo_t *info)
 	}
 }
 
-static void child_readable(struct tevent_context *ev, struct tevent_fd *fde, uint16_t flags, void *priv)
+/* Some child died, or several: is it this one? */
+static void child_signalled(struct tevent_context *ev, struct tevent_signal *se, int sig, int count, void *siginfo,
+			    void *priv)
 {
 	struct child *c = priv;
 	siginfo_t info = {0};
 	int ret;
 
-	ret = waitid(P_PIDFD, (id_t)c->pidfd, &info, WEXITED | WNOHANG | (c->hold ? WNOWAIT : 0));
+	ret = waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | (c->hold ? WNOWAIT : 0));
 	if (ret == 0 && info.si_pid == 0) {
 		return;
 	}
 	if (ret != 0) {
-		/* somebody else reaped it: a bug, but not one to spin on */
+		/* somebody else reaped it: a bug, but not one to wait for ever about */
 		c->reaped = true;
 		info.si_code = CLD_KILLED;
 		info.si_status = SIGKILL;
 	}
 	c->dead = true;
 	c->reaped = c->reaped || !c->hold;
-	TALLOC_FREE(c->fde);
+	TALLOC_FREE(c->se);
 	if (c->exited == NULL) {
 		talloc_free(c);
 		return;
@@ -151,58 +155,60 @@ static void child_readable(struct tevent_context *ev, struct tevent_fd *fde, uin
 	c->exited(c->priv, status_of(&info));
 }
 
-static int child_wrap(struct tevent_context *ev, pid_t pid, struct child **child)
+/* 0 and the pid of a child that runs the program, or errno. */
+static int child_launch(const struct child_config *config, int null_fd, pid_t *pid)
 {
-	struct child *c = talloc_zero(ev, struct child);
-	int ret;
+	int fds[2], err = 0, status;
+	ssize_t n;
 
-	if (c == NULL) {
-		return ENOMEM;
+	if (pipe2(fds, O_CLOEXEC) != 0) {
+		return errno;
 	}
-	c->pid = pid;
-	c->pidfd = pidfd_open(pid, 0);
-	if (c->pidfd < 0) {
-		ret = errno;
-		talloc_free(c);
-		return ret;
+	*pid = child_vfork(config, null_fd, fds[1]);
+	if (*pid < 0) {
+		err = errno;
 	}
-	talloc_set_destructor(c, child_destructor);
-	c->fde = tevent_add_fd(ev, c, c->pidfd, TEVENT_FD_READ, child_readable, c);
-	if (c->fde == NULL) {
-		c->reaped = true;
-		talloc_free(c);
-		return ENOMEM;
+	close(fds[1]);
+	while (*pid > 0 && (n = read(fds[0], &err, sizeof(err))) < 0 && errno == EINTR) {
+		continue;
 	}
-	*child = c;
-	return 0;
+	close(fds[0]);
+	if (err != 0 && *pid > 0) {
+		(void)reap(*pid, &status, 0);
+	}
+	return err;
 }
 
 int child_start(struct tevent_context *ev, const struct child_config *config, bool hold, child_exited_fn exited,
 		void *priv, struct child **child)
 {
-	volatile int err = 0;
-	int null_fd, ret, status;
-	pid_t pid;
+	struct child *c = talloc_zero(ev, struct child);
+	int null_fd, ret;
 
+	if (c == NULL) {
+		return ENOMEM;
+	}
+	/* before it starts: its death is not missed */
+	c->se = tevent_add_signal(ev, c, SIGCHLD, SA_NOCLDSTOP, child_signalled, c);
 	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null_fd < 0) {
-		return errno;
+	if (c->se == NULL || null_fd < 0) {
+		ret = c->se == NULL ? ENOMEM : errno;
+	} else {
+		ret = child_launch(config, null_fd, &c->pid);
 	}
-	pid = child_vfork(config, null_fd, &err);
-	close(null_fd);
-	if (pid < 0) {
-		return err;
+	if (null_fd >= 0) {
+		close(null_fd);
 	}
-	ret = err != 0 ? err : child_wrap(ev, pid, child);
 	if (ret != 0) {
-		kill(pid, SIGKILL);
-		(void)reap(pid, &status, 0);
+		talloc_free(c);
 		return ret;
 	}
-	(*child)->ref = child;
-	(*child)->hold = hold;
-	(*child)->exited = exited;
-	(*child)->priv = priv;
+	c->hold = hold;
+	c->exited = exited;
+	c->priv = priv;
+	c->ref = child;
+	talloc_set_destructor(c, child_destructor);
+	*child = c;
 	return 0;
 }
 
@@ -218,10 +224,11 @@ bool child_exited(const struct child *c)
 
 int child_kill(struct child *c, int signal)
 {
+	/* its pid cannot be another one's before it was reaped here */
 	if (c->dead) {
 		return ESRCH;
 	}
-	return pidfd_send_signal(c->pidfd, signal, NULL, 0) == 0 ? 0 : errno;
+	return kill(c->pid, signal) == 0 ? 0 : errno;
 }
 
 int child_kill_group(struct child *c, int signal)

@@ -82,6 +82,7 @@ static void test_names(void **state)
 	assert_string_equal(s->max_where, "slow_timer");
 	assert_true(s->max_us >= 30000);
 
+	stall_meter_start(ev, 1000000);
 	assert_int_equal(pipe(fds), 0);
 	assert_int_equal(write(fds[1], "x", 1), 1);
 	assert_non_null(tevent_add_fd(ev, ev, fds[0], TEVENT_FD_READ, slow_fd, NULL));
@@ -91,10 +92,12 @@ static void test_names(void **state)
 	close(fds[0]);
 	close(fds[1]);
 
+	stall_meter_start(ev, 1000000);
 	tevent_schedule_immediate(im, ev, slow_immediate, NULL);
 	run_until(ev, 1);
 	assert_string_equal(s->max_where, "slow_immediate");
 
+	stall_meter_start(ev, 1000000);
 	assert_non_null(tevent_add_signal(ev, ev, SIGUSR1, 0, slow_signal, NULL));
 	raise(SIGUSR1);
 	run_until(ev, 1);
