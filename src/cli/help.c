@@ -24,7 +24,7 @@ void help_overview(FILE *f)
 		fprintf(f, "  %-30s %s\n", name, c->summary);
 	}
 	fputs("\nOptions:\n"
-	      "  -o text|json|table    form of the output\n"
+	      "  -o, --output FORMAT   text, json or table\n"
 	      "  -t, --timeout S       seconds for each operation (10)\n"
 	      "  -n, --node PNN        node to ask, where it makes sense\n"
 	      "  --socket PATH         socket of the daemon\n"

@@ -128,8 +128,16 @@ int options_parse(struct cli *cli, int *argc, char ***argv)
 				    .separator = "|",
 				    .model = CTDB_DB_VOLATILE};
 	opterr = 0;
-	while ((c = getopt_long(*argc, *argv, ":o:t:n:XYx:h?", long_options, NULL)) != -1) {
-		ret = set_option(cli, c == '?' && optopt == '?' ? 'h' : c, *argv);
+	for (;;) {
+		optopt = 0;
+		c = getopt_long(*argc, *argv, ":o:t:n:XYx:h?", long_options, NULL);
+		if (c == -1) {
+			break;
+		}
+		if (c == '?' && optopt == 0 && (*argv)[optind - 1][1] != '-') {
+			c = 'h'; /* "-?" itself; unknown options look alike but for these two */
+		}
+		ret = set_option(cli, c, *argv);
 		if (ret != 0) {
 			return ret;
 		}
