@@ -57,7 +57,7 @@
  *   common neighbour: with the first grant that is refused (heartbeat + delay). Else by claims (cluster_claim.c): nodes tell
  *   neighbours outside their view who leads, each D/2 and at once when it changes; who hears of a higher leader than its own
  *   leaves its own, relays the claim, and neither stands nor votes while the claim is younger than 3 D. Claims age from the
- *   moment the leader itself was heard, so one of a dead leader ends everywhere at the same time.
+ *   moment the leader itself was heard, so one of a dead leader ends everywhere at about the same time.
  * 7 In an undisturbed cluster nobody stands, no view is issued, and each heartbeat costs 2 (N-1) packets.
  *
  * Clocks: only differences of each node's own monotonic clock count. A machine that was suspended as a whole (its clock too)

@@ -26,6 +26,15 @@ struct mono cluster_claim_bars(const struct cluster *c, struct mono now, uint32_
 	return bars ? claim_end(c) : MONO_NEVER;
 }
 
+/*
+ * Each hop adds more than a packet's way normally takes: a claim that is passed on from node to node must not stay young by what it spends on the
+ * way, or a dead leader's would never end.
+ */
+static uint64_t hop_us(const struct cluster *c)
+{
+	return cluster_dead_ns(c) / 16 / MONO_NS_PER_US;
+}
+
 void cluster_claim_fill(const struct cluster *c, struct mono now, struct cluster_hello *m)
 {
 	uint32_t leader = cluster_lease_leader(c, now);
@@ -38,11 +47,11 @@ void cluster_claim_fill(const struct cluster *c, struct mono now, struct cluster
 	if (leader != CLUSTER_NODE_NONE) {
 		m->claim_leader = leader;
 		m->claim_term = c->term;
-		m->claim_age_us = mono_us_between(at, now);
+		m->claim_age_us = mono_us_between(at, now) + hop_us(c);
 	} else if (claim_valid(c, now)) {
 		m->claim_leader = c->claim.leader;
 		m->claim_term = c->claim.term;
-		m->claim_age_us = mono_us_between(c->claim.at, now);
+		m->claim_age_us = mono_us_between(c->claim.at, now) + hop_us(c);
 	}
 }
 
