@@ -20,7 +20,8 @@ def try_ctdb(cluster, pnn, *words):
 
 
 def status(cluster, pnn):
-    return json.loads(ctdb(cluster, pnn, "-o", "json", "cluster", "status"))
+    """What a node says of itself. A node that just became inactive disconnects its clients: asked again."""
+    return json.loads(wait_until(lambda: try_ctdb(cluster, pnn, "-o", "json", "cluster", "status"), what=f"the status of node {pnn}"))
 
 
 def pids(cluster, pnn, program):

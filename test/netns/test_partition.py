@@ -17,7 +17,11 @@ def ctdb(cluster, pnn, *words):
 
 
 def status(cluster, pnn):
-    return json.loads(ctdb(cluster, pnn, "-o", "json", "cluster", "status"))
+    """What a node says of itself. A node that just became inactive disconnects its clients: asked again."""
+    def ask():
+        done = cluster.node(pnn).run(["ctdb", "-o", "json", "cluster", "status"], timeout=60, check=False, **CAPTURE)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+    return wait_until(ask, what=f"the status of node {pnn}")
 
 
 def serving(cluster):
