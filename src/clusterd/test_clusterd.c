@@ -1,0 +1,304 @@
+/* ctdb-clusterd as one process: start, status, subscription over a kill, planned stop, files it refuses. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "clusterd.h"
+#include "shared/msg.h"
+
+#define LIMIT_S 30
+
+/* One node in a directory of its own, and an endpoint to talk to its daemon. */
+struct fixture {
+	char *base;
+	char *log;
+	pid_t pid;
+	struct tevent_context *ev;
+	struct msg *msg;
+	struct rpc_client *client;
+	unsigned told; /* STATE_CHANGED */
+	bool told_active;
+	uint64_t lease_until;
+};
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static char *path_of(const struct fixture *f, const char *name)
+{
+	return talloc_asprintf(f, "%s/%s", f->base, name);
+}
+
+static void on_state_changed(void *priv, struct rpc_call *call, const struct cluster_state *state)
+{
+	struct fixture *f = priv;
+
+	f->told++;
+	f->told_active = state->active;
+	f->lease_until = state->lease_until;
+}
+
+static void on_lease(void *priv, struct rpc_call *call, const struct cluster_lease *lease)
+{
+	struct fixture *f = priv;
+
+	f->lease_until = lease->until;
+}
+
+static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	static const struct cluster_server server = {.state_changed = on_state_changed, .lease = on_lease};
+
+	return cluster_dispatch(&server, priv, call, proc, buf, len);
+}
+
+static int setup(void **state)
+{
+	char dir[] = "/tmp/test_clusterd.XXXXXX";
+	struct fixture *f = talloc_zero(NULL, struct fixture);
+	struct msg_addr addr = {.endpoint = "cluster", .node = 0};
+	char *err = NULL;
+
+	assert_non_null(mkdtemp(dir));
+	f->base = talloc_strdup(f, dir);
+	f->log = path_of(f, "log");
+	assert_int_equal(mkdir(path_of(f, "run"), 0700), 0);
+	assert_int_equal(mkdir(path_of(f, "run/msg"), 0700), 0);
+	assert_int_equal(mkdir(path_of(f, "var"), 0700), 0);
+	write_file(path_of(f, "nodes"), "127.0.0.1\n");
+	write_file(path_of(f, "ctdb.conf"), "[cluster]\nnode address = 127.0.0.1\n");
+	f->ev = tevent_context_init(f);
+	assert_int_equal(msg_open(f, f->ev, path_of(f, "run/msg"), "cli.1", 0, NULL, &f->msg, &err), 0);
+	assert_int_equal(msg_serve(f->msg, CLUSTER_INTERFACE, CLUSTER_VERSION, dispatch, f), 0);
+	f->client = msg_client(f, f->msg, &addr);
+	*state = f;
+	return 0;
+}
+
+static int stop(struct fixture *f, int sig)
+{
+	int status = 0;
+
+	if (f->pid <= 0) {
+		return 0;
+	}
+	kill(f->pid, sig);
+	assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
+	f->pid = 0;
+	return status;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	char *command = talloc_asprintf(f, "rm -rf '%s'", f->base);
+	int ret;
+
+	stop(f, SIGKILL);
+	ret = system(command);
+	talloc_free(f);
+	return ret;
+}
+
+static void start(struct fixture *f)
+{
+	char *log = talloc_asprintf(f, "file:%s", f->log);
+
+	f->pid = fork();
+	assert_true(f->pid >= 0);
+	if (f->pid == 0) {
+		int fd = open(path_of(f, "stderr"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+		dup2(fd, 2);
+		setenv("CTDB_BASE", f->base, 1);
+		execl(CLUSTERD, CLUSTERD, "--log", log, NULL);
+		_exit(127);
+	}
+}
+
+static struct mono limit(void)
+{
+	return mono_add_ms(mono_now(), LIMIT_S * 1000);
+}
+
+static int status_of(struct fixture *f, struct cluster_status *status)
+{
+	struct tevent_req *req = cluster_get_status_send(f, f->ev, f->client, 1000);
+	int ret;
+
+	assert_non_null(req);
+	assert_true(tevent_req_poll(req, f->ev));
+	ret = cluster_get_status_recv(req, f, status);
+	talloc_free(req);
+	return ret;
+}
+
+/* Waits until the daemon says that it is active. */
+static void wait_active(struct fixture *f, struct cluster_status *status)
+{
+	struct mono end = limit();
+
+	for (;;) {
+		int ret = status_of(f, status);
+
+		if (ret == 0 && status->state.active) {
+			return;
+		}
+		if (!mono_before(mono_now(), end)) {
+			fail_msg("not active: %d %s", ret, ret == 0 ? status->verdict : "");
+		}
+		usleep(10000);
+	}
+}
+
+static void tick_ignored(struct tevent_context *ev, struct tevent_timer *te, struct timeval now, void *priv)
+{
+}
+
+static void turn(struct fixture *f)
+{
+	tevent_add_timer(f->ev, f, tevent_timeval_current_ofs(0, 20000), tick_ignored, NULL);
+	assert_int_equal(tevent_loop_once(f->ev), 0);
+}
+
+static void test_single_node_is_up(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_status status;
+
+	start(f);
+	wait_active(f, &status);
+	assert_int_equal(status.state.view.leader, 0);
+	assert_int_equal(status.state.view.term, 1);
+	assert_int_equal(status.arbitration, CLUSTER_ARBITRATION_HELD);
+	assert_string_equal(status.arbitration_method, "majority");
+	assert_true(strncmp(status.verdict, "healthy: 1 of 1 nodes active, leader node 0 since ", 50) == 0);
+	assert_true(status.state.lease_until > mono_now().ns);
+	assert_int_equal(stop(f, SIGTERM), 0);
+}
+
+/* The subscriber does nothing: a restarted daemon tells it of itself, and never that the node is not active. */
+static void test_subscription_survives_a_kill(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_status status;
+	char endpoint[] = "cli.1";
+	struct subscribe_args args = {.endpoint = endpoint};
+	struct cluster_state answer;
+	struct mono end = limit();
+	struct tevent_req *req;
+	uint64_t term;
+
+	start(f);
+	wait_active(f, &status);
+	term = status.state.view.term;
+	req = cluster_subscribe_send(f, f->ev, f->client, &args, 5000);
+	assert_true(tevent_req_poll(req, f->ev));
+	assert_int_equal(cluster_subscribe_recv(req, f, &answer), 0);
+	assert_true(answer.active);
+	stop(f, SIGKILL);
+	f->told = 0;
+	f->lease_until = 0;
+	start(f);
+	while (f->told == 0 && mono_before(mono_now(), end)) {
+		turn(f);
+		assert_true(f->told == 0 || f->told_active);
+	}
+	assert_true(f->told_active);
+	wait_active(f, &status);
+	assert_int_equal(status.state.view.term, term + 1);
+	/* And it is told that the lease goes on. */
+	while (f->lease_until <= status.state.lease_until && mono_before(mono_now(), end)) {
+		turn(f);
+	}
+	assert_true(f->lease_until > status.state.lease_until);
+	/* A planned stop is told at once. */
+	f->told_active = true;
+	kill(f->pid, SIGTERM);
+	while (f->told_active && mono_before(mono_now(), end)) {
+		turn(f);
+	}
+	assert_false(f->told_active);
+	assert_int_equal(stop(f, SIGTERM), 0);
+}
+
+static void read_file(const char *path, char *buf, size_t size)
+{
+	FILE *file = fopen(path, "r");
+
+	assert_non_null(file);
+	buf[fread(buf, 1, size - 1, file)] = '\0';
+	fclose(file);
+}
+
+static void expect_refusal(struct fixture *f, const char *what)
+{
+	char text[4096];
+	int status;
+
+	start(f);
+	assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
+	f->pid = 0;
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	read_file(path_of(f, "stderr"), text, sizeof(text));
+	if (strstr(text, what) == NULL && access(f->log, R_OK) == 0) {
+		read_file(f->log, text, sizeof(text));
+	}
+	if (strstr(text, what) == NULL) {
+		fail_msg("\"%s\" is not in: %s", what, text);
+	}
+}
+
+static void test_damaged_term_file(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_status status;
+	char text[512];
+
+	start(f);
+	wait_active(f, &status);
+	assert_int_equal(stop(f, SIGTERM), 0);
+	read_file(path_of(f, "var/state/cluster-term.0"), text, sizeof(text));
+	assert_non_null(strstr(text, "term=1 vote=0 led=1"));
+	strstr(text, "term=1")[5] = '2';
+	write_file(path_of(f, "var/state/cluster-term.0"), text);
+	expect_refusal(f, "cluster-term.0: damaged: ");
+}
+
+static void test_unknown_arbitration(void **state)
+{
+	struct fixture *f = *state;
+
+	write_file(path_of(f, "ctdb.conf"), "[cluster]\nnode address = 127.0.0.1\narbitration = etcd\n");
+	expect_refusal(f, "arbitration");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_single_node_is_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_subscription_survives_a_kill, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_term_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unknown_arbitration, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
