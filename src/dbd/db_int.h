@@ -14,9 +14,9 @@ struct dbs {
 	struct dlist list; /* struct db, newest first */
 	struct db *by_id[DB_BUCKETS];
 	uint32_t count;
-	bool mutexes;		     /* configured, and the system can do it */
-	struct tdb_context *health;  /* persistent_health.tdb.<pnn> */
-	struct keeper *keeper;	     /* NULL: this daemon has no endpoint (tests) */
+	bool mutexes;               /* configured, and the system can do it */
+	struct tdb_context *health; /* persistent_health.tdb.<pnn> */
+	struct keeper *keeper;      /* NULL: this daemon has no endpoint (tests) */
 };
 
 /* ---- db.c ---- */
@@ -47,8 +47,9 @@ int db_file_make(TALLOC_CTX *mem, const struct db_file *f, struct tdb_context **
 
 enum db_verdict { DB_VERDICT_GOOD, DB_VERDICT_DAMAGED, DB_VERDICT_UNCHECKED };
 /*
- * Opens and checks a file in a child process (a damaged file may crash who reads it), waits for it, for a time that depends on the size of the file.
- * UNCHECKED: locked by another process or not done in that time. 0, or the errno for which the file cannot be read at all.
+ * Opens and checks a file in a child process (a damaged file may crash who reads it), waits for it, for a time that
+ * depends on the size of the file. UNCHECKED: locked by another process or not done in that time. 0, or the errno for
+ * which the file cannot be read at all.
  */
 int db_file_check(TALLOC_CTX *mem, const struct db_file *f, enum db_verdict *verdict, char **err);
 char *db_file_aside_name(TALLOC_CTX *mem, const char *path); /* PATH.corrupted.<YYYYMMDDHHMMSS>Z */
@@ -64,9 +65,8 @@ int db_health_put(struct dbs *dbs, const char *name, const char *reason);
 
 /* ---- db_keep.c: what dbkeep holds for us ---- */
 int keeper_new(struct dbs *dbs, struct keeper **keeper);
-/* What it keeps now; waits up to 5 s; for dbs_open() alone. 0 or errno. */
-int keeper_list_wait(struct keeper *k, TALLOC_CTX *mem, struct dbkeep_files *files);
-/* Attaches what is in files (of a former dbd on this node), then asks again: what was let go in between is made anew, empty. */
+/* For dbs_open() alone, waits up to 5 s for each answer: asks what is kept (for a former dbd of this node), attaches
+ * that, then asks again: what was let go in between is made anew, empty. No answer: nothing is kept. */
 int keeper_attach_kept(struct keeper *k, TALLOC_CTX *mem, char **err);
 void keeper_start(struct keeper *k); /* from now on it is told what to keep, and asked every 2 s whether it does */
 void keeper_tell(struct keeper *k, struct db *db);

@@ -42,7 +42,7 @@ int keeper_new(struct dbs *dbs, struct keeper **keeper)
 	return 0;
 }
 
-int keeper_list_wait(struct keeper *k, TALLOC_CTX *mem, struct dbkeep_files *files)
+static int keeper_list_wait(struct keeper *k, TALLOC_CTX *mem, struct dbkeep_files *files)
 {
 	struct tevent_req *req = dbkeep_list_send(k, k->dbs->d->ev, k->client, LIST_TIMEOUT_MS);
 	int error;

@@ -120,7 +120,9 @@ static int list_persistent(struct dbs *dbs, TALLOC_CTX *mem, char ***names, size
 		(*names)[(*n)++] = name;
 	}
 	closedir(dir);
-	qsort(*names, *n, sizeof(char *), compare_names);
+	if (*n > 1) {
+		qsort(*names, *n, sizeof(char *), compare_names);
+	}
 	return 0;
 }
 

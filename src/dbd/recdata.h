@@ -1,4 +1,5 @@
-/* Records as byte streams of the classic protocol: rec_data, rec_buffer, and the header in front of each record's data. */
+/* Records as byte streams of the classic protocol: rec_data, rec_buffer, and the header in front of each record's data.
+ */
 #ifndef DBD_RECDATA_H
 #define DBD_RECDATA_H
 
@@ -7,12 +8,13 @@
 #include <stdint.h>
 
 /*
- * rec_data, host byte order, unaligned: u32 length (16 + keylen + datalen), u32 reqid, u32 keylen, u32 datalen, key, data. One follows the other without
- * padding. rec_buffer: u32 db_id, u32 count, then count rec_data.
+ * rec_data, host byte order, unaligned: u32 length (16 + keylen + datalen), u32 reqid, u32 keylen, u32 datalen, key,
+ * data. One follows the other without padding. rec_buffer: u32 db_id, u32 count, then count rec_data.
  */
 #define RECDATA_HEAD 16U
-#define RECBUF_HEAD 8U
-/* Header in front of a record's data in the file: u64 rsn, u32 dmaster, u32 0, u32 flags, u32 padding. A record with nothing more is empty. */
+#define RECBUF_HEAD  8U
+/* Header in front of a record's data in the file: u64 rsn, u32 dmaster, u32 0, u32 flags, u32 padding. A record with
+ * nothing more is empty. */
 #define REC_HEADER_SIZE 24U
 
 /* Points into the buffer it was read from. */
@@ -22,7 +24,8 @@ struct recdata {
 	const uint8_t *key, *data;
 };
 
-/* Reads from *p, of which *left bytes are there, and moves both on. 0; ENOENT nothing left; EBADMSG lengths do not fit (nothing moved). */
+/* Reads from *p, of which *left bytes are there, and moves both on. 0; ENOENT nothing left; EBADMSG lengths do not fit
+ * (nothing moved). */
 int recdata_next(const uint8_t **p, size_t *left, struct recdata *r);
 
 /* Size of one; SIZE_MAX if its length field could not hold it. */

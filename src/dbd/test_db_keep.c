@@ -263,6 +263,109 @@ static void test_file_removed(void **state)
 	assert_string_equal(test_fetch(p, v->tdb, "k", NULL), "new");
 }
 
+/* ---- a dbkeep that answers what the test wants, within this process ---- */
+
+struct fake {
+	struct dbkeep_files answer[2];
+	unsigned asked;
+};
+
+static void fake_list(void *priv, struct rpc_call *call)
+{
+	struct fake *f = priv;
+
+	dbkeep_list_reply(call, &f->answer[f->asked < 1 ? 0 : 1]);
+	f->asked++;
+}
+
+static int fake_dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	static const struct dbkeep_server server = {.list = fake_list};
+
+	return dbkeep_dispatch(&server, priv, call, proc, buf, len);
+}
+
+static void fake_start(struct place *p, struct fake *f)
+{
+	struct daemon *d = p->t->d;
+	struct msg *m = NULL;
+	char *err = NULL;
+
+	keeper_kill(p);
+	if (msg_open(p, d->ev, d->conf->path.msg_dir, "dbkeep", d->pnn, NULL, &m, &err) != 0) {
+		fail_msg("msg_open: %s", err);
+	}
+	assert_int_equal(msg_serve(m, DBKEEP_INTERFACE, DBKEEP_VERSION, fake_dispatch, f), 0);
+}
+
+static struct dbkeep_file file_of(struct place *p, struct db *db)
+{
+	struct dbkeep_file f = {
+		.path = talloc_strdup(p, db->path),
+		.name = talloc_strdup(p, db->name),
+		.db_flags = db->flags,
+		.tdb_flags = (uint32_t)db_open_flags(db),
+		.confirmed = true,
+	};
+	struct stat st;
+
+	assert_int_equal(stat(db->path, &st), 0);
+	f.device = st.st_dev;
+	f.inode = st.st_ino;
+	return f;
+}
+
+/* Let go of between the two questions: it may have been emptied, so it counts as lost (here it was not, thanks to a
+ * client). */
+static void test_let_go_meanwhile(void **state)
+{
+	struct place *p = *state;
+	struct db *v = test_attach(p->t, "locking.tdb", 0);
+	struct dbkeep_file file = file_of(p, v);
+	struct fake fake = {.answer = {{.files = {.n = 1, .v = &file}}}};
+	struct holder *client = test_holder(p->t, v->path, db_open_flags(v), "open", NULL);
+
+	test_store(v->tdb, "k", 7, 0, "old");
+	dbd_end(p);
+	fake_start(p, &fake);
+	dbd_start(p);
+	assert_int_equal(fake.asked, 2);
+	v = db_find_name(p->t->dbs, "locking.tdb");
+	assert_non_null(v);
+	assert_false(v->kept);
+	assert_null(test_fetch(p, v->tdb, "k", NULL));
+	test_holder_end(client);
+}
+
+/* What does not fit to this node is left alone. */
+static void test_strange_answers(void **state)
+{
+	struct place *p = *state;
+	struct db *v = test_attach(p->t, "locking.tdb", 0);
+	struct dbkeep_file good = file_of(p, v), file[6];
+	struct fake fake = {.answer = {{.files = {.n = 6, .v = file}}, {.files = {.n = 6, .v = file}}}};
+	struct holder *client = test_holder(p->t, v->path, db_open_flags(v), "open", NULL);
+	char secret[] = "../../secret", other[] = "other.tdb", passwd[] = "/etc/passwd", empty[] = "";
+	size_t i;
+
+	test_store(v->tdb, "k", 7, 0, "old");
+	for (i = 0; i < 6; i++) {
+		file[i] = good;
+	}
+	file[0].name = secret;
+	file[1].name = other;
+	file[2].path = passwd;
+	file[3].name = empty;
+	file[4].db_flags = DB_PERSISTENT;
+	file[5].inode++;
+	dbd_end(p);
+	fake_start(p, &fake);
+	dbd_start(p);
+	assert_int_equal(dbs_count(p->t->dbs), 0);
+	assert_int_equal(test_count(good.path, (int)good.tdb_flags), 1);
+	test_holder_end(client);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -271,6 +374,7 @@ int main(void)
 		TEST(test_kept_over_restart),     TEST(test_both_gone),
 		TEST(test_keeper_restarted),      TEST(test_flags_are_kept),
 		TEST(test_configuration_changed), TEST(test_file_removed),
+		TEST(test_let_go_meanwhile),      TEST(test_strange_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

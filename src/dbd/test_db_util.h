@@ -1,4 +1,5 @@
-/* For the tests of databases and workers: a daemon's surroundings in a directory of their own, and processes beside us. */
+/* For the tests of databases and workers: a daemon's surroundings in a directory of their own, and processes beside us.
+ */
 #ifndef DBD_TEST_DB_UTIL_H
 #define DBD_TEST_DB_UTIL_H
 
@@ -33,7 +34,7 @@ struct holder {
 };
 /* verb: "open", "lock KEY"; returns when it is done. "count" is test_count(). */
 struct holder *test_holder(TALLOC_CTX *mem, const char *path, int tdb_flags, const char *verb, const char *key);
-void test_holder_end(struct holder *h);	 /* lets go in order */
+void test_holder_end(struct holder *h);  /* lets go in order */
 void test_holder_kill(struct holder *h); /* kill -9 */
 /* Number of records as a process that opens the file now sees it; -1: it cannot open it. */
 long test_count(const char *path, int tdb_flags);

@@ -405,6 +405,26 @@ static void test_update_without_header(void **state)
 	check_value(t, db, "a", NULL, 0);
 }
 
+/* Refused at once; the job is there until its request is freed, and harmless. */
+static void test_update_too_large(void **state)
+{
+	struct test_dir *t = *state;
+	struct worker_pool *pool = test_pool(t, 1);
+	struct worker_args args = {.op = WORKER_UPDATE, .input = {.len = 64 * 1024 * 1024 + 1}};
+	struct worker_job *job = NULL;
+	struct tevent_req *req;
+	struct db *db;
+
+	test_dbs_open(t);
+	db = test_attach(t, "u.tdb", DB_PERSISTENT);
+	req = worker_job_send(t, t->d->ev, pool, db, &args, NULL, NULL, &job);
+	assert_non_null(job);
+	assert_int_equal(worker_job_feed(job, (const uint8_t *)"x", 1, true), 0);
+	worker_job_continue(job);
+	assert_int_equal(test_wait(t, req, NULL), EMSGSIZE);
+	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, NULL), 0);
+}
+
 /* ---- replace ---- */
 
 static void test_replace(void **state)
@@ -638,6 +658,7 @@ int main(void)
 		TEST(test_order),
 		TEST(test_update_rule),
 		TEST(test_update_without_header),
+		TEST(test_update_too_large),
 		TEST(test_replace),
 		TEST(test_replace_all_or_nothing),
 		TEST(test_replace_drain),

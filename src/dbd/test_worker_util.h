@@ -11,10 +11,12 @@ struct worker_pool *test_pool(struct test_dir *t, unsigned n);
 /* With what environment variable TEST_BAD_WORKER or TEST_CRASH_AT asks for. */
 struct worker_pool *test_pool_of(struct test_dir *t, const char *program, unsigned n);
 
-struct tevent_req *test_send(struct test_dir *t, struct worker_pool *pool, struct db *db, enum worker_op op, struct worker_job **job);
+struct tevent_req *test_send(struct test_dir *t, struct worker_pool *pool, struct db *db, enum worker_op op,
+			     struct worker_job **job);
 /* Waits for it, frees it; 0 or errno. */
 int test_wait(struct test_dir *t, struct tevent_req *req, struct worker_state *state);
-int test_run(struct test_dir *t, struct worker_pool *pool, struct db *db, enum worker_op op, struct worker_state *state);
+int test_run(struct test_dir *t, struct worker_pool *pool, struct db *db, enum worker_op op,
+	     struct worker_state *state);
 int test_update(struct test_dir *t, struct worker_pool *pool, struct db *db, struct ctdb_blob input);
 /* Runs the loop until *flag, fails the test when it takes too long. */
 void test_loop_until(struct test_dir *t, const bool *flag);

@@ -390,13 +390,13 @@ struct tevent_req *worker_job_send(TALLOC_CTX *mem, struct tevent_context *ev, s
 		.batch_priv = priv,
 	};
 	dlist_init(&job->feeds);
+	if (result != NULL) {
+		*result = job;
+	}
 	error = job_enqueue(job, db, args);
 	if (error != 0) {
 		tevent_req_error(req, (uint64_t)error);
 		return tevent_req_post(req, ev);
-	}
-	if (result != NULL) {
-		*result = job;
 	}
 	return req;
 }

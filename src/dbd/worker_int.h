@@ -11,7 +11,7 @@ struct db_lane;
 struct out_chunk;
 
 enum worker_job_state {
-	WORKER_JOB_QUEUED, /* in db_lane->jobs (ordered) and, if it may run now, in pool->runnable */
+	WORKER_JOB_QUEUED,  /* in db_lane->jobs (ordered) and, if it may run now, in pool->runnable */
 	WORKER_JOB_RUNNING, /* job->worker set */
 	WORKER_JOB_ENDED
 };
@@ -22,8 +22,8 @@ struct worker_job {
 	uint64_t id;
 	enum worker_job_state state;
 	uint32_t op;
-	struct db_lane *lane;	/* NULL: not ordered */
-	struct dlist in_lane;	/* ordered: in lane->jobs until it has ended */
+	struct db_lane *lane; /* NULL: not ordered */
+	struct dlist in_lane; /* ordered: in lane->jobs until it has ended */
 	struct dlist in_runnable;
 	struct mono queued_at;
 	struct out_chunk *start; /* until it is given to a worker */
@@ -31,7 +31,7 @@ struct worker_job {
 	worker_batch_fn batch;
 	void *batch_priv;
 	bool paused;
-	bool continued; /* worker_job_continue() was called from within batch() */
+	bool continued;     /* worker_job_continue() was called from within batch() */
 	struct dlist feeds; /* struct out_chunk: not given to a worker yet */
 	size_t feed_bytes;  /* not written to the socket yet */
 	bool feed_ended;
@@ -67,7 +67,7 @@ struct worker_owner {
 int worker_start_process(TALLOC_CTX *mem, const struct worker_owner *owner, struct worker **w);
 void worker_give(struct worker *w, struct worker_job *job);  /* w is idle */
 void worker_send(struct worker *w, struct out_chunk *chunk); /* takes chunk */
-void worker_resume(struct worker *w);			     /* the job is no longer paused */
+void worker_resume(struct worker *w);                        /* the job is no longer paused */
 /* The job is cancelled: the process ends. */
 void worker_abandon(struct worker *w);
 struct dlist *worker_link(struct worker *w); /* for the pool's lists */

@@ -330,12 +330,13 @@ static bool next_frame(struct worker *w)
 /* Bytes wanted in the buffer: the frame that begins there, or a good portion. */
 static size_t in_wanted(const struct worker *w)
 {
-	struct xdr_in in = {.p = w->in + w->in_start, .end = w->in + w->in_start + w->in_len};
+	struct xdr_in in;
 	size_t len;
 
 	if (w->in_len < 4) {
 		return READ_BYTES;
 	}
+	in = (struct xdr_in){.p = w->in + w->in_start, .end = w->in + w->in_start + w->in_len};
 	len = (size_t)xdr_get_u32(&in) + 4;
 	return len > WORKER_FRAME_MAX + 4 || len < READ_BYTES ? READ_BYTES : len;
 }

@@ -7,9 +7,10 @@
 #include "protocol/dbkeep.h"
 
 /*
- * While a process has a TDB open with TDB_CLEAR_IF_FIRST it holds the file's "active lock" (a POSIX record lock), and nobody who opens the file empties
- * it. That lock is all we are here for: no record is read or locked. POSIX locks end when *any* descriptor of the file is closed by the process, so a file
- * must never be opened a second time, not even to look at it: identity is compared with lstat() first.
+ * While a process has a TDB open with TDB_CLEAR_IF_FIRST it holds the file's "active lock" (a POSIX record lock), and
+ * nobody who opens the file empties it. That lock is all we are here for: no record is read or locked. POSIX locks end
+ * when *any* descriptor of the file is closed by the process, so a file must never be opened a second time, not even to
+ * look at it: identity is compared with lstat() first.
  */
 struct keep;
 
