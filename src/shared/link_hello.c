@@ -104,6 +104,18 @@ static void link_hello_refused(struct link_conn *conn, const uint8_t *data, size
 	link_conn_end(conn, true, ECONNREFUSED, why);
 }
 
+/*
+ * While we were stalled the other side may have tried several times, each time with a good hello, and given up: those
+ * connections must not come up only to go down at once.
+ */
+static bool link_given_up(const struct link_conn *conn)
+{
+	char byte;
+	ssize_t n = recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data, size_t len)
 {
 	struct link_hello hello;
@@ -123,6 +135,10 @@ void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data
 		return;
 	}
 	talloc_free(hello.mesh);
+	if (link_given_up(conn)) {
+		link_conn_end(conn, true, ECONNRESET, "closed by the other side before its hello was answered");
+		return;
+	}
 	if (!conn->outgoing && link_hello_queue(conn) != 0) {
 		link_conn_end(conn, true, ENOMEM, "out of memory");
 		return;

@@ -296,7 +296,7 @@ static void test_set_nodes(void **state)
 	for (uint32_t i = 0; i < 3; i++) {
 		util_start(c, i);
 	}
-	WAIT_FOR(c, link_is_up(n->mesh, 0) && link_is_up(n->mesh, 2));
+	WAIT_FOR(c, link_is_up(n->mesh, 0) && link_is_up(n->mesh, 2) && link_is_up(c->node[2].mesh, 1));
 	assert_int_equal(link_mesh_set_nodes(n->mesh, same), 0);
 	assert_int_equal(n->downs[0] + n->downs[2], 0);
 	assert_int_equal(link_mesh_set_nodes(n->mesh, fewer), 0);

@@ -240,6 +240,32 @@ static void test_hello_too_short(void **state)
 	scene_end(&s);
 }
 
+/* After a stall: attempts that the other side gave up long ago, with good hellos, and the present one. Only that comes
+ * up. */
+static void test_given_up(void **state)
+{
+	struct scene s = scene_start(3);
+	struct link_hello hello = raw_hello(2, 0);
+	uint8_t frame[256];
+	size_t len = raw_hello_frame(frame, &hello);
+	int fd;
+
+	for (unsigned i = 0; i < 30; i++) {
+		fd = raw_connect(s.c, 13, 0);
+		raw_write(fd, frame, len);
+		close(fd);
+	}
+	fd = raw_peer(s.c, 2, 0);
+	for (unsigned i = 0; i < 100; i++) {
+		util_turn(s.c->ev);
+	}
+	assert_int_equal(s.n->ups[2], 1);
+	assert_int_equal(s.n->downs[2], 0);
+	close(fd);
+	WAIT_FOR(s.c, s.n->downs[2] == 1);
+	scene_end(&s);
+}
+
 /* ---- connections without hello ---- */
 
 static void test_bad_first_bytes(void **state)
@@ -527,6 +553,9 @@ static void test_random(void **state)
 			}
 		}
 		raw_write(fd, stream, len);
+		for (unsigned i = 0; i < 4; i++) {
+			util_turn(s.c->ev);
+		}
 		shutdown(fd, SHUT_WR);
 		expect_closed(&s, fd);
 	}
@@ -538,13 +567,21 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bad_hello),       cmocka_unit_test(test_wrong_direction),
-		cmocka_unit_test(test_refused_by_peer), cmocka_unit_test(test_unknown_address),
-		cmocka_unit_test(test_hello_in_pieces), cmocka_unit_test(test_hello_too_short),
-		cmocka_unit_test(test_bad_first_bytes), cmocka_unit_test(test_slow),
-		cmocka_unit_test(test_bound_of_new),    cmocka_unit_test(test_out_of_descriptors),
-		cmocka_unit_test(test_bad_frames),      cmocka_unit_test(test_truncated_frame),
-		cmocka_unit_test(test_announced_frame), cmocka_unit_test(test_pong_from_nowhere),
+		cmocka_unit_test(test_bad_hello),
+		cmocka_unit_test(test_wrong_direction),
+		cmocka_unit_test(test_refused_by_peer),
+		cmocka_unit_test(test_unknown_address),
+		cmocka_unit_test(test_hello_in_pieces),
+		cmocka_unit_test(test_hello_too_short),
+		cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_bad_first_bytes),
+		cmocka_unit_test(test_slow),
+		cmocka_unit_test(test_bound_of_new),
+		cmocka_unit_test(test_out_of_descriptors),
+		cmocka_unit_test(test_bad_frames),
+		cmocka_unit_test(test_truncated_frame),
+		cmocka_unit_test(test_announced_frame),
+		cmocka_unit_test(test_pong_from_nowhere),
 		cmocka_unit_test(test_random),
 	};
 

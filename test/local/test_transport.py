@@ -307,6 +307,24 @@ def test_peer_hangs(make_nodes):
     assert "nothing was heard for 700 ms" in a.log()
 
 
+def test_listener_hangs(make_nodes):
+    """While it hangs the other one tries again and again, and its kernel accepts: none of that comes up afterwards but the last."""
+    a, b = make_nodes(2, dead=500)
+    with Endpoint(a, "cli.1") as cli:
+        wait_linked(cli, 1)
+        cli.call(("transport", 0), TRANSPORT, SUBSCRIBE, xdr_string("cli.1"))
+        a.kill(signal.SIGSTOP)
+        subprocess.run(["sleep", "5"], check=True)
+        a.kill(signal.SIGCONT)
+        changes = [cli.link_change()]
+        while not changes[-1][1]:
+            changes.append(cli.link_change())
+        assert [c[:2] for c in changes] == [(1, False), (1, True)]
+        assert cli.links(node=1)[0][0]
+        assert cli.links() == {1: (True, 2)}
+    assert a.log().count("is up") == 2
+
+
 def test_stall_of_own(make_nodes):
     """Who was stopped itself finds nobody dead when it goes on: what the others said meanwhile is still to be read."""
     a, b = make_nodes(2, dead=30000)
