@@ -93,6 +93,11 @@ static struct db *call_db(struct client *c, uint32_t reqid, uint32_t db_id)
 		client_reply_error(c, reqid, -1, "records of persistent and replicated databases do not migrate");
 		return NULL;
 	}
+	if (db->records == NULL) {
+		/* Nobody can have attached it yet: it is only known from before dbd was started. */
+		client_reply_error(c, reqid, -1, "the database is not usable before the first recovery");
+		return NULL;
+	}
 	return db;
 }
 
