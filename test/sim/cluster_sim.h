@@ -8,7 +8,7 @@
 
 #include "core/cluster.h"
 
-#define SIM_NODES 64
+#define SIM_NODES 256
 #define MS        MONO_NS_PER_MS
 
 enum sim_event_kind { SIM_TICK, SIM_MESSAGE, SIM_LINK, SIM_PERSISTED, SIM_START, SIM_RESUME, SIM_CHAOS };

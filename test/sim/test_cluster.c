@@ -156,7 +156,7 @@ static void test_undisturbed_nothing_happens(void **state)
 static void test_leader_lost(void **state)
 {
 	for (uint64_t seed = 1; seed <= 60; seed++) {
-		uint32_t nodes = seed <= 40 ? 3 + (uint32_t)(seed % 6) : 64;
+		uint32_t nodes = seed <= 40 ? 3 + (uint32_t)(seed % 6) : 128;
 		struct sim *s = cluster_up(nodes, seed % 4 == 0 ? CLUSTER_QUORUM_NONE : CLUSTER_QUORUM_MAJORITY, seed);
 		uint32_t leader = sim_leader(s);
 		uint64_t votes = s->vote_messages, ms;
