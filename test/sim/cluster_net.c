@@ -322,7 +322,7 @@ void sim_start(struct sim *s, uint32_t pnn)
 		.quorum = s->opt.quorum,
 		.heartbeat_ms = s->opt.heartbeat_ms,
 		.dead_ms = s->opt.dead_ms,
-		.capabilities = NODE_CAP_LEADER | NODE_CAP_LMASTER,
+		.capabilities = (n->cannot_lead ? 0U : NODE_CAP_LEADER) | NODE_CAP_LMASTER,
 		.flags = n->flags,
 		.incarnation = n->incarnation + 1 + sim_random(s, 1000),
 		.seed = sim_random(s, UINT64_MAX),
@@ -433,6 +433,17 @@ void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags)
 	}
 }
 
+void sim_set_arbitration(struct sim *s, uint32_t pnn, bool allowed)
+{
+	struct sim_node *n = &s->nodes[pnn];
+
+	if (n->c != NULL && !n->paused) {
+		sim_trace(s, n, "arbitration %s", allowed ? "won" : "lost");
+		cluster_set_arbitration(n->c, (struct mono){sim_local(n, s->now)}, allowed);
+		after_input(s, n);
+	}
+}
+
 /* ---- steps ---- */
 
 static void defer(struct sim *s, struct sim_node *n, const struct sim_event *e)
@@ -499,6 +510,7 @@ static void resume(struct sim *s, struct sim_node *n)
 	}
 	deferred_drop(n);
 	sim_set_flags(s, n->pnn, n->flags);
+	sim_set_arbitration(s, n->pnn, true);
 }
 
 static void step(struct sim *s, struct sim_event *e)

@@ -58,7 +58,7 @@ struct sim_node {
 	struct sim_act act;
 	uint64_t start_due; /* of a planned start */
 	uint64_t machine_back;
-	bool other_nodes_file;
+	bool other_nodes_file, cannot_lead;
 };
 
 struct sim_options {
@@ -115,6 +115,7 @@ void sim_crash(struct sim *s, uint32_t pnn, bool machine);
 void sim_leave(struct sim *s, uint32_t pnn);
 void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns);
 void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags);
+void sim_set_arbitration(struct sim *s, uint32_t pnn, bool allowed);
 /* Runs until the time, or until a check failed. */
 void sim_run(struct sim *s, uint64_t until);
 bool sim_failed(const struct sim *s);

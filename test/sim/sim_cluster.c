@@ -67,6 +67,7 @@ static bool run(const struct args *a, uint64_t seed, char failure[256])
 	for (uint32_t p = 0; p < opt.nodes; p++) {
 		s->nodes[p].start_due = sim_random(s, dead / 2);
 		sim_schedule(s, s->nodes[p].start_due, SIM_START, p, 0);
+		s->nodes[p].cannot_lead = p > 0 && sim_random(s, 6) == 0;
 	}
 	s->chaos = true;
 	s->chaos_until = dead * 10;

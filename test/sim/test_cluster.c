@@ -153,25 +153,35 @@ static void test_undisturbed_nothing_happens(void **state)
 }
 
 /* The leader's machine loses power: nobody else is fenced, one election of at most 4 N messages, then a view without it. */
+static void leader_lost(uint32_t nodes, enum cluster_quorum quorum, uint64_t seed)
+{
+	struct sim *s = cluster_up(nodes, quorum, seed);
+	uint32_t leader = sim_leader(s);
+	uint64_t votes = s->vote_messages, ms;
+
+	sim_run(s, s->now + sim_random(s, 500 * MS));
+	sim_crash(s, leader, true);
+	ms = run_until(s, 5 * DEAD, another_leads, leader, true);
+	assert_in_range(ms, 0, DEAD * 3 / 4);
+	assert_in_range(s->vote_messages - votes, 1, 4 * nodes);
+	ms += run_until(s, 5 * DEAD, left_out, leader, true);
+	assert_in_range(ms, DEAD / 2, DEAD * 3 / 2);
+	assert_int_equal(view_of(s, sim_leader(s))->number, 1);
+	down(s);
+}
+
 static void test_leader_lost(void **state)
 {
-	for (uint64_t seed = 1; seed <= 60; seed++) {
-		uint32_t nodes = seed <= 40 ? 3 + (uint32_t)(seed % 6) : 128;
-		struct sim *s = cluster_up(nodes, seed % 4 == 0 ? CLUSTER_QUORUM_NONE : CLUSTER_QUORUM_MAJORITY, seed);
-		uint32_t leader = sim_leader(s);
-		uint64_t votes = s->vote_messages, ms;
-
-		seed = seed == 45 ? 60 : seed;
-		sim_run(s, s->now + sim_random(s, 500 * MS));
-		sim_crash(s, leader, true);
-		ms = run_until(s, 5 * DEAD, another_leads, leader, true);
-		assert_in_range(ms, 0, DEAD * 3 / 4);
-		assert_in_range(s->vote_messages - votes, 1, 4 * nodes);
-		ms += run_until(s, 5 * DEAD, left_out, leader, true);
-		assert_in_range(ms, DEAD / 2, DEAD * 3 / 2);
-		assert_int_equal(view_of(s, sim_leader(s))->number, 1);
-		down(s);
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		leader_lost(3 + (uint32_t)(seed % 6), seed % 4 == 0 ? CLUSTER_QUORUM_NONE : CLUSTER_QUORUM_MAJORITY,
+			    seed);
 	}
+}
+
+static void test_leader_of_128_lost(void **state)
+{
+	leader_lost(128, CLUSTER_QUORUM_MAJORITY, 1);
+	leader_lost(128, CLUSTER_QUORUM_NONE, 2);
 }
 
 static void test_follower_lost(void **state)
@@ -372,6 +382,7 @@ int main(void)
 		cmocka_unit_test(test_start_with_one_missing),
 		cmocka_unit_test(test_undisturbed_nothing_happens),
 		cmocka_unit_test(test_leader_lost),
+		cmocka_unit_test(test_leader_of_128_lost),
 		cmocka_unit_test(test_follower_lost),
 		cmocka_unit_test(test_restart_of_clusterd),
 		cmocka_unit_test(test_restart_of_transportd),
