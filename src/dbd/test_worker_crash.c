@@ -258,7 +258,9 @@ static void test_blocked_jobs_do_not_block_others(void **state)
 	struct worker_pool *pool = test_pool(t, 2);
 	struct tevent_req *blocked[5];
 	struct holder *client[5];
+	struct mono until = mono_add_ms(mono_now(), 120000);
 	struct db *db[5];
+	pid_t pid;
 	int i;
 
 	test_dbs_open(t);
@@ -273,6 +275,14 @@ static void test_blocked_jobs_do_not_block_others(void **state)
 		test_holder_end(client[i]);
 		assert_int_equal(test_wait(t, blocked[i], NULL), 0);
 	}
+	/* The additional processes go when they have had nothing to do for a while; the pool goes on with the others.
+	 */
+	assert_true(test_worker_pids(&pid, 1) > 2);
+	while (test_worker_pids(&pid, 1) != 2) {
+		assert_true(mono_before(mono_now(), until));
+		test_loop_ms(t, 200);
+	}
+	assert_int_equal(test_run(t, pool, db[0], WORKER_SEQNUM, NULL), 0);
 }
 
 /* ---- a worker that says nonsense ---- */

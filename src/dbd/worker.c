@@ -250,12 +250,17 @@ static void pool_run(struct worker_pool *pool)
 	}
 }
 
+bool worker_pool_has_surplus(const struct worker_pool *pool)
+{
+	return pool->processes > pool->n;
+}
+
 void worker_pool_worker_idle(struct worker_pool *pool, struct worker *w)
 {
 	dlist_remove(worker_link(w));
 	dlist_add_head(&pool->idle,
 		       worker_link(w)); /* the one whose files are open and whose pages are warm comes first */
-	if (pool->processes > pool->n) {
+	if (worker_pool_has_surplus(pool)) {
 		worker_end_when_idle(w, SURPLUS_IDLE_S);
 	}
 	pool_kick(pool);

@@ -55,6 +55,7 @@ struct out_chunk *out_chunk_new(TALLOC_CTX *mem, enum worker_frame type, size_t 
 void worker_job_end(struct worker_job *job, int status);
 void worker_pool_worker_idle(struct worker_pool *pool, struct worker *w);
 void worker_pool_worker_gone(struct worker_pool *pool);
+bool worker_pool_has_surplus(const struct worker_pool *pool); /* more processes than its size */
 void worker_job_fed(struct worker_job *job, size_t bytes);
 
 /* ---- worker_proc.c ---- */
@@ -73,6 +74,6 @@ void worker_abandon(struct worker *w);
 struct dlist *worker_link(struct worker *w); /* for the pool's lists */
 struct worker *worker_of_link(struct dlist *e);
 struct worker_job *worker_current(const struct worker *w);
-void worker_end_when_idle(struct worker *w, unsigned seconds); /* unless it gets a job until then */
+void worker_end_when_idle(struct worker *w, unsigned seconds); /* unless it gets a job until then, or is no surplus */
 
 #endif

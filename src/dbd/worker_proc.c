@@ -110,7 +110,12 @@ void worker_abandon(struct worker *w)
 
 static void idle_timeout(void *priv)
 {
-	worker_abandon(talloc_get_type_abort(priv, struct worker));
+	struct worker *w = talloc_get_type_abort(priv, struct worker);
+
+	/* Others may have gone in the meantime. */
+	if (worker_pool_has_surplus(w->owner.pool)) {
+		worker_abandon(w);
+	}
 }
 
 void worker_end_when_idle(struct worker *w, unsigned seconds)
