@@ -360,6 +360,11 @@ static void test_bound_of_new(void **state)
  */
 static void test_out_of_descriptors(void **state)
 {
+	const char *preload = getenv("LD_PRELOAD");
+
+	if (preload != NULL && strstr(preload, "vgpreload") != NULL) {
+		skip(); /* valgrind accepts the connection in spite of the limit, and closes it */
+	}
 	struct scene s = scene_start(3);
 	struct rlimit limit, tight;
 	struct link_hello hello = raw_hello(2, 0);
