@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -192,7 +193,7 @@ static bool has_program(const char *dir, const char *name)
 static char *find_libexec(TALLOC_CTX *mem)
 {
 	const char *env = getenv("CTDB_LIBEXEC");
-	char exe[4096], *slash, *dir;
+	char exe[PATH_MAX], dir[PATH_MAX], *slash;
 	ssize_t n;
 
 	if (env != NULL && env[0] != '\0') {
@@ -203,12 +204,12 @@ static char *find_libexec(TALLOC_CTX *mem)
 	slash = strrchr(exe, '/');
 	if (slash != NULL) {
 		*slash = '\0';
-		dir = talloc_asprintf(mem, "%s/../../bin", exe);
 		if (has_program(exe, "ctdb-transportd")) {
 			return talloc_strdup(mem, exe);
 		}
-		if (dir != NULL && has_program(dir, "ctdb-transportd")) {
-			return dir;
+		strncat(exe, "/../../bin", sizeof(exe) - strlen(exe) - 1);
+		if (realpath(exe, dir) != NULL && has_program(dir, "ctdb-transportd")) {
+			return talloc_strdup(mem, dir);
 		}
 	}
 	return talloc_strdup(mem, CTDB_LIBEXECDIR);
