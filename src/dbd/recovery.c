@@ -135,6 +135,7 @@ static void op_begun(void *priv, const struct rec_begin *m)
 		gettimeofday(&r->times.started, NULL);
 	}
 	r->wish_generation = GENERATION_NONE;
+	r->rejoin = false;
 	close_all(r);
 }
 
@@ -344,7 +345,10 @@ void recovery_kick(struct recovery *r)
 
 static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted *m)
 {
-	if (r->normal && m->generation == r->generation && recovery_is_leader(r)) {
+	/* No generation: a node that was fenced for a moment is back; its clusterd may have told nobody. */
+	bool rejoin = m->generation == GENERATION_NONE;
+
+	if (r->normal && (m->generation == r->generation || rejoin) && recovery_is_leader(r) && !r->wanted) {
 		log_notice("recovery: wanted by node %u: %s", from, m->reason);
 		r->wanted = true;
 		recovery_lead(r);
@@ -408,6 +412,7 @@ static void fence(struct recovery *r, const char *why)
 {
 	log_warning("this node is not active (%s): databases are closed, clients disconnected", why[0] != '\0' ? why : "no reason given");
 	r->fenced = true;
+	r->rejoin = false;
 	rec_member_abandon(r->member);
 	rec_leader_stop(r->leader);
 	r->led = (struct led){0};
@@ -422,6 +427,8 @@ void recovery_view_changed(struct recovery *r)
 	if (s->active) {
 		if (r->fenced) {
 			log_notice("this node is active again");
+			r->rejoin = true;
+			snprintf(r->wish, sizeof(r->wish), "this node was not active for a while");
 		}
 		r->fenced = false;
 	} else if (!r->fenced && r->ever_normal) {

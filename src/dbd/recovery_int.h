@@ -38,6 +38,7 @@ struct recovery {
 	/* A wish that was told the leader and has not been followed by a BEGIN. */
 	uint32_t wish_generation;
 	char wish[200];
+	bool rejoin; /* this node was fenced and is active again: nobody else may have noticed */
 };
 
 /* recovery_jobs.c */

@@ -11,10 +11,10 @@
 #include "shared/log.h"
 
 /*
- * A member of the view whose dbd is not linked: it is probably being restarted, and its records are lost if we go on without it. So long as
- * the view holds on to it we wait this long for its dbd.
+ * A member of the view whose dbd is not linked is waited for, as long as the view holds on to it: it is probably being restarted, and then its records are kept.
+ * To go on without it would be wrong even if that takes long: its clients may still use the records that it owns. Said in the log this often.
  */
-#define MISSING_GRACE_MS 5000
+#define MISSING_LOG_MS 5000
 /* Recoveries that were only wished for do not follow each other faster than this. */
 #define WISH_PAUSE_MS 250
 #define WISH_REPEAT_MS 500
@@ -25,11 +25,12 @@ static bool is_active_member(const struct view_member *m)
 	return (m->flags & CLASSIC_NODE_FLAGS_INACTIVE) == 0;
 }
 
-/* Members of the view whose dbd is linked. false: wait for one that is not. */
+/* The members of the view, all linked. false: wait for one that is not. */
 static bool wanted_set(struct recovery *r, struct led *want)
 {
 	const struct cluster_view *v = &r->dbd->view->view;
 	struct mono now = mono_now();
+	bool missing = false;
 
 	*want = (struct led){.term = v->term};
 	for (uint32_t i = 0; i < v->members.n && i < LANE_NODES; i++) {
@@ -44,9 +45,12 @@ static bool wanted_set(struct recovery *r, struct led *want)
 			if (!mono_is_set(r->missing_since[pnn])) {
 				r->missing_since[pnn] = now;
 			}
-			if (mono_ms_between(r->missing_since[pnn], now) < MISSING_GRACE_MS) {
-				return false;
+			if (mono_ms_between(r->missing_since[pnn], now) >= MISSING_LOG_MS) {
+				log_ratelimited(LOG_LVL_ERROR, MISSING_LOG_MS,
+						"node %u is in the cluster but its ctdb-dbd cannot be reached (port %u): recovery waits for it", pnn,
+						r->dbd->d->conf->transport.db_port);
 			}
+			missing = true;
 			continue;
 		}
 		r->missing_since[pnn] = MONO_NEVER;
@@ -55,7 +59,7 @@ static bool wanted_set(struct recovery *r, struct led *want)
 		want->breaks[want->n] = lane_breaks(r->dbd->lane, pnn);
 		want->n++;
 	}
-	return want->n > 0;
+	return want->n > 0 && !missing;
 }
 
 static bool same_set(const struct led *a, const struct led *b)
@@ -162,10 +166,10 @@ void recovery_lead(struct recovery *r)
 
 void recovery_wish_again(struct recovery *r)
 {
-	struct rec_wanted m = {.generation = r->wish_generation, .reason = r->wish};
+	struct rec_wanted m = {.generation = r->rejoin ? GENERATION_NONE : r->wish_generation, .reason = r->wish};
 	uint32_t leader = view_leader(r->dbd);
 
-	if (r->wish_generation == GENERATION_NONE || !r->normal || r->wish_generation != r->generation) {
+	if (!r->rejoin && (r->wish_generation == GENERATION_NONE || !r->normal || r->wish_generation != r->generation)) {
 		return;
 	}
 	if (leader != NODE_UNKNOWN && (leader == r->dbd->d->pnn || lane_is_up(r->dbd->lane, leader))) {
