@@ -48,8 +48,10 @@ struct cli {
 	const struct command *cmd;
 	struct output out;
 	struct ctdb_client *c; /* connected before the command runs, unless it needs no daemon */
-	bool printed;          /* the command printed its own output: no document at the end */
-	char error[1024];      /* of cli_fail() */
+	void *owned[4];        /* freed at the end: arguments as bytes */
+	unsigned int n_owned;
+	bool printed;     /* the command printed its own output: no document at the end */
+	char error[1024]; /* of cli_fail() */
 };
 
 struct command {
@@ -71,6 +73,9 @@ extern const struct command commands[];
 int cli_fail(struct cli *cli, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The same for an errno of the library: its text, and the exit code that fits. what: "record set", "database \"x\"". */
 int cli_fail_api(struct cli *cli, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Memory of malloc() that lives until the program ends. */
+void cli_own(struct cli *cli, void *memory);
 
 /* ---- options.c ---- */
 /* Reads options; *argc, *argv are what is left. 0, or EXIT_USAGE with a text. Options that take no part in the command

@@ -72,19 +72,21 @@ static int parse_srvid(struct cli *cli, const char *text, uint64_t *srvid)
 
 static int parse_text(struct cli *cli, const char *text, struct bytes *out)
 {
-	int err;
+	bool from_stdin = strcmp(text, "-") == 0;
+	int err = from_stdin     ? text_read(stdin, TEXT_MAX, out)
+		  : cli->opt.hex ? text_unhex(text, out)
+				 : text_unescape(text, out);
 
-	if (strcmp(text, "-") == 0) {
-		err = text_read(stdin, TEXT_MAX, out);
-		return err == 0 ? 0
-				: cli_fail(cli, EXIT_ERROR, "standard input: %s",
-					   err == EFBIG ? "a message has at most 64 MiB" : strerror(err));
+	if (err == 0) {
+		cli_own(cli, out->data);
+		return 0;
 	}
-	err = cli->opt.hex ? text_unhex(text, out) : text_unescape(text, out);
-	return err == 0
-		       ? 0
-		       : cli_fail(cli, EXIT_USAGE, "text \"%s\": %s", text,
-				  cli->opt.hex ? "not hexadecimal" : "after a backslash only xNN or another backslash");
+	if (from_stdin) {
+		return cli_fail(cli, EXIT_ERROR, "standard input: %s",
+				err == EFBIG ? "a message has at most 64 MiB" : strerror(err));
+	}
+	return cli_fail(cli, EXIT_USAGE, "text \"%s\": %s", text,
+			cli->opt.hex ? "not hexadecimal" : "after a backslash only xNN or another backslash");
 }
 
 int cmd_message_send(struct cli *cli, char **argv, int argc)
@@ -101,7 +103,6 @@ int cmd_message_send(struct cli *cli, char **argv, int argc)
 		return code;
 	}
 	err = ctdb_post_message(cli->c, node, srvid, (struct ctdb_data){.data = text.data, .len = text.len});
-	free(text.data);
 	err = err != 0 ? err : ctdb_client_flush(cli->c);
 	return err == 0 ? EXIT_OK : cli_fail_api(cli, err, "cannot send the message");
 }

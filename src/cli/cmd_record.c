@@ -18,13 +18,17 @@ static int parse_bytes(struct cli *cli, const char *what, const char *text, stru
 					     : "%s \"%s\": after a backslash only xNN or another backslash",
 				what, text);
 	}
-	return err == 0 ? 0 : cli_fail(cli, EXIT_ERROR, "%s: %s", what, strerror(err));
+	if (err != 0) {
+		return cli_fail(cli, EXIT_ERROR, "%s: %s", what, strerror(err));
+	}
+	cli_own(cli, out->data);
+	return 0;
 }
 
 static int parse_value(struct cli *cli, const char *text, struct bytes *out)
 {
 	struct bytes in;
-	int err, code;
+	int err;
 
 	if (strcmp(text, "-") != 0) {
 		return parse_bytes(cli, "value", text, out);
@@ -34,13 +38,12 @@ static int parse_value(struct cli *cli, const char *text, struct bytes *out)
 		return cli_fail(cli, EXIT_ERROR, "standard input: %s",
 				err == EFBIG ? "a value has at most 64 MiB" : strerror(err));
 	}
-	if (!cli->opt.hex) {
-		*out = in;
-		return 0;
+	cli_own(cli, in.data);
+	if (cli->opt.hex) {
+		return parse_bytes(cli, "value", (const char *)in.data, out);
 	}
-	code = parse_bytes(cli, "value", (const char *)in.data, out);
-	free(in.data);
-	return code;
+	*out = in;
+	return 0;
 }
 
 static struct ctdb_data data_of(const struct bytes *b)
@@ -107,7 +110,6 @@ int cmd_record_get(struct cli *cli, char **argv, int argc)
 	if (cli->opt.format != &output_text) {
 		output_field(&cli->out, "size", "Size", json_integer((json_int_t)data.len));
 	}
-	free(key.data);
 	return EXIT_OK;
 }
 
@@ -185,8 +187,6 @@ int cmd_record_set(struct cli *cli, char **argv, int argc)
 		return cli_fail_api(cli, err, "cannot write record \"%s\"", argv[1]);
 	}
 	put_identity(cli, db, &key);
-	free(key.data);
-	free(value.data);
 	return EXIT_OK;
 }
 
@@ -207,7 +207,6 @@ int cmd_record_delete(struct cli *cli, char **argv, int argc)
 		return cli_fail_api(cli, err, "cannot delete record \"%s\"", argv[1]);
 	}
 	put_identity(cli, db, &key);
-	free(key.data);
 	return EXIT_OK;
 }
 
@@ -266,7 +265,5 @@ int cmd_record_info(struct cli *cli, char **argv, int argc)
 	} else {
 		output_field(&cli->out, "local", "Copy on this node", json_false());
 	}
-	code = put_place(cli, &key);
-	free(key.data);
-	return code;
+	return put_place(cli, &key);
 }

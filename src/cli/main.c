@@ -19,6 +19,23 @@ int cli_fail(struct cli *cli, int code, const char *fmt, ...)
 	return code;
 }
 
+void cli_own(struct cli *cli, void *memory)
+{
+	if (cli->n_owned == sizeof(cli->owned) / sizeof(cli->owned[0])) {
+		abort(); /* more arguments than any command has */
+	}
+	cli->owned[cli->n_owned++] = memory;
+}
+
+static void cli_free(struct cli *cli)
+{
+	while (cli->n_owned > 0) {
+		free(cli->owned[--cli->n_owned]);
+	}
+	output_free(&cli->out);
+	talloc_free(cli->c);
+}
+
 static int code_of(int err)
 {
 	switch (err) {
@@ -179,7 +196,7 @@ int main(int argc, char **argv)
 	if (cli.error[0] != '\0') {
 		print_error(&cli, code);
 	}
-	talloc_free(cli.c);
+	cli_free(&cli);
 	if (fflush(stdout) != 0 && code == 0) {
 		perror("ctdb: standard output");
 		code = EXIT_ERROR;

@@ -79,10 +79,14 @@ void output_rows(struct output *o, const char *key, const struct output_column *
 int output_end(struct output *o)
 {
 	o->ops->end(o);
-	json_decref(o->doc);
-	o->doc = NULL;
 	errno = 0;
 	return fflush(o->f) != 0 || ferror(o->f) ? (errno != 0 ? errno : EIO) : 0;
+}
+
+void output_free(struct output *o)
+{
+	json_decref(o->doc);
+	o->doc = NULL;
 }
 
 static char *join(const json_t *array)

@@ -45,6 +45,8 @@ void output_field(struct output *o, const char *key, const char *title, json_t *
 void output_rows(struct output *o, const char *key, const struct output_column *columns, size_t n, json_t *rows);
 /* Prints what is left. 0 or errno if standard output failed. */
 int output_end(struct output *o);
+/* After output_end() or instead of it. */
+void output_free(struct output *o);
 
 /* Never NULL: ends the program when memory runs out. */
 json_t *output_check(json_t *value);
