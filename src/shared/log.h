@@ -8,7 +8,8 @@
 enum log_level { LOG_LVL_ERROR, LOG_LVL_WARNING, LOG_LVL_NOTICE, LOG_LVL_INFO, LOG_LVL_DEBUG };
 
 /*
- * location: "file:PATH", "stderr", "syslog", "syslog:nonblocking". Until it is called messages go to stderr.
+ * location: "file:PATH" (absolute), "stderr", "syslog" and "syslog:nonblocking" (RFC 3164 to /dev/log, the same), "syslog:udp" (RFC 3164)
+ * and "syslog:udp-rfc5424" (port 514 of this machine). Until it is called messages go to stderr. Called again it replaces the former.
  * Returns 0 or errno with *err (talloc'ed below mem) naming the thing. Line format:
  * 2026-11-21T02:30:21.123456 node 0 ctdb-dbd[4711] NOTICE: text
  */

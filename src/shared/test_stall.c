@@ -176,6 +176,7 @@ static void test_warning(void **state)
 	assert_true(fd >= 0);
 	snprintf(location, sizeof(location), "file:%s", path);
 	assert_int_equal(log_init(NULL, "test", location, LOG_LVL_INFO, &err), 0);
+	unlink(path); /* open it stays */
 	stall_meter_set_warning(20);
 	assert_non_null(tevent_add_timer(ev, ev, tevent_timeval_zero(), quick, NULL));
 	run_until(ev, 1);
@@ -186,7 +187,6 @@ static void test_warning(void **state)
 	assert_non_null(strstr(text, "WARNING: event handler slow_timer (timer) ran for "));
 	assert_int_equal(log_init(NULL, "test", "stderr", LOG_LVL_INFO, &err), 0);
 	close(fd);
-	unlink(path);
 	talloc_free(ev);
 }
 
