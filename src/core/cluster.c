@@ -121,8 +121,13 @@ int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_v
 	struct cluster_view old = c->view;
 	int ret;
 
-	if (view->members.n != c->cfg.n || (view->leader >= c->cfg.n)) {
+	if (view->members.n != c->cfg.n || view->leader >= c->cfg.n) {
 		return EINVAL;
+	}
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (view->members.v[p].pnn != p) {
+			return EINVAL;
+		}
 	}
 	if (!cluster_view_newer(view, old.term, old.number) && (c->cfg.faults & CLUSTER_FAULT_OLD_VIEW) == 0) {
 		return ESTALE;
@@ -395,14 +400,17 @@ void cluster_link(struct cluster *c, struct mono now, uint32_t pnn, bool up)
 
 /* What every packet tells about its sender. */
 struct origin {
-	uint64_t incarnation, stamp, nodes_hash;
+	uint64_t incarnation, stamp, nodes_hash, term;
 };
+
+/* Terms count elections: a higher one is not to be believed, and would leave no room for the next. */
+#define TERM_MAX (UINT64_MAX >> 2)
 
 static struct origin origin_of(const struct cluster *c, uint32_t from, const struct cluster_msg *msg)
 {
 	const struct cluster_peer *peer = &c->peers[from];
 
-#define ORIGIN(m) ((struct origin){(m).incarnation, (m).stamp, (m).nodes_hash})
+#define ORIGIN(m) ((struct origin){(m).incarnation, (m).stamp, (m).nodes_hash, (m).term})
 	switch (msg->kind) {
 	case CLUSTER_MSG_HELLO:
 		return ORIGIN(msg->u.hello);
@@ -418,7 +426,7 @@ static struct origin origin_of(const struct cluster *c, uint32_t from, const str
 		break;
 	}
 #undef ORIGIN
-	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash};
+	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash, 0};
 }
 
 /* False: of a process that is gone. A number that stays low belongs to a node that lost its files. */
@@ -442,6 +450,10 @@ static bool peer_heard(struct cluster *c, struct mono now, uint32_t from, const 
 	struct cluster_peer *peer = &c->peers[from];
 	struct origin o = origin_of(c, from, msg);
 
+	if (o.term > TERM_MAX) {
+		cluster_event(c, false, "packet of node %u with an impossible term is dropped", (unsigned)from);
+		return false;
+	}
 	if (!incarnation_check(c, now, peer, o.incarnation)) {
 		return false;
 	}

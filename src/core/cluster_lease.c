@@ -465,7 +465,9 @@ void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const str
 		peer->view_term = m->view_term;
 		peer->view_number = m->number;
 		memset(peer->reachable, 0, sizeof(peer->reachable));
-		memcpy(peer->reachable, m->reachable.data, m->reachable.len < 32 ? m->reachable.len : 32);
+		if (m->reachable.len > 0) {
+			memcpy(peer->reachable, m->reachable.data, m->reachable.len < 32 ? m->reachable.len : 32);
+		}
 		if (m->leaving && c->role == CLUSTER_ROLE_LEADER) {
 			peer->leaving = true;
 			peer->lost_after = MONO_NEVER;

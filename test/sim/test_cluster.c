@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "cluster_sim.h"
+#include "protocol/cluster_test.h"
 
 #define DEAD   1000ULL
 #define NOBODY CLUSTER_NODE_NONE
@@ -374,6 +375,67 @@ static void test_other_nodes_file(void **state)
 	down(s);
 }
 
+static void random_message(uint64_t *rnd, TALLOC_CTX *mem, struct cluster_msg *m)
+{
+	m->kind = (enum cluster_msg_kind)(*rnd % 6);
+	switch (m->kind) {
+	case CLUSTER_MSG_HELLO:
+		cluster_hello_random(rnd, mem, &m->u.hello);
+		m->u.hello.nodes_hash = 1;
+		break;
+	case CLUSTER_MSG_VOTE_REQUEST:
+		vote_request_random(rnd, mem, &m->u.vote_request);
+		m->u.vote_request.nodes_hash = 1;
+		break;
+	case CLUSTER_MSG_VOTE_REPLY:
+		vote_reply_random(rnd, mem, &m->u.vote_reply);
+		m->u.vote_reply.nodes_hash = 1;
+		break;
+	case CLUSTER_MSG_LEASE_GRANT:
+		lease_grant_random(rnd, mem, &m->u.lease_grant);
+		m->u.lease_grant.nodes_hash = 1;
+		break;
+	case CLUSTER_MSG_LEASE_ACK:
+		lease_ack_random(rnd, mem, &m->u.lease_ack);
+		m->u.lease_ack.nodes_hash = 1;
+		break;
+	case CLUSTER_MSG_HANDOVER:
+		cluster_handover_random(rnd, mem, &m->u.handover);
+		m->u.handover.nodes_hash = 1;
+		break;
+	}
+}
+
+/* Well-formed packets of any content: no crash, always a time to wake up, never active by them alone. */
+static void test_nonsense(void **state)
+{
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct sim_options opt = {
+			.seed = seed, .nodes = 5, .quorum = seed % 2, .dead_ms = DEAD, .heartbeat_ms = 250};
+		struct sim *s = sim_new(&opt);
+		uint64_t rnd = seed;
+
+		sim_start(s, 0);
+		for (unsigned i = 0; i < 500; i++) {
+			struct cluster_msg m;
+			void *mem = talloc_new(s);
+			struct mono now = {sim_local(&s->nodes[0], s->now)};
+			struct cluster_status status;
+
+			random_message(&rnd, mem, &m);
+			cluster_message(s->nodes[0].c, now, (uint32_t)(rnd >> 20) % 7, &m);
+			assert_true(mono_before(now, cluster_wakeup(s->nodes[0].c)));
+			cluster_tell_status(s->nodes[0].c, now, mem, &status);
+			assert_true(strlen(status.verdict) < 200);
+			assert_true(strlen(status.state.reason) <= 200);
+			talloc_free(mem);
+			s->now += sim_random(s, 5 * MS);
+			cluster_tick(s->nodes[0].c, (struct mono){sim_local(&s->nodes[0], s->now)});
+		}
+		talloc_free(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,6 +456,7 @@ int main(void)
 		cmocka_unit_test(test_none_goes_on_alone_and_merges),
 		cmocka_unit_test(test_verdict),
 		cmocka_unit_test(test_other_nodes_file),
+		cmocka_unit_test(test_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
