@@ -5,8 +5,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ctdb_ng_version.h"
@@ -83,6 +84,18 @@ int client_fail(struct ctdb_client *c, int err, const char *fmt, ...)
 		va_end(ap);
 	}
 	return err;
+}
+
+uint32_t client_random(void)
+{
+	uint32_t v;
+	struct timespec now;
+
+	if (getrandom(&v, sizeof(v), GRND_NONBLOCK) != sizeof(v)) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		v = (uint32_t)now.tv_nsec ^ (uint32_t)getpid() << 16;
+	}
+	return v;
 }
 
 struct timeval client_endtime(const struct ctdb_client *c)

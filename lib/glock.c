@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "local.h"
@@ -25,12 +24,7 @@ static struct server_id self_id(const struct ctdb_client *c)
 
 static uint64_t epoch_new(void)
 {
-	uint64_t v;
-
-	if (getrandom(&v, sizeof(v), 0) != sizeof(v)) {
-		v = ((uint64_t)random() << 32) ^ (uint64_t)random();
-	}
-	return v;
+	return ((uint64_t)client_random() << 32) | client_random();
 }
 
 /* ---- locking ---- */

@@ -32,6 +32,7 @@ struct ctdb_client {
 	struct dlist listeners;
 	struct dlist *next_listener; /* where the running dispatch goes on; moved by listeners that are freed */
 	struct dlist dbs;            /* struct ctdb_db: the handles */
+	struct ctdb_db *locks;       /* g_lock.tdb, kept open after the first transaction */
 	struct dlist files;          /* struct db_file: the open files */
 	struct dlist out;            /* struct out_packet */
 	size_t out_bytes;
@@ -55,6 +56,9 @@ void client_lost(struct ctdb_client *c, int err, const char *fmt, ...) __attribu
 struct timeval client_endtime(const struct ctdb_client *c);
 /* A client on a connected socket, without node number. It owns fd. */
 struct ctdb_client *client_new(TALLOC_CTX *mem, struct tevent_context *ev, int fd, uint32_t timeout_ms);
+
+/* Not secret: for pauses, and numbers that differ between processes. */
+uint32_t client_random(void);
 
 /* ---- sync.c ---- */
 /* Whether synchronous functions may be used: 0, EINVAL, EDEADLK. */

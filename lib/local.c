@@ -144,7 +144,7 @@ void retry_later(struct retry *r, TALLOC_CTX *mem, struct tevent_context *ev, un
 	if (r->pause_ms > max_ms) {
 		r->pause_ms = max_ms;
 	}
-	us = r->pause_ms * 500 + (unsigned int)(random() % (r->pause_ms * 500 + 1));
+	us = r->pause_ms * 500 + client_random() % (r->pause_ms * 500 + 1);
 	if (tevent_add_timer(ev, mem, tevent_timeval_current_ofs(us / 1000000, us % 1000000), retry_timer, r) == NULL) {
 		tevent_req_oom(r->req);
 	}

@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <poll.h>
 
 int sync_check(struct ctdb_client *c)
 {
@@ -85,9 +86,22 @@ static int loop(struct ctdb_client *c, uint32_t timeout_ms, bool (*more)(const s
 	return err;
 }
 
+static bool readable(const struct ctdb_client *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* Without waiting: a timer that is due would come before what has arrived. */
 int ctdb_client_wait(struct ctdb_client *c, uint32_t timeout_ms, const bool *stop)
 {
-	return loop(c, timeout_ms, always, stop);
+	int err = loop(c, timeout_ms != 0 ? timeout_ms : c->timeout_ms, timeout_ms != 0 ? always : readable, stop);
+
+	if (err == 0 && c->fd == -1) {
+		return ENOTCONN;
+	}
+	return err == 0 && !(stop != NULL && *stop) ? ETIMEDOUT : err;
 }
 
 int ctdb_client_flush(struct ctdb_client *c)

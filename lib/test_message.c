@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -247,6 +248,7 @@ static void test_sync_in_callback(void **state)
 static void test_post_and_wait(void **state)
 {
 	struct setup s;
+	int i;
 	struct inbox in = {.n = 0};
 	struct ctdb_listener *l = NULL;
 
@@ -256,6 +258,12 @@ static void test_post_and_wait(void **state)
 	assert_int_equal(ctdb_post_message(s.c, CTDB_NODES_ALL, SRVID, data_of("echo", 5)), 0);
 	assert_int_equal(ctdb_client_wait(s.c, PATIENCE_MS, &in.stop), 0);
 	assert_string_equal(in.text, "echo");
+	in.stop = false;
+	assert_int_equal(ctdb_post_message(s.c, CTDB_NODES_ALL, SRVID, data_of("more", 5)), 0);
+	for (i = 0; i < 2000 && ctdb_client_wait(s.c, 0, &in.stop) == ETIMEDOUT; i++) {
+		usleep(10000);
+	}
+	assert_string_equal(in.text, "more");
 	end(&s);
 }
 

@@ -14,6 +14,7 @@ struct start_state {
 	struct ctdb_transaction *t;
 };
 
+static void start_lock(struct tevent_req *req);
 static void start_attached(struct tevent_req *subreq);
 static void start_locked(struct tevent_req *subreq);
 
@@ -58,12 +59,31 @@ struct tevent_req *ctdb_transaction_start_send(TALLOC_CTX *mem, struct ctdb_db *
 						  db->file->name));
 		return tevent_req_post(req, db->c->ev);
 	}
+	if (db->c->locks != NULL) {
+		s->t->locks = db_handle_new(s->t, db->c, db->c->locks->file);
+		start_lock(req);
+		return tevent_req_is_in_progress(req) ? req : tevent_req_post(req, db->c->ev);
+	}
 	subreq = ctdb_db_attach_send(s, db->c, GLOCK_DB, CTDB_DB_VOLATILE);
 	if (tevent_req_nomem(subreq, req)) {
 		return tevent_req_post(req, db->c->ev);
 	}
 	tevent_req_set_callback(subreq, start_attached, req);
 	return req;
+}
+
+static void start_lock(struct tevent_req *req)
+{
+	struct start_state *s = tevent_req_data(req, struct start_state);
+	struct tevent_req *subreq;
+
+	if (tevent_req_nomem(s->t->locks, req)) {
+		return;
+	}
+	subreq = glock_lock_send(s, s->t->locks, data_of(s->t->lock_name, sizeof(s->t->lock_name)));
+	if (!tevent_req_nomem(subreq, req)) {
+		tevent_req_set_callback(subreq, start_locked, req);
+	}
 }
 
 static void start_attached(struct tevent_req *subreq)
@@ -76,10 +96,10 @@ static void start_attached(struct tevent_req *subreq)
 	if (tevent_req_error(req, err)) {
 		return;
 	}
-	subreq = glock_lock_send(s, s->t->locks, data_of(s->t->lock_name, sizeof(s->t->lock_name)));
-	if (!tevent_req_nomem(subreq, req)) {
-		tevent_req_set_callback(subreq, start_locked, req);
+	if (s->db->c != NULL && s->db->c->locks == NULL) {
+		s->db->c->locks = db_handle_new(s->db->c, s->db->c, s->t->locks->file);
 	}
+	start_lock(req);
 }
 
 static void start_locked(struct tevent_req *subreq)

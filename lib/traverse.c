@@ -46,7 +46,7 @@ struct tevent_req *ctdb_traverse_send(TALLOC_CTX *mem, struct ctdb_db *db, ctdb_
 		return NULL;
 	}
 	*s = (struct traverse_state){.db = db, .fn = fn, .priv = priv, .reqid = ++db->c->next_reqid};
-	s->srvid = CLASSIC_SRVID_CLIENT_RANGE | ((uint64_t)(random() & 0xFFFFFF) << 32) | (uint32_t)getpid();
+	s->srvid = CLASSIC_SRVID_CLIENT_RANGE | ((uint64_t)(client_random() & 0xFFFFFF) << 32) | (uint32_t)getpid();
 	op_begin(&s->op, db->c, req);
 	talloc_set_destructor(s, traverse_destructor);
 	subreq = ctdb_listen_send(s, db->c, s->srvid, traverse_message, s);

@@ -16,7 +16,10 @@
  */
 int ctdb_post_message(struct ctdb_client *c, uint32_t node, uint64_t srvid, struct ctdb_data data);
 
-/* A registration. talloc_free() ends it. Several for the same srvid get a copy each. */
+/*
+ * A registration. talloc_free() ends it. Several for the same srvid get a copy each. A client with one for
+ * CTDB_SRVID_ALL and others besides gets two copies of what is for the others: use a client of its own for that.
+ */
 struct ctdb_listener;
 /*
  * Called for each message. data is valid until it returns. It may free the listener or the client, and call everything
