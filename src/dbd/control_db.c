@@ -57,8 +57,14 @@ void control_db_get_health(struct control *ctl)
 {
 	struct db *db = control_db(ctl);
 
-	if (db != NULL) {
-		control_reply_text(ctl, db->health != NULL ? db->health : "");
+	if (db == NULL) {
+		return;
+	}
+	if (db->health != NULL) {
+		control_reply_text(ctl, db->health);
+	} else {
+		/* Nothing at all: the classic tools take even an empty text for a reason. */
+		control_reply(ctl, 0, NULL, 0, NULL);
 	}
 }
 
