@@ -1,4 +1,5 @@
-/* Native structures (host byte order, C alignment) in unaligned byte buffers: bounded reader and writer for generated code. */
+/* Native structures (host byte order, C alignment) in unaligned byte buffers: bounded reader and writer for generated
+ * code. */
 #ifndef BASE_NATIVE_H
 #define BASE_NATIVE_H
 
@@ -10,7 +11,8 @@
 
 #include "base/xdr.h"
 
-/* Reader. err is sticky: 0, EBADMSG or ENOMEM. view: blobs point into the input instead of being copied below the parent given. */
+/* Reader. err is sticky: 0, EBADMSG or ENOMEM. view: blobs point into the input instead of being copied below the
+ * parent given. */
 struct native_in {
 	const uint8_t *start, *p, *end;
 	bool view;
@@ -157,7 +159,8 @@ static inline void native_room_align(struct native_out *out, size_t align)
 	native_room(out, (size_t)(out->start - out->p) & (align - 1));
 }
 
-static inline void native_get_blob(struct native_in *in, TALLOC_CTX *mem, size_t len, uint32_t max, struct ctdb_blob *blob)
+static inline void native_get_blob(struct native_in *in, TALLOC_CTX *mem, size_t len, uint32_t max,
+				   struct ctdb_blob *blob)
 {
 	const uint8_t *p;
 
@@ -177,7 +180,8 @@ static inline void native_get_blob(struct native_in *in, TALLOC_CTX *mem, size_t
 	blob->len = (uint32_t)len;
 }
 
-/* len bytes, with their NUL unless nonul; length 0 is the empty string either way. A NUL elsewhere, or a missing one, is malformed. */
+/* len bytes, with their NUL unless nonul; length 0 is the empty string either way. A NUL elsewhere, or a missing one,
+ * is malformed. */
 static inline char *native_get_string(struct native_in *in, TALLOC_CTX *mem, size_t len, uint32_t max, bool nonul)
 {
 	const uint8_t *p = native_take(in, len);
@@ -220,8 +224,10 @@ static inline char *native_get_chars(struct native_in *in, TALLOC_CTX *mem, cons
 	return s;
 }
 
-/* Zeroed array for n elements that take at least min_size bytes each: checked against the bytes present before it is allocated. */
-static inline void *native_get_array(struct native_in *in, TALLOC_CTX *mem, size_t size, uint32_t n, uint32_t max, size_t min_size)
+/* Zeroed array for n elements that take at least min_size bytes each: checked against the bytes present before it is
+ * allocated. */
+static inline void *native_get_array(struct native_in *in, TALLOC_CTX *mem, size_t size, uint32_t n, uint32_t max,
+				     size_t min_size)
 {
 	void *v;
 
@@ -238,8 +244,10 @@ static inline void *native_get_array(struct native_in *in, TALLOC_CTX *mem, size
 	return v;
 }
 
-/* Room for one more element behind n (arrays without a count); existing children stay. NULL with err set: v stays as it is. */
-static inline void *native_grow_array(struct native_in *in, TALLOC_CTX *mem, void *v, size_t size, uint32_t n, uint32_t max)
+/* Room for one more element behind n (arrays without a count); existing children stay. NULL with err set: v stays as it
+ * is. */
+static inline void *native_grow_array(struct native_in *in, TALLOC_CTX *mem, void *v, size_t size, uint32_t n,
+				      uint32_t max)
 {
 	size_t room = n < 8 ? 8 : (size_t)n * 2;
 

@@ -14,13 +14,15 @@ struct ctdb_blob {
 	uint8_t *data;
 };
 
-/* Reader. err is sticky: the first error stays (EBADMSG; ENOMEM from xdr_talloc.h); after it every get returns zeros and reads nothing. */
+/* Reader. err is sticky: the first error stays (EBADMSG; ENOMEM from xdr_talloc.h); after it every get returns zeros
+ * and reads nothing. */
 struct xdr_in {
 	const uint8_t *p, *end;
 	int err;
 };
 
-/* Writer into a caller's buffer that was sized by NAME_size(). err is sticky. Overrun sets it to ENOSPC and writes nothing. */
+/* Writer into a caller's buffer that was sized by NAME_size(). err is sticky. Overrun sets it to ENOSPC and writes
+ * nothing. */
 struct xdr_out {
 	uint8_t *p, *end;
 	int err;

@@ -104,7 +104,8 @@ static inline void xdr_get_fixed(struct xdr_in *in, uint8_t *to, size_t n)
 	}
 }
 
-/* Number of elements, checked against its bound and against the bytes present: each element takes at least min_size of them. */
+/* Number of elements, checked against its bound and against the bytes present: each element takes at least min_size of
+ * them. */
 static inline uint32_t xdr_get_count(struct xdr_in *in, uint32_t max, size_t min_size)
 {
 	uint32_t n = xdr_get_u32(in);

@@ -10,11 +10,12 @@
 
 #include "base/xdr.h"
 
-/* A table ends with name NULL. view and nview are NULL for types that are not flat, nsize and the rest for types without native encoding. */
+/* A table ends with name NULL. view and nview are NULL for types that are not flat, nsize and the rest for types
+ * without native encoding. */
 struct gen_type {
 	const char *name;
-	size_t size;	  /* of the C structure */
-	bool since;	  /* has @since fields: a shorter input may be an older sender's */
+	size_t size;      /* of the C structure */
+	bool since;       /* has @since fields: a shorter input may be an older sender's */
 	bool native_open; /* native: takes what is left, or has an optional tail */
 	void (*random)(uint64_t *rnd_state, TALLOC_CTX *mem, void *v);
 	bool (*equal)(const void *a, const void *b);

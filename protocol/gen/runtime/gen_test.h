@@ -13,7 +13,7 @@
 /* Nothing nests deeper than this in random values. */
 #define GEN_RANDOM_DEPTH 4
 /* The bound itself is tried only when it is not larger: tests shall stay fast. */
-#define GEN_RANDOM_BYTES 8192
+#define GEN_RANDOM_BYTES    8192
 #define GEN_RANDOM_ELEMENTS 64
 
 static inline uint64_t gen_random(uint64_t *state)

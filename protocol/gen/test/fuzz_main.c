@@ -1,11 +1,12 @@
-/* Runs a fuzz target without libFuzzer: random inputs, or the files named on the command line (to look at what a fuzzer found). */
+/* Runs a fuzz target without libFuzzer: random inputs, or the files named on the command line (to look at what a fuzzer
+ * found). */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "protocol/gen_test.h"
 
-#define INPUTS 30000
+#define INPUTS    30000
 #define MAX_INPUT (1024 * 1024)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -40,7 +41,8 @@ static void run_random(uint64_t *rnd)
 	memset(buf, 0, len + 1);
 	buf[0] = (uint8_t)gen_random(rnd);
 	for (uint32_t n = gen_random_below(rnd, 12); n > 0 && len > 0; n--) {
-		buf[1 + gen_random_below(rnd, (uint32_t)len)] = (uint8_t)(gen_random_below(rnd, 4) == 0 ? gen_random(rnd) : gen_random_below(rnd, 20));
+		buf[1 + gen_random_below(rnd, (uint32_t)len)] =
+			(uint8_t)(gen_random_below(rnd, 4) == 0 ? gen_random(rnd) : gen_random_below(rnd, 20));
 	}
 	LLVMFuzzerTestOneInput(buf, len + 1);
 	free(buf);

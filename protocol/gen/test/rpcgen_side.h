@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Decodes buf as the type called name and encodes it again: false if libtirpc refuses, leaves bytes over, or does not know the type. */
+/* Decodes buf as the type called name and encodes it again: false if libtirpc refuses, leaves bytes over, or does not
+ * know the type. */
 bool rpcgen_again(const char *name, const uint8_t *buf, size_t len, uint8_t *out, size_t out_size, size_t *out_len);
 
 /* Encodes the sample: values chosen by hand, field by field (see sample.h). */

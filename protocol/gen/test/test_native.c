@@ -65,7 +65,8 @@ static void packet_same(const struct packet *k, TALLOC_CTX *mem, const struct ct
 	}
 }
 
-static void check_header(const struct classic_header *h, uint32_t generation, uint32_t operation, uint32_t dest, uint32_t src, uint32_t reqid)
+static void check_header(const struct classic_header *h, uint32_t generation, uint32_t operation, uint32_t dest,
+			 uint32_t src, uint32_t reqid)
 {
 	assert_int_equal(h->generation, generation);
 	assert_int_equal(h->operation, operation);
@@ -74,7 +75,8 @@ static void check_header(const struct classic_header *h, uint32_t generation, ui
 	assert_int_equal(h->reqid, reqid);
 }
 
-static void check_control(TALLOC_CTX *mem, const char *hex, uint32_t src, uint32_t reqid, uint32_t opcode, const char *data, size_t len)
+static void check_control(TALLOC_CTX *mem, const char *hex, uint32_t src, uint32_t reqid, uint32_t opcode,
+			  const char *data, size_t len)
 {
 	struct packet k;
 	struct classic_req_control c;
@@ -101,19 +103,23 @@ static void test_req_control(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
 
-	check_control(mem, "3c00000042445443010000000000000007000000010000f0000000000100000023000000000000000000000000000000"
-			   "000000000000000000000000",
+	check_control(mem,
+		      "3c00000042445443010000000000000007000000010000f0000000000100000023000000000000000000000000000000"
+		      "000000000000000000000000",
 		      0, 1, CLASSIC_CONTROL_GET_PNN, NULL, 0);
-	check_control(mem, "4700000042445443010000000000000007000000010000f0000000000400000012000000000000000000000000000000"
-			   "00000000000000000b000000675f6c6f636b2e74646200",
+	check_control(mem,
+		      "4700000042445443010000000000000007000000010000f0000000000400000012000000000000000000000000000000"
+		      "00000000000000000b000000675f6c6f636b2e74646200",
 		      0, 4, CLASSIC_CONTROL_DB_ATTACH, "g_lock.tdb", 11);
-	check_control(mem, "4000000042445443010000000000000007000000010000f0ffffffff38ffff7f23000000000000000000000000000000"
-			   "00000000000000000000000000000000",
+	check_control(mem,
+		      "4000000042445443010000000000000007000000010000f0ffffffff38ffff7f23000000000000000000000000000000"
+		      "00000000000000000000000000000000",
 		      CLASSIC_NODE_UNKNOWN, 0x7fffff38, CLASSIC_CONTROL_GET_PNN, NULL, 0);
 	talloc_free(mem);
 }
 
-static void read_reply(struct packet *k, TALLOC_CTX *mem, const char *hex, uint32_t reqid, struct classic_reply_control *r)
+static void read_reply(struct packet *k, TALLOC_CTX *mem, const char *hex, uint32_t reqid,
+		       struct classic_reply_control *r)
 {
 	struct ctdb_blob body;
 
@@ -131,17 +137,23 @@ static void test_reply_control(void **state)
 	struct classic_reply_control r;
 	struct classic_u32 id;
 
-	read_reply(&k, mem, "300000004244544301000000c047a8030800000000000000000000000100000000000000000000000000000000000000", 1, &r);
+	read_reply(&k, mem,
+		   "300000004244544301000000c047a8030800000000000000000000000100000000000000000000000000000000000000",
+		   1, &r);
 	assert_int_equal(r.status, 0);
 	assert_int_equal(r.data.len, 0);
 	assert_int_equal(r.error.len, 0);
 
-	read_reply(&k, mem, "300000004244544301000000c047a803080000000000000000000000040000000000000004000000000000002b432a4d", 4, &r);
+	read_reply(&k, mem,
+		   "300000004244544301000000c047a803080000000000000000000000040000000000000004000000000000002b432a4d",
+		   4, &r);
 	assert_int_equal(classic_u32_nview(r.data.data, r.data.len, &id, NULL), 0);
 	assert_int_equal(id.value, 0x4D2A432B);
 
-	read_reply(&k, mem, "500000004244544301000000c047a80308000000000000000000000065000000ffffffff0000000021000000637464625f636f6e74726f6c"
-			    "20746f20646973636f6e6e6563746564206e6f6465000000",
+	read_reply(&k, mem,
+		   "500000004244544301000000c047a80308000000000000000000000065000000ffffffff0000000021000000637464625f6"
+		   "36f6e74726f6c"
+		   "20746f20646973636f6e6e6563746564206e6f6465000000",
 		   0x65, &r);
 	assert_int_equal(r.status, -1);
 	assert_int_equal(r.error.len, 33);
@@ -159,9 +171,12 @@ static void test_node_map(void **state)
 	struct ctdb_blob again;
 	size_t used;
 
-	read_reply(&k, mem, "780000004244544301000000c047a80308000000000000000000000002000000000000004c0000000000000002000000000000000000000002"
-			    "00111b7f004d01000000000000000000000000000000000000000001000000000000000200111b7f004d0200000000000000000000000000"
-			    "00000000000000",
+	read_reply(&k, mem,
+		   "780000004244544301000000c047a80308000000000000000000000002000000000000004c0000000000000002000000000"
+		   "000000000000002"
+		   "00111b7f004d01000000000000000000000000000000000000000001000000000000000200111b7f004d020000000000000"
+		   "0000000000000"
+		   "00000000000000",
 		   2, &r);
 	assert_int_equal(r.data.len, 76);
 	assert_int_equal(classic_node_map_ndecode(mem, r.data.data, r.data.len, &map, &used), 0);
@@ -189,7 +204,8 @@ static void test_call(void **state)
 	struct ctdb_blob body;
 	size_t used;
 
-	packet_read(&k, "5200000042445443010000000000000000000000000000000000000009000000010000002b432a4d010000ff000000001a000000000000007472616e"
+	packet_read(&k, "5200000042445443010000000000000000000000000000000000000009000000010000002b432a4d010000ff000000"
+			"001a000000000000007472616e"
 			"73616374696f6e5f64625f3078373133326331383400");
 	check_header(&k.h, 0, CLASSIC_REQ_CALL, 0, 0, 9);
 	assert_int_equal(classic_req_call_nview(k.body, k.body_len, &c, &used), 0);
@@ -205,13 +221,15 @@ static void test_call(void **state)
 	assert_int_equal(classic_req_call_nencode(mem, &c, &body), 0);
 	packet_same(&k, mem, &body);
 
-	packet_read(&k, "300000004244544301000000c047a8030100000000000000000000000900000000000000000000000000000000000000");
+	packet_read(&k,
+		    "300000004244544301000000c047a8030100000000000000000000000900000000000000000000000000000000000000");
 	assert_int_equal(classic_reply_call_nview(k.body, k.body_len, &r, &used), 0);
 	assert_int_equal(used, 8);
 	assert_int_equal(r.status, 0);
 	assert_int_equal(r.data.len, 0);
 
-	packet_read(&k, "400000004244544301000000c047a803010000000000000000000000690000000000000018000000030000000000000000000000000000000000000000"
+	packet_read(&k, "400000004244544301000000c047a80301000000000000000000000069000000000000001800000003000000000000"
+			"0000000000000000000000000000"
 			"000000");
 	assert_int_equal(classic_reply_call_nview(k.body, k.body_len, &r, &used), 0);
 	assert_int_equal(r.data.len, CLASSIC_LTDB_HEADER_NSIZE);
@@ -256,8 +274,10 @@ static void test_rec_buffer(void **state)
 	uint8_t in[200];
 	size_t used, len;
 
-	len = unhex("42f1df06020000002c00000000000000020000001a0000006b310100000000000000000000000000000000000000000000007631470000000000000017000000"
-		    "200000005f5f64625f73657175656e63655f6e756d6265725f5f000100000000000000000000000000000000000000000000000100000000000000",
+	len = unhex("42f1df06020000002c00000000000000020000001a0000006b310100000000000000000000000000000000000000000000"
+		    "007631470000000000000017000000"
+		    "200000005f5f64625f73657175656e63655f6e756d6265725f5f0001000000000000000000000000000000000000000000"
+		    "00000100000000000000",
 		    in);
 	assert_int_equal(len, 123);
 	assert_int_equal(classic_rec_buffer_ndecode(mem, in, len, &b, &used), 0);
@@ -346,19 +366,19 @@ static void test_schedule_for_deletion(void **state)
 /* ---- offsets ---- */
 
 /* A structure whose only non-zero field is member encodes to zeros but for value at offset. */
-#define AT(type, member, bits, offset)                                                                                                     \
-	do {                                                                                                                               \
-		struct type v_;                                                                                                            \
-		struct ctdb_blob b_;                                                                                                       \
-		memset(&v_, 0, sizeof(v_));                                                                                                \
-		v_.member = (bits) == 64 ? 0x1122334455667788 : 0x11223344;                                                                \
-		assert_int_equal(type##_nencode(NULL, &v_, &b_), 0);                                                                       \
-		assert_true(b_.len >= (offset) + (bits) / 8);                                                                              \
-		assert_true((bits) == 64 ? native_load64(b_.data + (offset)) == 0x1122334455667788                                         \
-					 : native_load32(b_.data + (offset)) == 0x11223344);                                               \
-		memset(b_.data + (offset), 0, (bits) / 8);                                                                                 \
-		check_zero(&b_);                                                                                                           \
-		talloc_free(b_.data);                                                                                                      \
+#define AT(type, member, bits, offset)                                                                                 \
+	do {                                                                                                           \
+		struct type v_;                                                                                        \
+		struct ctdb_blob b_;                                                                                   \
+		memset(&v_, 0, sizeof(v_));                                                                            \
+		v_.member = (bits) == 64 ? 0x1122334455667788 : 0x11223344;                                            \
+		assert_int_equal(type##_nencode(NULL, &v_, &b_), 0);                                                   \
+		assert_true(b_.len >= (offset) + (bits) / 8);                                                          \
+		assert_true((bits) == 64 ? native_load64(b_.data + (offset)) == 0x1122334455667788                     \
+					 : native_load32(b_.data + (offset)) == 0x11223344);                           \
+		memset(b_.data + (offset), 0, (bits) / 8);                                                             \
+		check_zero(&b_);                                                                                       \
+		talloc_free(b_.data);                                                                                  \
 	} while (0)
 
 static void check_zero(const struct ctdb_blob *b)
@@ -502,12 +522,13 @@ static void test_sizes(void **state)
 static void test_variable_layouts(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct classic_push_record p = {.key = {3, (uint8_t *)(uintptr_t)"key"}, .value = {2, (uint8_t *)(uintptr_t)"va"}};
+	struct classic_push_record p = {.key = {3, (uint8_t *)(uintptr_t) "key"},
+					.value = {2, (uint8_t *)(uintptr_t) "va"}};
 	struct classic_db_id_flags ids[] = {{0x11111111, 1}, {0x22222222, 8}};
 	struct classic_dbid_map map = {.dbs = {2, ids}};
-	struct classic_iface iface = {.name = (char *)(uintptr_t)"eth0", .link_state = 1, .references = 5};
-	struct classic_tunable t = {.value = 9, .name = (char *)(uintptr_t)"EnableBans"};
-	struct classic_text text = {.text = (char *)(uintptr_t)"g_lock.tdb"};
+	struct classic_iface iface = {.name = (char *)(uintptr_t) "eth0", .link_state = 1, .references = 5};
+	struct classic_tunable t = {.value = 9, .name = (char *)(uintptr_t) "EnableBans"};
+	struct classic_text text = {.text = (char *)(uintptr_t) "g_lock.tdb"};
 	struct ctdb_blob b;
 
 	assert_int_equal(classic_push_record_nencode(mem, &p, &b), 0);
@@ -536,6 +557,39 @@ static void test_variable_layouts(void **state)
 }
 
 /* ---- malformed input ---- */
+
+/* A count is held against the bytes present before anything is allocated for it: beyond the limit talloc would say
+ * ENOMEM. */
+static void test_counts_before_memory(void **state)
+{
+	TALLOC_CTX *mem = talloc_new(NULL);
+	uint8_t in[64] = {0};
+	struct classic_rec_buffer b;
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	assert_int_equal(talloc_set_memlimit(mem, 1024 * 1024), 0);
+#pragma GCC diagnostic pop
+	native_store32(in + 4, CLASSIC_RECORDS_MAX);
+	assert_int_equal(classic_rec_buffer_ndecode(mem, in, 64, &b, NULL), EBADMSG);
+	native_store32(in + 4, htobe32(CLASSIC_RECORDS_MAX));
+	assert_int_equal(classic_rec_buffer_decode(mem, in, 64, &b), EBADMSG);
+	talloc_free(mem);
+}
+
+/* The bytes are there, but more than the bound allows. */
+static void test_over_bound(void **state)
+{
+	size_t len = 24 + CLASSIC_KEY_MAX + 1;
+	uint8_t *in = talloc_zero_size(NULL, len);
+	struct classic_req_call c;
+
+	native_store32(in + 16, CLASSIC_KEY_MAX + 1);
+	assert_int_equal(classic_req_call_nview(in, len, &c, NULL), EBADMSG);
+	native_store32(in + 16, CLASSIC_KEY_MAX);
+	assert_int_equal(classic_req_call_nview(in, len, &c, NULL), 0);
+	talloc_free(in);
+}
 
 static void test_lengths(void **state)
 {
@@ -667,15 +721,26 @@ static void test_enums(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_req_control),	 cmocka_unit_test(test_reply_control),
-		cmocka_unit_test(test_node_map),	 cmocka_unit_test(test_call),
-		cmocka_unit_test(test_message),		 cmocka_unit_test(test_rec_buffer),
-		cmocka_unit_test(test_traverse),	 cmocka_unit_test(test_schedule_for_deletion),
-		cmocka_unit_test(test_packet_offsets),	 cmocka_unit_test(test_payload_offsets),
-		cmocka_unit_test(test_statistics_offsets), cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_variable_layouts), cmocka_unit_test(test_lengths),
-		cmocka_unit_test(test_strings),		 cmocka_unit_test(test_encode_bounds),
-		cmocka_unit_test(test_tail),		 cmocka_unit_test(test_enums),
+		cmocka_unit_test(test_req_control),
+		cmocka_unit_test(test_reply_control),
+		cmocka_unit_test(test_node_map),
+		cmocka_unit_test(test_call),
+		cmocka_unit_test(test_message),
+		cmocka_unit_test(test_rec_buffer),
+		cmocka_unit_test(test_traverse),
+		cmocka_unit_test(test_schedule_for_deletion),
+		cmocka_unit_test(test_packet_offsets),
+		cmocka_unit_test(test_payload_offsets),
+		cmocka_unit_test(test_statistics_offsets),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_variable_layouts),
+		cmocka_unit_test(test_lengths),
+		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_encode_bounds),
+		cmocka_unit_test(test_tail),
+		cmocka_unit_test(test_enums),
+		cmocka_unit_test(test_counts_before_memory),
+		cmocka_unit_test(test_over_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

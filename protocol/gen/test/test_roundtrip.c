@@ -21,8 +21,8 @@
 #include "protocol/transport_table.h"
 #include "protocol/worker_table.h"
 
-#define ROUNDS 40
-#define CUTS 400
+#define ROUNDS  40
+#define CUTS    400
 #define DAMAGES 60
 
 /* A codec of a type: XDR or native, so that the same checks run for both. */
@@ -271,13 +271,16 @@ static void test_table(void **state)
 	assert_int_equal(talloc_total_blocks(NULL), blocks);
 }
 
-#define TABLE(x) {.name = #x, .test_func = test_table, .initial_state = (void *)(uintptr_t)x##_types}
+#define TABLE(x)                                                                                                       \
+	{                                                                                                              \
+		.name = #x, .test_func = test_table, .initial_state = (void *)(uintptr_t)x##_types                     \
+	}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TABLE(classic), TABLE(cluster), TABLE(constructs), TABLE(db),	 TABLE(dbkeep),	   TABLE(lane),
-		TABLE(link),	TABLE(msg),	TABLE(natives),	   TABLE(super), TABLE(transport), TABLE(worker),
+		TABLE(classic), TABLE(cluster), TABLE(constructs), TABLE(db),    TABLE(dbkeep),    TABLE(lane),
+		TABLE(link),    TABLE(msg),     TABLE(natives),    TABLE(super), TABLE(transport), TABLE(worker),
 	};
 	int failed;
 

@@ -1,4 +1,5 @@
-/* Generated stubs and dispatch over a carrier that is a function call: requests, one-way calls, errors, who owns what. */
+/* Generated stubs and dispatch over a carrier that is a function call: requests, one-way calls, errors, who owns what.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,7 @@ struct loop {
 	/* What the server saw and how it shall behave. */
 	unsigned handled, requests;
 	int dispatched; /* last result of demo_dispatch() */
-	int32_t fail;	/* status that handlers answer, if not 0 */
+	int32_t fail;   /* status that handlers answer, if not 0 */
 	int carrier_error;
 	uint32_t proc, timeout_ms;
 	bool spoil_argument, spoil_result;
@@ -60,8 +61,9 @@ struct loop_state {
 	struct loop *l;
 };
 
-static struct tevent_req *loop_request_send(TALLOC_CTX *mem, struct tevent_context *ev, struct rpc_client *c, uint32_t interface,
-					    uint32_t version, uint32_t proc, const uint8_t *buf, size_t len, uint32_t timeout_ms)
+static struct tevent_req *loop_request_send(TALLOC_CTX *mem, struct tevent_context *ev, struct rpc_client *c,
+					    uint32_t interface, uint32_t version, uint32_t proc, const uint8_t *buf,
+					    size_t len, uint32_t timeout_ms)
 {
 	struct loop *l = c->carrier;
 	struct loop_state *state;
@@ -82,6 +84,7 @@ static struct tevent_req *loop_request_send(TALLOC_CTX *mem, struct tevent_conte
 	l->len = l->spoil_argument ? len - 1 : len;
 	l->dispatched = demo_dispatch(&l->server, l, call, proc, buf, l->len);
 	if (l->dispatched != 0) {
+		assert_int_equal(talloc_total_blocks(call), 1);
 		rpc_call_fail(call, l->dispatched);
 	}
 	assert_true(l->answered);
@@ -110,7 +113,8 @@ static int loop_request_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctd
 }
 
 /* A one-way call need not be a talloc object. */
-static int loop_notify(struct rpc_client *c, uint32_t interface, uint32_t version, uint32_t proc, const uint8_t *buf, size_t len)
+static int loop_notify(struct rpc_client *c, uint32_t interface, uint32_t version, uint32_t proc, const uint8_t *buf,
+		       size_t len)
 {
 	struct loop *l = c->carrier;
 	struct rpc_call call = {.source_node = 3};
@@ -155,7 +159,7 @@ static void on_nothing(void *priv, struct rpc_call *call)
 static void on_fetch(void *priv, struct rpc_call *call)
 {
 	struct loop *l = priv;
-	struct versioned res = {.a = 1, .b = (char *)(uintptr_t)"b", .c = 3, .d = (char *)(uintptr_t)"d", .e = BLUE};
+	struct versioned res = {.a = 1, .b = (char *)(uintptr_t) "b", .c = 3, .d = (char *)(uintptr_t) "d", .e = BLUE};
 
 	l->handled++;
 	demo_fetch_reply(call, &res);
@@ -198,8 +202,16 @@ static int setup(void **state)
 	ev = tevent_context_init(NULL);
 	l = talloc_zero(NULL, struct loop);
 	assert_true(ev != NULL && l != NULL);
-	l->client = (struct rpc_client){.request_send = loop_request_send, .request_recv = loop_request_recv, .notify = loop_notify, .carrier = l};
-	l->server = (struct demo_server){.add = on_add, .nothing = on_nothing, .fetch = on_fetch, .tick = on_tick, .tock = on_tock, .ping = on_ping};
+	l->client = (struct rpc_client){.request_send = loop_request_send,
+					.request_recv = loop_request_recv,
+					.notify = loop_notify,
+					.carrier = l};
+	l->server = (struct demo_server){.add = on_add,
+					 .nothing = on_nothing,
+					 .fetch = on_fetch,
+					 .tick = on_tick,
+					 .tock = on_tock,
+					 .ping = on_ping};
 	*state = l;
 	return 0;
 }
@@ -318,7 +330,7 @@ static void test_not_served(void **state)
 static void test_oneway(void **state)
 {
 	struct loop *l = *state;
-	struct blobs arg = {.a = {3, (uint8_t *)(uintptr_t)"abc"}};
+	struct blobs arg = {.a = {3, (uint8_t *)(uintptr_t) "abc"}};
 	uint32_t v[] = {1, 2};
 	struct lists more = numbers_arg(v, 2);
 
@@ -424,11 +436,15 @@ static void test_depth(void **state)
 	talloc_free(mem);
 }
 
+/* struct prims: all zero, 48 bytes */
+#define ZEROS_16     "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define SAMPLE_PRIMS ZEROS_16 ZEROS_16 ZEROS_16
+
 static void test_bounds(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct blobs b = {.a = {8, (uint8_t *)(uintptr_t)"12345678"}};
-	struct by_enum u = {.kind = GREEN, .u.text = (char *)(uintptr_t)"123456789012345678901"};
+	struct blobs b = {.a = {8, (uint8_t *)(uintptr_t) "12345678"}};
+	struct by_enum u = {.kind = GREEN, .u.text = (char *)(uintptr_t) "123456789012345678901"};
 	struct ctdb_blob out = {77, NULL};
 	struct by_enum v;
 
@@ -451,6 +467,11 @@ static void test_bounds(void **state)
 	assert_string_equal(v.u.text, "");
 	out.data[3] = 4;
 	assert_int_equal(by_enum_decode(mem, out.data, out.len, &v), EBADMSG);
+	/* 8 bytes where 7 are allowed */
+	assert_int_equal(blobs_decode(mem, (const uint8_t *)"\0\0\0\10abcdefgh\0\0\0\0" SAMPLE_PRIMS "\0\0\0", 68, &b),
+			 EBADMSG);
+	assert_int_equal(blobs_decode(mem, (const uint8_t *)"\0\0\0\7abcdefg\0\0\0\0\0" SAMPLE_PRIMS "\0\0\0", 68, &b),
+			 0);
 	/* a string with a NUL inside, a bool of 2, padding that is not zero */
 	assert_int_equal(by_enum_decode(mem, (const uint8_t *)"\0\0\0\5\0\0\0\3a\0c", 12, &v), EBADMSG);
 	assert_int_equal(by_enum_decode(mem, (const uint8_t *)"\0\0\0\5\0\0\0\3abc", 12, &v), 0);
@@ -462,8 +483,9 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_request), TEST(test_void),	 TEST(test_errors), TEST(test_bad_argument), TEST(test_not_served), TEST(test_oneway),
-		TEST(test_versions), TEST(test_cancel), TEST(test_names),  TEST(test_depth),	      TEST(test_bounds),
+		TEST(test_request),    TEST(test_void),   TEST(test_errors),   TEST(test_bad_argument),
+		TEST(test_not_served), TEST(test_oneway), TEST(test_versions), TEST(test_cancel),
+		TEST(test_names),      TEST(test_depth),  TEST(test_bounds),
 	};
 	int failed;
 

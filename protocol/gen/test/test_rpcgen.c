@@ -11,7 +11,7 @@
 #include "rpcgen_side.h"
 
 #define ROUNDS 200
-#define ROOM (4 * 1024 * 1024)
+#define ROOM   (4 * 1024 * 1024)
 
 static void test_random(void **state)
 {
@@ -45,13 +45,21 @@ static void test_random(void **state)
 
 static void put_sample(struct xdr_out *out)
 {
-	struct prims p = {.a = 1, .b = -2, .c = 0x0102030405060708, .d = -3, .e = true, .f = 1.5, .g = BLUE, .h = 0xFFFFFFFF, .i = NONE};
-	struct blobs b = {.a = {3, (uint8_t *)(uintptr_t)"abc"}, .p = p, .c = {4, (uint8_t *)(uintptr_t)"\0\1\2\3"}};
+	struct prims p = {.a = 1,
+			  .b = -2,
+			  .c = 0x0102030405060708,
+			  .d = -3,
+			  .e = true,
+			  .f = 1.5,
+			  .g = BLUE,
+			  .h = 0xFFFFFFFF,
+			  .i = NONE};
+	struct blobs b = {.a = {3, (uint8_t *)(uintptr_t) "abc"}, .p = p, .c = {4, (uint8_t *)(uintptr_t) "\0\1\2\3"}};
 	struct by_int i = {.kind = 7, .u.o = {1, 2, 3}};
-	struct chain second = {.value = 2, .label = (char *)(uintptr_t)"two"};
+	struct chain second = {.value = 2, .label = (char *)(uintptr_t) "two"};
 	struct chain first = {.value = 1, .next = &second};
 	struct by_unsigned un = {.kind = 5, .u.rest = &first};
-	char *names[] = {(char *)(uintptr_t)"x", (char *)(uintptr_t)"yz"};
+	char *names[] = {(char *)(uintptr_t) "x", (char *)(uintptr_t) "yz"};
 	uint32_t u[] = {7, 8, 9};
 	struct lists l = {.ns = {2, names}, .nn = {3, u}};
 	struct xdr_out rest;
@@ -60,7 +68,8 @@ static void put_sample(struct xdr_out *out)
 	blobs_put(out, &b);
 	by_int_put(out, &i);
 	by_unsigned_put(out, &un);
-	/* The typedefs have no function of their own: cut them out of a struct that has nothing before and behind but counts. */
+	/* The typedefs have no function of their own: cut them out of a struct that has nothing before and behind but
+	 * counts. */
 	uint8_t buf[256];
 
 	rest = (struct xdr_out){.p = buf, .end = buf + sizeof(buf)};
