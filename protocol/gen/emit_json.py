@@ -2,7 +2,7 @@
 
 from cwriter import case_labels, for_loop, header, index, source
 from emit_types import address
-from model import Array, Bytes, EnumType, List, Opaque, Optional, Prim, String, StructType, UnionType, strip
+from model import Array, Bytes, EnumType, List, Opaque, Optional, Prim, String, UnionType, strip
 
 
 def emit(model):

@@ -531,6 +531,8 @@ class Model:
         for p in d.procedures:
             self.add_proc(iface, p)
         self.interface = iface
+        for q in iface.procs:
+            self.claim(f'{self.prefix}_PROC_{q.name}'.upper(), q.line, f'number of procedure {q.name}')
         for f in ('dispatch', 'proc_name'):
             self.claim(f'{self.prefix}_{f}', d.line, f'function of {d.name}')
 
