@@ -269,6 +269,7 @@ int main(int argc, char **argv)
 		.service = "cluster",
 		.summary = "decides who is in the cluster and who leads it",
 		.setup = clusterd_setup,
+		.urgent = true,
 		.reload = clusterd_reload,
 		.stop = clusterd_stop,
 	};

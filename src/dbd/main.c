@@ -76,6 +76,7 @@ int main(int argc, char **argv)
 		.service = "db",
 		.summary = "clustered databases of a ctdb-ng node",
 		.setup = setup,
+		.urgent = true,
 	};
 
 	return daemon_main(argc, argv, &ops);

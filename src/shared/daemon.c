@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "shared/msg.h"
 #include "shared/stall.h"
 
+#define URGENT_NICE (-10)
 #define STOP_LIMIT_S 10
 
 struct run {
@@ -325,6 +327,9 @@ static int start(struct run *run)
 	}
 	if (ret == 0 && ops->service != NULL) {
 		ret = msg_open(run, d->ev, d->conf->path.msg_dir, ops->service, d->pnn, NULL, &d->msg, &err);
+	}
+	if (ops->urgent && setpriority(PRIO_PROCESS, 0, URGENT_NICE) != 0) {
+		log_info("runs without raised priority: %s", strerror(errno));
 	}
 	if (ret == 0 && ops->setup != NULL) {
 		ret = ops->setup(d, &err);

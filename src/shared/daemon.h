@@ -50,6 +50,11 @@ struct daemon_ops {
 	int (*prepare)(struct daemon *d, char **err);
 	bool deferred_ready;   /* ready is not when setup() returns, but when the daemon calls daemon_ready() */
 	unsigned stop_limit_s; /* instead of the 10 s; UINT_MAX: none */
+	/*
+	 * Others decide by our silence: run before what is not so urgent, by a nice value of -10. Refused (in a container, as another user): said in the log, no more.
+	 * Not inherited by programs that the daemon starts.
+	 */
+	bool urgent;
 };
 
 /*

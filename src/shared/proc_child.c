@@ -6,6 +6,7 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,6 +68,9 @@ child_exec(const struct child_config *config, int null_fd, pid_t parent, int err
 		if (fcntl(*fd, F_SETFD, 0) != 0) {
 			child_fail(err_fd);
 		}
+	}
+	if (getpriority(PRIO_PROCESS, 0) < 0) {
+		(void)setpriority(PRIO_PROCESS, 0, 0); /* a daemon's raised priority is for itself */
 	}
 	execvpe(config->argv[0], config->argv, config->envp != NULL ? config->envp : environ);
 	child_fail(err_fd);

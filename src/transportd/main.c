@@ -39,6 +39,7 @@ int main(int argc, char **argv)
 		.service = "transport",
 		.summary = "keeps the links to the other nodes and carries packets over them",
 		.setup = transportd_setup,
+		.urgent = true,
 		.reload = transportd_reload,
 	};
 
