@@ -152,6 +152,37 @@ static void down(void *priv, uint32_t pnn, int reason)
 
 /* ---- sending ---- */
 
+/* A node that was given up in the middle of something: whoever sends must be done before he is told. */
+struct lost_node {
+	struct lane *lane;
+	uint32_t pnn;
+};
+
+static void lost_deliver(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
+{
+	struct lost_node *n = priv;
+
+	(void)ev;
+	(void)im;
+	node_lost(n->lane, n->pnn);
+	talloc_free(n);
+}
+
+/* The link can only come up again by an event of its socket: immediate events come before. */
+static void node_lost_soon(struct lane *l, uint32_t pnn)
+{
+	struct lost_node *n = talloc(l, struct lost_node);
+	struct tevent_immediate *im = n != NULL ? tevent_create_immediate(n) : NULL;
+
+	if (im == NULL) {
+		talloc_free(n);
+		node_lost(l, pnn);
+		return;
+	}
+	*n = (struct lost_node){.lane = l, .pnn = pnn};
+	tevent_schedule_immediate(im, l->dbd->d->ev, lost_deliver, n);
+}
+
 int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, size_t len)
 {
 	union {
@@ -165,7 +196,7 @@ int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, s
 	if (ret == ENOBUFS) {
 		log_error("lane: %zu bytes wait for node %u and it does not take them: closing the link", link_queued(l->mesh, pnn), pnn);
 		link_drop(l->mesh, pnn);
-		node_lost(l, pnn);
+		node_lost_soon(l, pnn);
 		ret = EHOSTUNREACH;
 	}
 	return ret;

@@ -59,6 +59,7 @@ static bool scan_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 {
 	struct db_job *j = priv;
 	struct recovery *r = j->r;
+	struct db *db = j->db; /* j may end below: an entry that cannot be kept stops the job */
 	struct worker_scan_entry e;
 	const uint8_t *key;
 	bool more = true;
@@ -67,7 +68,7 @@ static bool scan_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 	while (worker_scan_next(&batch, &len, &e, &key)) {
 		struct rec_scan_entry entry = {.key = key, .keylen = e.keylen, .rsn = e.rsn, .flags = e.flags, .dmaster = e.dmaster, .empty = e.empty != 0};
 
-		more = rec_member_scan_entry(r->member, j->db, &entry);
+		more = rec_member_scan_entry(r->member, db, &entry);
 	}
 	recovery_kick(r);
 	return more;

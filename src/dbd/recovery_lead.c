@@ -37,6 +37,11 @@ static bool wanted_set(struct recovery *r, struct led *want)
 		uint32_t pnn = v->members.v[i].pnn;
 		uint64_t incarnation = lane_incarnation(r->dbd->lane, pnn);
 
+		if (pnn >= LANE_NODES) {
+			log_ratelimited(LOG_LVL_ERROR, MISSING_LOG_MS, "node %u has no part in the databases: at most %u nodes are possible", pnn,
+					LANE_NODES);
+			continue;
+		}
 		if (!is_active_member(&v->members.v[i])) {
 			r->missing_since[pnn] = MONO_NEVER;
 			continue;
