@@ -11,8 +11,13 @@
 #include "protocol/classic_native.h"
 
 /* Pauses while somebody holds the lock. */
-#define LOCK_PAUSE_MIN_MS 5U
-#define LOCK_PAUSE_MAX_MS 250U
+#define LOCK_PAUSE_MIN_MS  1U
+#define LOCK_PAUSE_NEXT_MS 4U /* of those who are next */
+#define LOCK_PAUSE_MAX_MS  40U
+
+/* The queue in the record: how many it takes, and how long its head may take to come when the lock is free. */
+#define QUEUE_MAX      1000U
+#define QUEUE_GRACE_MS 300U
 
 #define SAMBA_MSG_HEADER_SIZE    52U
 #define SAMBA_MSG_RECORD_CHANGED 4003U
@@ -36,9 +41,19 @@ struct glock_lock_state {
 	struct server_id asked; /* whether this one lives */
 	uint32_t n_dead;
 	struct server_id *dead;
-	char holder[64]; /* who was seen last, for the error text */
+	bool queued;                      /* perhaps in the record */
+	uint32_t position;                /* in the queue, when it was last seen */
+	uint8_t me[GLOCK_WATCHER_SIZE];   /* this request in the queue: server id and a number of its own */
+	uint8_t head[GLOCK_WATCHER_SIZE]; /* who was first when the lock was seen free */
+	struct timeval head_until;        /* until then it is waited for */
+	char holder[64];                  /* who was seen last, for the error text */
 };
 
+static uint32_t queue_find(const struct glock_lock_state *s, const struct glock *g);
+static int queue_copy(TALLOC_CTX *mem, const struct glock_lock_state *s, struct glock *g, uint32_t leave_out,
+		      bool append);
+static int queue_store(struct ctdb_record *rec, const struct glock *g);
+static int glock_lock_destructor(struct glock_lock_state *s);
 static void glock_try(struct tevent_req *req);
 static void glock_got_record(struct tevent_req *subreq);
 static void glock_asked(struct tevent_req *subreq);
@@ -47,18 +62,49 @@ struct tevent_req *glock_lock_send(TALLOC_CTX *mem, struct ctdb_db *db, struct c
 {
 	struct glock_lock_state *s;
 	struct tevent_req *req = tevent_req_create(mem, &s, struct glock_lock_state);
+	struct server_id self;
+	uint64_t instance;
 
 	if (req == NULL) {
 		return NULL;
 	}
 	*s = (struct glock_lock_state){.db = db, .retry = {.req = req, .fn = glock_try}};
+	self = self_id(db->c);
+	instance = epoch_new();
+	server_id_put(s->me, &self);
+	memcpy(s->me + GLOCK_SERVER_ID_SIZE, &instance, sizeof(instance));
 	s->key = data_of(talloc_memdup(s, key.data, key.len), key.len);
 	if (s->key.data == NULL || !tevent_req_set_endtime(req, db->c->ev, client_endtime(db->c))) {
 		tevent_req_oom(req);
 		return tevent_req_post(req, db->c->ev);
 	}
+	talloc_set_destructor(s, glock_lock_destructor);
 	glock_try(req);
 	return tevent_req_is_in_progress(req) ? req : tevent_req_post(req, db->c->ev);
+}
+
+/* A request that gives up leaves the queue, if that needs no waiting; else its place is lost after the grace time. */
+static int glock_lock_destructor(struct glock_lock_state *s)
+{
+	struct ctdb_record *rec = s->queued ? record_lock_now(s, s->db, s->key) : NULL;
+	struct glock g;
+
+	if (rec == NULL) {
+		return 0;
+	}
+	glock_parse(ctdb_record_data(rec), &g);
+	if (!g.foreign && queue_find(s, &g) < g.n_watchers && queue_copy(rec, s, &g, queue_find(s, &g), false) == 0) {
+		(void)queue_store(rec, &g);
+	}
+	talloc_free(rec);
+	return 0;
+}
+
+/* Looks again soon if it may be the next one. */
+static void glock_pause(struct glock_lock_state *s)
+{
+	retry_later(&s->retry, s, s->db->c->ev, LOCK_PAUSE_MIN_MS,
+		    s->position <= 1 ? LOCK_PAUSE_NEXT_MS : LOCK_PAUSE_MAX_MS);
 }
 
 static void glock_try(struct tevent_req *req)
@@ -88,29 +134,135 @@ static bool is_dead(const struct glock_lock_state *s, const struct server_id *id
 	return false;
 }
 
-/* Takes the lock if all its holders are known to be dead; else tells one of whom that is not known. EBUSY. */
+/* ---- the queue: whoever waits is in the record as a watcher, first come first served ---- */
+
+static bool is_me(const struct glock_lock_state *s, const uint8_t *watcher)
+{
+	return memcmp(watcher, s->me, sizeof(s->me)) == 0;
+}
+
+/* Position in the queue; n_watchers if not in it. */
+static uint32_t queue_find(const struct glock_lock_state *s, const struct glock *g)
+{
+	uint32_t i = 0;
+
+	while (i < g->n_watchers && !is_me(s, g->watchers + (size_t)i * GLOCK_WATCHER_SIZE)) {
+		i++;
+	}
+	return i;
+}
+
+/* A copy of the queue without entry number leave_out, and with this request at the end if append. ENOMEM */
+static int queue_copy(TALLOC_CTX *mem, const struct glock_lock_state *s, struct glock *g, uint32_t leave_out,
+		      bool append)
+{
+	uint8_t *copy = talloc_array(mem, uint8_t, ((size_t)g->n_watchers + 1) * GLOCK_WATCHER_SIZE), *p = copy;
+	uint32_t i;
+
+	if (copy == NULL) {
+		return ENOMEM;
+	}
+	for (i = 0; i < g->n_watchers; i++) {
+		if (i != leave_out) {
+			memcpy(p, g->watchers + (size_t)i * GLOCK_WATCHER_SIZE, GLOCK_WATCHER_SIZE);
+			p += GLOCK_WATCHER_SIZE;
+		}
+	}
+	if (append) {
+		memcpy(p, s->me, sizeof(s->me));
+		p += GLOCK_WATCHER_SIZE;
+	}
+	g->watchers = copy;
+	g->n_watchers = (uint32_t)((size_t)(p - copy) / GLOCK_WATCHER_SIZE);
+	return 0;
+}
+
+static int queue_store(struct ctdb_record *rec, const struct glock *g)
+{
+	struct ctdb_data data;
+	int err = glock_build(rec, g, &data);
+
+	if (err != 0) {
+		return err;
+	}
+	return data.len == 0 ? ctdb_record_delete(rec) : ctdb_record_store(rec, data);
+}
+
+/* Puts this request into the queue. 0 also if it is there, or the queue is full: then it only looks again and again. */
+static int queue_join(struct glock_lock_state *s, struct ctdb_record *rec, struct glock *g)
+{
+	int err;
+
+	s->position = queue_find(s, g);
+	if (g->foreign || g->n_watchers >= QUEUE_MAX || s->position < g->n_watchers) {
+		return 0;
+	}
+	s->queued = true;
+	err = queue_copy(rec, s, g, UINT32_MAX, true);
+	return err != 0 ? err : queue_store(rec, g);
+}
+
+/* The lock is free. Whether it is this request's turn; a head that does not come within the grace time loses its place.
+ */
+static bool is_my_turn(TALLOC_CTX *mem, struct glock_lock_state *s, struct glock *g)
+{
+	struct timeval now = tevent_timeval_current();
+
+	if (g->n_watchers == 0 || is_me(s, g->watchers)) {
+		return true;
+	}
+	if (memcmp(s->head, g->watchers, sizeof(s->head)) != 0) {
+		memcpy(s->head, g->watchers, sizeof(s->head));
+		s->head_until = tevent_timeval_add(&now, 0, QUEUE_GRACE_MS * 1000);
+		return false;
+	}
+	if (tevent_timeval_compare(&now, &s->head_until) < 0 || queue_copy(mem, s, g, 0, false) != 0) {
+		return false;
+	}
+	return g->n_watchers == 0 || is_me(s, g->watchers);
+}
+
+static int glock_write(struct glock_lock_state *s, struct ctdb_record *rec, struct glock *g)
+{
+	int err = queue_copy(rec, s, g, queue_find(s, g), false);
+
+	s->queued = false;
+	g->holder = self_id(s->db->c);
+	g->n_shared = 0;
+	g->lock_epoch = epoch_new();
+	g->data_epoch = g->data_epoch != 0 ? g->data_epoch : epoch_new();
+	return err != 0 ? err : queue_store(rec, g);
+}
+
+/*
+ * Takes the lock if all its holders are known to be dead and it is this request's turn. EBUSY: holder is one of whom
+ * that is not known; EAGAIN: others came first. In both cases the request is in the queue then.
+ */
 static int glock_take(struct glock_lock_state *s, struct ctdb_record *rec, struct server_id *holder)
 {
 	struct glock g;
-	struct ctdb_data data;
-	uint32_t i;
+	uint32_t i, before;
 	int err;
 
 	glock_parse(ctdb_record_data(rec), &g);
 	for (i = 0; glock_holder(&g, i, holder); i++) {
 		if (!is_dead(s, holder)) {
-			return EBUSY;
+			err = queue_join(s, rec, &g);
+			return err != 0 ? err : EBUSY;
 		}
 	}
 	if (g.foreign) {
 		g = (struct glock){.n_watchers = 0};
 	}
-	g.holder = self_id(s->db->c);
-	g.n_shared = 0;
-	g.lock_epoch = epoch_new();
-	g.data_epoch = g.data_epoch != 0 ? g.data_epoch : epoch_new();
-	err = glock_build(rec, &g, &data);
-	return err != 0 ? err : ctdb_record_store(rec, data);
+	before = g.n_watchers;
+	if (is_my_turn(rec, s, &g)) {
+		return glock_write(s, rec, &g);
+	}
+	err = queue_join(s, rec, &g);
+	if (err == 0 && g.n_watchers < before) { /* a head was dropped, and this request was in the queue behind it */
+		err = queue_store(rec, &g);
+	}
+	return err != 0 ? err : EAGAIN;
 }
 
 /* On this node the kernel knows; the unique id cannot be checked from here, a process id that was used again makes us
@@ -159,7 +311,7 @@ static void glock_conflict(struct tevent_req *req)
 			tevent_req_set_callback(subreq, glock_asked, req);
 		}
 	} else if (s->asked.pid <= INT32_MAX && (kill((pid_t)s->asked.pid, 0) == 0 || errno != ESRCH)) {
-		retry_later(&s->retry, s, s->db->c->ev, LOCK_PAUSE_MIN_MS, LOCK_PAUSE_MAX_MS);
+		glock_pause(s);
 	} else if (!remember_dead(s)) {
 		tevent_req_oom(req);
 	} else {
@@ -182,6 +334,8 @@ static void glock_got_record(struct tevent_req *subreq)
 	talloc_free(rec);
 	if (err == EBUSY) {
 		glock_conflict(req);
+	} else if (err == EAGAIN) {
+		glock_pause(s);
 	} else if (!tevent_req_error(req, err)) {
 		tevent_req_done(req);
 	}
@@ -198,7 +352,7 @@ static void glock_asked(struct tevent_req *subreq)
 
 	talloc_free(subreq);
 	if (err == 0 || err == ETIMEDOUT) {
-		retry_later(&s->retry, s, s->db->c->ev, LOCK_PAUSE_MIN_MS, LOCK_PAUSE_MAX_MS);
+		glock_pause(s);
 	} else if (err != EREMOTEIO && err != EHOSTUNREACH) {
 		tevent_req_error(req, err);
 	} else if (!remember_dead(s)) {

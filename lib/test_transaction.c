@@ -319,7 +319,7 @@ static void test_own_transaction(void **state)
 /* A process of Samba that waits is kept in the record and told when the lock is free. */
 static void test_watcher(void **state)
 {
-	struct server_id dead = {.pid = 100, .vnn = OTHER_NODE, .unique = 77},
+	struct server_id self = {.pid = (uint64_t)getpid(), .vnn = FAKE_PNN, .unique = GLOCK_UNIQUE_NOT_SAMBA},
 			 waiter = {.pid = 4242, .vnn = 2, .unique = 8}, id;
 	uint8_t watcher[GLOCK_WATCHER_SIZE] = {0};
 	uint32_t type;
@@ -330,8 +330,8 @@ static void test_watcher(void **state)
 	server_id_put(watcher, &waiter);
 	watcher[GLOCK_SERVER_ID_SIZE] = 0x2A;
 	begin(&s);
-	hold_lock(&s, &dead, watcher);
 	start(&s, &t);
+	hold_lock(&s, &self, watcher); /* it came while the transaction was going on */
 	assert_int_equal(ctdb_transaction_cancel(t), 0);
 	assert_int_equal(ctdb_client_flush(s.c), 0);
 	for (i = 0; i < 2000 && __atomic_load_n(&s.d->n_messages, __ATOMIC_SEQ_CST) == 0; i++) {
@@ -351,6 +351,68 @@ static void test_watcher(void **state)
 	end(&s);
 }
 
+/* How many wait in the record, and the first of them. */
+static uint32_t queue(struct setup *s, struct server_id *first)
+{
+	struct ctdb_record_header h;
+	struct ctdb_data data = {0};
+	struct glock g;
+
+	assert_int_equal(ctdb_record_peek(s->locks, data_of(s->lock, strlen(s->lock) + 1), s->c, &h, &data), 0);
+	glock_parse(data, &g);
+	if (g.n_watchers > 0) {
+		server_id_get(g.watchers, first);
+	}
+	return g.n_watchers;
+}
+
+/* Whoever waits is in the record, once; and is gone from it when it has got the lock. */
+static void test_queue_self(void **state)
+{
+	struct server_id samba = {.pid = 100, .vnn = OTHER_NODE, .unique = 77}, first;
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+	struct tevent_req *req;
+	bool never = false;
+
+	begin(&s);
+	hold_lock(&s, &samba, NULL);
+	s.d->exists = true;
+	req = ctdb_transaction_start_send(s.c, s.db);
+	assert_int_equal(ctdb_client_wait(s.c, SHORT_MS, &never), ETIMEDOUT);
+	assert_true(s.d->n_exists > 1); /* it has looked again and again */
+	assert_int_equal(queue(&s, &first), 1);
+	assert_int_equal(first.pid, getpid());
+	s.d->exists = false;
+	assert_int_equal(sync_run(s.c, req), 0);
+	assert_int_equal(ctdb_transaction_start_recv(req, s.c, &t), 0);
+	assert_int_equal(queue(&s, &first), 0);
+	end(&s);
+}
+
+/* The lock is free, but others came first: they are waited for, though not for ever. */
+static void test_queue_others(void **state)
+{
+	struct server_id nobody = {.pid = 0}, waiter = {.pid = 4242, .vnn = 2, .unique = 8}, first;
+	uint8_t watcher[GLOCK_WATCHER_SIZE] = {0};
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+	struct tevent_req *req;
+	bool never = false;
+
+	server_id_put(watcher, &waiter);
+	begin(&s);
+	hold_lock(&s, &nobody, watcher);
+	req = ctdb_transaction_start_send(s.c, s.db);
+	assert_int_equal(ctdb_client_wait(s.c, 30, &never), ETIMEDOUT);
+	assert_true(tevent_req_is_in_progress(req));
+	assert_int_equal(sync_run(s.c, req), 0);
+	assert_int_equal(ctdb_transaction_start_recv(req, s.c, &t), 0);
+	assert_true(is_locked(&s));
+	assert_int_equal(queue(&s, &first), 0); /* it did not come: its place is gone */
+	end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,6 +428,8 @@ int main(void)
 		cmocka_unit_test(test_holder_on_this_node),
 		cmocka_unit_test(test_own_transaction),
 		cmocka_unit_test(test_watcher),
+		cmocka_unit_test(test_queue_self),
+		cmocka_unit_test(test_queue_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
