@@ -224,6 +224,72 @@ static void test_malformed(void **state)
 	close(other);
 }
 
+/* ---- mutations of good packets: whatever comes, dbd lives on and serves others ---- */
+
+static uint32_t random_of(uint64_t *seed, uint32_t below)
+{
+	*seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)(*seed >> 33) % below;
+}
+
+static struct ctdb_blob good_packet(uint32_t kind)
+{
+	static const char *const packets[] = {
+		"52000000 " HEAD "00000000 00000000 00000000 00000000 09000000 01000000 2b432a4d 010000ff 00000000"
+		"1a000000 00000000 7472616e 73616374 696f6e5f 64625f30 78373133 32633138 3400",
+		"2e000000 " HEAD "00000000 05000000 040000f0 00000000 00000000 42000000 000000ae 02000000 6869",
+		"38000000 " HEAD "00000000 0a000000 00000000 00000000 00000000 00000000 ffffffff 01000000 08000000 "
+		"6162636465666768",
+		"6c000000 " HEAD "00000000 07000000 010000f0 00000000 01000000 72000000 00000000 00000000 00000000"
+		"00000000 00000000 30000000 11111111 22222222 24000000 00000000 00000000 00000000 00000000 00000000"
+		"00000000 00000000 00000000 00000000",
+	};
+	struct ctdb_blob b = fake_hex(packets[kind % 4]);
+
+	/* The last one is a control of any kind: whatever its payload means there. */
+	if (kind % 4 == 3) {
+		poke_u32(b.data + 32, kind / 4 % 170);
+	}
+	return b;
+}
+
+static void test_mutations(void **state)
+{
+	uint64_t seed = 20260117;
+	int other = fake_connect(), fd = fake_connect();
+
+	fake->answer_at_once = true;
+	fake_db("g_lock.tdb", 0);
+	for (uint32_t i = 0; i < 4000; i++) {
+		struct ctdb_blob b = good_packet(i);
+
+		if (peek_u32(b.data + 32) == CLASSIC_CONTROL_SHUTDOWN && i % 4 == 3) {
+			continue; /* asks another daemon */
+		}
+		for (uint32_t n = random_of(&seed, 4); n > 0; n--) {
+			static const uint32_t values[] = {0, 1, 7, 32, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
+			uint32_t at = 4 * random_of(&seed, b.len / 4);
+
+			/* Length, magic and version stay: the packet shall get in. */
+			if (at >= 12) {
+				poke_u32(b.data + at, values[random_of(&seed, 7)]);
+			}
+		}
+		(void)send(fd, b.data, b.len, MSG_NOSIGNAL);
+		fake_turns(2);
+		fake->n_sent = 0;
+		fake->n_jobs = 0;
+		if (fake->dbd->clients->n < 2) {
+			close(fd);
+			fd = fake_connect();
+		}
+		talloc_free(b.data);
+	}
+	assert_int_equal(fake_ask(other, CLASSIC_CONTROL_GET_PNN, NULL, 0).status, 0);
+	close(fd);
+	close(other);
+}
+
 /* A good packet before a bad one is served; nothing behind the bad one is. */
 static void test_good_then_bad(void **state)
 {
@@ -570,15 +636,25 @@ static void test_stale_socket(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_greeting),       TEST(test_tool_and_disconnected_node),
-		TEST(test_call),           TEST(test_fetch),
-		TEST(test_call_errors),    TEST(test_call_of_gone_client),
-		TEST(test_malformed),      TEST(test_good_then_bad),
-		TEST(test_pieces),         TEST(test_large_packet),
-		TEST(test_queue_limit),    TEST(test_message),
-		TEST(test_broadcast),      TEST(test_message_from_node),
-		TEST(test_leader_message), TEST(test_notify),
-		TEST(test_tunnel),         TEST(test_socket),
+		TEST(test_greeting),
+		TEST(test_tool_and_disconnected_node),
+		TEST(test_call),
+		TEST(test_fetch),
+		TEST(test_call_errors),
+		TEST(test_call_of_gone_client),
+		TEST(test_malformed),
+		TEST(test_mutations),
+		TEST(test_good_then_bad),
+		TEST(test_pieces),
+		TEST(test_large_packet),
+		TEST(test_queue_limit),
+		TEST(test_message),
+		TEST(test_broadcast),
+		TEST(test_message_from_node),
+		TEST(test_leader_message),
+		TEST(test_notify),
+		TEST(test_tunnel),
+		TEST(test_socket),
 		TEST(test_stale_socket),
 	};
 
