@@ -13,6 +13,8 @@
 #define MISS_WINDOW_MS 100
 #define HINT_DELAY_MS 100
 #define HINT_TRIES 5
+/* Of a record that its location master has just made; each move to another node raises it. */
+#define RSN_CREATED 1
 
 struct record_call {
 	struct dlist link; /* rec.waiters, or db.parked while the database is closed */
@@ -380,6 +382,18 @@ static void inconsistent(struct record_db *db, struct record_key key, const char
 	db->e->ops.inconsistent(db->priv, db->generation, key, what);
 }
 
+/* A node asks once until it has the record: what waits for the chain lock is bounded by that. */
+static bool asked_already(const struct rec *r, uint32_t node)
+{
+	dlist_for_each(e, &r->inbox)
+	{
+		if (dlist_entry(e, struct node_request, link)->node == node) {
+			return true;
+		}
+	}
+	return false;
+}
+
 void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, struct mono now)
 {
 	struct node_request *n;
@@ -393,6 +407,10 @@ void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, st
 		return;
 	}
 	r = rec_get(db, key);
+	if (r != NULL && asked_already(r, from)) {
+		inconsistent(db, key, "second CALL of a node that waits already");
+		return;
+	}
 	n = r != NULL ? talloc(r, struct node_request) : NULL;
 	if (n == NULL) {
 		inconsistent(db, key, "out of memory");
@@ -412,6 +430,10 @@ void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation,
 	}
 	if (lmaster_of(db, hash_lookup3(key.p, key.len)) != from) {
 		inconsistent(db, key, "FORWARD from a node that is not the location master");
+		return;
+	}
+	if (requester == db->e->config.own_pnn || requester == RECORD_NODE_NONE) {
+		inconsistent(db, key, "FORWARD to the node that has the record");
 		return;
 	}
 	r = rec_get(db, key);
@@ -499,7 +521,7 @@ static void run_create(struct rec *r, struct run *run)
 	if (run->copy.exists || r->asked || !is_lmaster(r->db, r->hash)) {
 		return;
 	}
-	run->copy = (struct record_copy){.exists = true, .rsn = 1, .dmaster = r->db->e->config.own_pnn};
+	run->copy = (struct record_copy){.exists = true, .rsn = RSN_CREATED, .dmaster = r->db->e->config.own_pnn};
 	run->owned = run->dirty = true;
 }
 
@@ -764,10 +786,13 @@ static void hint_free(struct record_db *db, struct hint *h)
 	talloc_free(h);
 }
 
-/* Still empty, ours, untouched, and nobody else ever had it with data: then its absence says the same (lesson H-026). */
+/*
+ * Still empty, ours, untouched, and it never left this node: then its absence says the same (lesson H-026). Not even empty: the header that another node kept would
+ * outrank the copies of the key's next life, which begins at rsn 1 again, and a recovery after the death of their owner would choose it.
+ */
 static bool hint_deletable(const struct record_db *db, const struct hint *h, const struct record_copy *c)
 {
-	return c->exists && c->len == 0 && c->dmaster == db->e->config.own_pnn && c->rsn == h->rsn &&
+	return c->exists && c->len == 0 && c->dmaster == db->e->config.own_pnn && c->rsn == h->rsn && c->rsn == RSN_CREATED &&
 	       (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
 }
 
@@ -934,7 +959,7 @@ struct mono record_engine_next(const struct record_engine *e)
 	{
 		const struct record_db *db = dlist_entry(l, struct record_db, link);
 
-		if (!dlist_empty(&db->hints)) {
+		if (db->serving && !dlist_empty(&db->hints)) {
 			next = mono_min(next, dlist_entry(dlist_first(&db->hints), struct hint, link)->due);
 		}
 	}
