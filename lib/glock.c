@@ -12,8 +12,8 @@
 
 /* Pauses while somebody holds the lock. */
 #define LOCK_PAUSE_MIN_MS  1U
-#define LOCK_PAUSE_NEXT_MS 4U /* of those who are next */
-#define LOCK_PAUSE_MAX_MS  40U
+#define LOCK_PAUSE_NEXT_MS 20U /* of those whom nobody tells */
+#define LOCK_PAUSE_MAX_MS  100U
 
 /* The queue in the record: how many it takes, and how long its head may take to come when the lock is free. */
 #define QUEUE_MAX      1000U
@@ -41,8 +41,11 @@ struct glock_lock_state {
 	struct server_id asked; /* whether this one lives */
 	uint32_t n_dead;
 	struct server_id *dead;
+	struct tevent_req *req;
+	struct ctdb_listener *listener; /* for the message of whoever gives the lock back */
+	bool listening;
+	bool pausing;                     /* a timer runs that looks again */
 	bool queued;                      /* perhaps in the record */
-	uint32_t position;                /* in the queue, when it was last seen */
 	uint8_t me[GLOCK_WATCHER_SIZE];   /* this request in the queue: server id and a number of its own */
 	uint8_t head[GLOCK_WATCHER_SIZE]; /* who was first when the lock was seen free */
 	struct timeval head_until;        /* until then it is waited for */
@@ -68,7 +71,7 @@ struct tevent_req *glock_lock_send(TALLOC_CTX *mem, struct ctdb_db *db, struct c
 	if (req == NULL) {
 		return NULL;
 	}
-	*s = (struct glock_lock_state){.db = db, .retry = {.req = req, .fn = glock_try}};
+	*s = (struct glock_lock_state){.req = req, .db = db, .retry = {.req = req, .fn = glock_try}};
 	self = self_id(db->c);
 	instance = epoch_new();
 	server_id_put(s->me, &self);
@@ -100,11 +103,53 @@ static int glock_lock_destructor(struct glock_lock_state *s)
 	return 0;
 }
 
-/* Looks again soon if it may be the next one. */
+/* The lock was given back and this request is the first in the queue: what Samba's processes tell each other. */
+static void glock_woken(void *priv, uint64_t srvid, struct ctdb_data data)
+{
+	struct glock_lock_state *s = priv;
+
+	if (!s->pausing || !tevent_req_is_in_progress(s->req) || data.len != SAMBA_MSG_HEADER_SIZE + 8 ||
+	    memcmp(data.data + SAMBA_MSG_HEADER_SIZE, s->me + GLOCK_SERVER_ID_SIZE, 8) != 0) {
+		return;
+	}
+	s->pausing = false;
+	retry_cancel(&s->retry);
+	glock_try(s->req);
+}
+
+/* Without it the request looks again from time to time, as well. */
+static void glock_listening(struct tevent_req *subreq)
+{
+	struct tevent_req *req = tevent_req_callback_data(subreq, struct tevent_req);
+	struct glock_lock_state *s = tevent_req_data(req, struct glock_lock_state);
+
+	(void)ctdb_listen_recv(subreq, s, &s->listener);
+	talloc_free(subreq);
+}
+
+static void glock_listen(struct glock_lock_state *s)
+{
+	struct tevent_req *subreq;
+
+	if (s->listening) {
+		return;
+	}
+	s->listening = true;
+	subreq = ctdb_listen_send(s, s->db->c, (uint64_t)getpid(), glock_woken, s);
+	if (subreq != NULL) {
+		tevent_req_set_callback(subreq, glock_listening, s->req);
+	}
+}
+
+/* Looks again soon if it may be the next one and nobody would tell it. */
 static void glock_pause(struct glock_lock_state *s)
 {
+	s->pausing = true;
+	if (s->queued) {
+		glock_listen(s);
+	}
 	retry_later(&s->retry, s, s->db->c->ev, LOCK_PAUSE_MIN_MS,
-		    s->position <= 1 ? LOCK_PAUSE_NEXT_MS : LOCK_PAUSE_MAX_MS);
+		    s->listener == NULL ? LOCK_PAUSE_NEXT_MS : LOCK_PAUSE_MAX_MS);
 }
 
 static void glock_try(struct tevent_req *req)
@@ -112,6 +157,7 @@ static void glock_try(struct tevent_req *req)
 	struct glock_lock_state *s = tevent_req_data(req, struct glock_lock_state);
 	struct tevent_req *subreq;
 
+	s->pausing = false;
 	if (s->db->c == NULL) {
 		tevent_req_error(req, ENOTCONN);
 		return;
@@ -193,8 +239,7 @@ static int queue_join(struct glock_lock_state *s, struct ctdb_record *rec, struc
 {
 	int err;
 
-	s->position = queue_find(s, g);
-	if (g->foreign || g->n_watchers >= QUEUE_MAX || s->position < g->n_watchers) {
+	if (g->foreign || g->n_watchers >= QUEUE_MAX || queue_find(s, g) < g->n_watchers) {
 		return 0;
 	}
 	s->queued = true;
@@ -202,8 +247,7 @@ static int queue_join(struct glock_lock_state *s, struct ctdb_record *rec, struc
 	return err != 0 ? err : queue_store(rec, g);
 }
 
-/* The lock is free. Whether it is this request's turn; a head that does not come within the grace time loses its place.
- */
+/* The lock is free: is it this request's turn? A head that does not come within the grace time loses its place. */
 static bool is_my_turn(TALLOC_CTX *mem, struct glock_lock_state *s, struct glock *g)
 {
 	struct timeval now = tevent_timeval_current();

@@ -132,7 +132,13 @@ static void retry_timer(struct tevent_context *ev, struct tevent_timer *te, stru
 {
 	struct retry *r = priv;
 
+	r->timer = NULL;
 	r->fn(r->req);
+}
+
+void retry_cancel(struct retry *r)
+{
+	TALLOC_FREE(r->timer);
 }
 
 /* Random within the interval, so that those who wait for the same thing do not come together again. */
@@ -145,7 +151,8 @@ void retry_later(struct retry *r, TALLOC_CTX *mem, struct tevent_context *ev, un
 		r->pause_ms = max_ms;
 	}
 	us = r->pause_ms * 500 + client_random() % (r->pause_ms * 500 + 1);
-	if (tevent_add_timer(ev, mem, tevent_timeval_current_ofs(us / 1000000, us % 1000000), retry_timer, r) == NULL) {
+	r->timer = tevent_add_timer(ev, mem, tevent_timeval_current_ofs(us / 1000000, us % 1000000), retry_timer, r);
+	if (r->timer == NULL) {
 		tevent_req_oom(r->req);
 	}
 }

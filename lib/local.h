@@ -44,7 +44,9 @@ struct retry {
 	unsigned int pause_ms; /* of the last time, 0 at first */
 	struct tevent_req *req;
 	void (*fn)(struct tevent_req *req);
+	struct tevent_timer *timer; /* while it waits */
 };
+void retry_cancel(struct retry *r);
 void retry_later(struct retry *r, TALLOC_CTX *mem, struct tevent_context *ev, unsigned int min_ms, unsigned int max_ms);
 
 /* ---- reading with retries, for whoever wants a copy as it is in the file ---- */
