@@ -78,10 +78,10 @@ static int client_destructor(struct client *c)
 		c->clients->n--;
 	}
 	dlist_remove(&c->link);
-	if (c->clients->dbd->srvids != NULL) {
-		srvids_client_gone(c->clients->dbd->srvids, c);
+	srvids_client_gone(c->clients->dbd->srvids, c);
+	if (!c->clients->closing) {
+		client_fire_notifies(c);
 	}
-	client_fire_notifies(c);
 	return 0;
 }
 
@@ -269,6 +269,7 @@ static int open_socket(struct clients *cs, const char *path, char **err)
 
 static int clients_destructor(struct clients *cs)
 {
+	cs->closing = true;
 	if (cs->path != NULL) {
 		unlink(cs->path);
 	}

@@ -54,6 +54,7 @@ struct clients {
 	struct dlist tunnels; /* registered tunnel ids of this node */
 	struct deadlines *deadlines;
 	uint32_t n_pushes; /* pushed records that are not stored yet (control_record.c) */
+	bool closing;      /* being freed: the parts that were made later are gone, nothing is sent any more */
 	bool was_normal;   /* a recovery has ended since start */
 };
 

@@ -83,6 +83,17 @@ struct deadline *deadline_add(TALLOC_CTX *mem, const struct dbd *dbd, uint64_t m
 	return deadline_add_us(mem, dbd, ms * 1000, fn, priv);
 }
 
+/* Those of other parts outlive this one for a moment when the daemon ends: they are taken out of the list. */
+static int deadlines_destructor(struct deadlines *all)
+{
+	struct dlist *e;
+
+	while ((e = dlist_first(&all->list)) != NULL) {
+		dlist_remove(e);
+	}
+	return 0;
+}
+
 int deadlines_new(struct clients *cs, struct deadlines **out)
 {
 	struct deadlines *all = talloc(cs, struct deadlines);
@@ -96,6 +107,7 @@ int deadlines_new(struct clients *cs, struct deadlines **out)
 		talloc_free(all);
 		return errno != 0 ? errno : ENOMEM;
 	}
+	talloc_set_destructor(all, deadlines_destructor);
 	*out = all;
 	return 0;
 }

@@ -631,6 +631,33 @@ static void test_stale_socket(void **state)
 	assert_int_equal(access(addr.sun_path, F_OK), -1);
 }
 
+/* The daemon ends while requests are under way: links and view go first, as they were made last. */
+static void test_end_with_requests(void **state)
+{
+	struct dbd *dbd = fake->dbd;
+	uint8_t notify[12] = {1}, traverse[16] = {0};
+	int fd = fake_connect();
+	struct db *db = fake_db("locking.tdb", 0);
+
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_REGISTER_NOTIFY, notify, 12).status, 0);
+	poke_u32(traverse, db->id);
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_TRAVERSE_START, traverse, 16).status, 0);
+	fake_control(fd, CLASSIC_CONTROL_DB_ATTACH, CLASSIC_NODE_CURRENT, 0, 0, 1, "new.tdb", 8);
+	fake_control(fd, CLASSIC_CONTROL_PING, 1, 0, 0, 2, NULL, 0);
+	send_call(fd, 3, CLASSIC_CALLID_NULL, 0, db->id);
+	fake_until(have_call, NULL);
+	fake->n_sent = 0;
+	talloc_free(dbd->clients);
+	assert_int_equal(fake->n_sent, 0);
+	assert_int_equal(fake->cancelled, 1);
+	talloc_free(dbd->attaches);
+	assert_int_equal(attaches_new(dbd, dbd, &dbd->attaches), 0);
+	close(fd);
+	/* For the end of the test. */
+	char *err = NULL;
+	assert_int_equal(clients_new(dbd, dbd, &dbd->clients, &err), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_setup, fake_teardown)
 
 int main(void)
@@ -656,6 +683,7 @@ int main(void)
 		TEST(test_tunnel),
 		TEST(test_socket),
 		TEST(test_stale_socket),
+		TEST(test_end_with_requests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,7 +131,7 @@ static void end_mark(const struct traverse *t)
 static int traverse_destructor(struct traverse *t)
 {
 	dlist_remove(&t->link);
-	for (uint32_t pnn = 0; pnn < LANE_NODES; pnn++) {
+	for (uint32_t pnn = 0; pnn < LANE_NODES && !t->client->clients->closing; pnn++) {
 		if (t->waits_for[pnn]) {
 			(void)send_id(t->all, pnn, LANE_PROC_TRAVERSE_KILL, t->id);
 		}
