@@ -175,11 +175,11 @@ static int op_apply(void *priv, void *db, enum rec_apply what, const uint8_t *ke
 	return records_apply(((struct recovery *)priv)->dbd->records, db, what, key, keylen, rsn, owner);
 }
 
-static void op_lineage_tell(void *priv, void *handle, const struct recovery_id *id)
+static void op_lineage_tell(void *priv, void *handle, const struct recovery_id *id, const struct recovery_id *base)
 {
 	struct db *db = handle;
 
-	rec_lineage_tell(db->lineage, id);
+	rec_lineage_tell(db->lineage, id, base);
 	lineage_save(priv);
 }
 
@@ -418,6 +418,7 @@ static void fence(struct recovery *r, const char *why)
 	r->led = (struct led){0};
 	close_all(r);
 	clients_disconnect_all(r->dbd->clients, "this node is not active");
+	freeze_all(r);
 }
 
 void recovery_view_changed(struct recovery *r)
@@ -499,6 +500,7 @@ int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **out)
 	}
 	r->dbd = dbd;
 	dlist_init(&r->jobs);
+	dlist_init(&r->freezes);
 	r->generation = r->wish_generation = GENERATION_NONE;
 	r->member = rec_member_new(r, dbd->d->pnn, &member_ops, r);
 	r->leader = rec_leader_new(r, dbd->d->pnn, &leader_ops, r);

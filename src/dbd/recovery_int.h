@@ -23,6 +23,7 @@ struct recovery {
 	struct tevent_immediate *soon;
 	bool soon_set;
 	struct dlist jobs; /* struct db_job */
+	struct dlist freezes;
 	/* As of the last END, cleared by BEGIN and fence. */
 	bool normal, fenced, ever_normal;
 	uint32_t generation;
@@ -50,6 +51,12 @@ int recovery_start_replace(void *priv, void *db);
 int recovery_replace_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last);
 void recovery_job_continue(void *priv, void *db);
 void recovery_stop_jobs(void *priv, void *db);
+
+/* freeze.c: volatile files are locked while this node may not act */
+void freeze_all(struct recovery *r);
+void freeze_end(struct recovery *r, struct db *db);  /* lets the file go as it is */
+bool freeze_wipe(struct recovery *r, struct db *db); /* empties it, lets it go, answers rec_member_job_done(); false: it is not locked */
+void freeze_stop(struct recovery *r, struct db *db); /* gives up a wipe that runs */
 
 /* recovery_lead.c */
 void recovery_lead(struct recovery *r); /* begins a recovery if this node leads and something asks for one */

@@ -103,11 +103,15 @@ static int start(struct recovery *r, struct db *db, const struct worker_args *ar
 
 int recovery_start_wipe(void *priv, void *db)
 {
+	if (freeze_wipe(priv, db)) {
+		return 0;
+	}
 	return start(priv, db, &(struct worker_args){.op = WORKER_WIPE}, NULL);
 }
 
 int recovery_start_scan(void *priv, void *db)
 {
+	freeze_end(priv, db);
 	return start(priv, db, &(struct worker_args){.op = WORKER_SCAN}, scan_batch);
 }
 
@@ -149,4 +153,5 @@ void recovery_job_continue(void *priv, void *db)
 void recovery_stop_jobs(void *priv, void *db)
 {
 	talloc_free(job_find(priv, db));
+	freeze_stop(priv, db);
 }

@@ -40,8 +40,10 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  * WORKER_REPLACE    input streamed: rec_data batches; one TDB transaction that wipes and stores them all.			       ordered
  * WORKER_WIPE	     removes every record.										       ordered
  * WORKER_CHECK	     tdb_check; EIO if damaged.										       ordered
+ * WORKER_FREEZE     takes the lock on the whole file (waits for those who hold parts of it), says so with one batch, and holds it until input comes: one feed
+ *		     with last set; with a byte in it, all records are removed before the lock is let go.			       not ordered
  */
-enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK };
+enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE };
 
 struct worker_args {
 	enum worker_op op;
@@ -60,7 +62,7 @@ typedef bool (*worker_batch_fn)(void *priv, struct worker_job *job, const uint8_
 struct tevent_req *worker_job_send(TALLOC_CTX *mem, struct tevent_context *ev, struct worker_pool *pool, struct db *db, const struct worker_args *args,
 				   worker_batch_fn batch, void *priv, struct worker_job **job);
 void worker_job_continue(struct worker_job *job);
-/* REPLACE: feeds records (copied); last ends the input. ENOBUFS never: returns bytes queued, so that the caller can hold back credits. */
+/* REPLACE and FREEZE: feeds records (copied); last ends the input. ENOBUFS never: returns bytes queued, so that the caller can hold back credits. */
 size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last);
 /* fn is called each time the bytes queued have fallen below WORKER_FEED_LOW after they were above. May be set at any time before the job ends. */
 #define WORKER_FEED_LOW (256U * 1024U)

@@ -39,5 +39,6 @@ int wjob_update(struct wjob *job);
 int wjob_replace(struct wjob *job);
 int wjob_wipe(struct wjob *job);
 int wjob_check(struct wjob *job);
+int wjob_freeze(struct wjob *job);
 
 #endif

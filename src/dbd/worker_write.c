@@ -185,3 +185,37 @@ int wjob_wipe(struct wjob *job)
 	error = begin(job);
 	return error != 0 ? error : finish(job, wipe(job));
 }
+
+/* Waits for the word to let go; true: everything has to go before. */
+static bool freeze_wait(struct wjob *job)
+{
+	struct worker_feed feed = {.last = false};
+	bool wanted = false;
+
+	while (!feed.last) {
+		TALLOC_CTX *mem = talloc_new(NULL);
+
+		if (wjob_wait(job, mem, &feed) == WORKER_FRAME_FEED) {
+			wanted = wanted || feed.records.len > 0;
+		}
+		talloc_free(mem);
+	}
+	return wanted;
+}
+
+int wjob_freeze(struct wjob *job)
+{
+	uint8_t frozen = 1;
+	int error = 0;
+
+	errno = 0;
+	if (tdb_lockall(job->tdb) != 0) {
+		return wtdb_errno(job->tdb);
+	}
+	wjob_send_batch(job, &frozen, sizeof(frozen));
+	if (freeze_wait(job)) {
+		error = wipe(job);
+	}
+	tdb_unlockall(job->tdb);
+	return error;
+}

@@ -1,0 +1,131 @@
+/*
+ * The fence on files. A node that may not act disconnects its clients, but a process that has not noticed yet could go on using records that it finds owned in
+ * the file. So each volatile file is locked as a whole until a recovery takes the node back: then it is emptied before it is let go if others went on meanwhile.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "dbd/recovery_int.h"
+#include "shared/log.h"
+
+struct freeze {
+	struct dlist link;
+	struct recovery *r;
+	struct db *db;
+	struct tevent_req *req;
+	struct worker_job *job;
+	bool wiping; /* a recovery waits for the end */
+};
+
+static int freeze_destructor(struct freeze *f)
+{
+	dlist_remove(&f->link);
+	return 0;
+}
+
+static struct freeze *freeze_find(const struct recovery *r, const struct db *db)
+{
+	dlist_for_each(e, &r->freezes)
+	{
+		struct freeze *f = dlist_entry(e, struct freeze, link);
+
+		if (f->db == db) {
+			return f;
+		}
+	}
+	return NULL;
+}
+
+static void freeze_done(struct tevent_req *req)
+{
+	struct freeze *f = tevent_req_callback_data(req, struct freeze);
+	struct recovery *r = f->r;
+	struct db *db = f->db;
+	bool wiping = f->wiping;
+	int ret = worker_job_recv(req, NULL);
+
+	talloc_free(f);
+	if (ret != 0 && !wiping) {
+		log_warning("database %s: is not locked any more while this node may not act: %s", db->name, strerror(ret));
+	}
+	if (wiping) {
+		rec_member_job_done(r->member, db, ret, mono_now());
+		recovery_kick(r);
+	}
+}
+
+static bool frozen(void *priv, struct worker_job *job, const uint8_t *batch, size_t len)
+{
+	struct freeze *f = priv;
+
+	(void)job;
+	(void)batch;
+	(void)len;
+	log_debug("database %s: locked while this node may not act", f->db->name);
+	return true;
+}
+
+static void freeze_one(struct recovery *r, struct db *db)
+{
+	struct worker_args args = {.op = WORKER_FREEZE};
+	struct freeze *f = talloc_zero(r, struct freeze);
+
+	if (f == NULL) {
+		log_error("database %s: cannot be locked: out of memory", db->name);
+		return;
+	}
+	*f = (struct freeze){.r = r, .db = db};
+	dlist_add_tail(&r->freezes, &f->link);
+	talloc_set_destructor(f, freeze_destructor);
+	f->req = worker_job_send(f, r->dbd->d->ev, r->dbd->workers, db, &args, frozen, f, &f->job);
+	if (f->req == NULL) {
+		log_error("database %s: cannot be locked: out of memory", db->name);
+		talloc_free(f);
+		return;
+	}
+	tevent_req_set_callback(f->req, freeze_done, f);
+}
+
+void freeze_all(struct recovery *r)
+{
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
+		struct db *db = dlist_entry(e, struct db, link);
+
+		if (db_is_volatile(db) && freeze_find(r, db) == NULL) {
+			freeze_one(r, db);
+		}
+	}
+}
+
+void freeze_end(struct recovery *r, struct db *db)
+{
+	struct freeze *f = freeze_find(r, db);
+
+	if (f != NULL && !f->wiping) {
+		(void)worker_job_feed(f->job, NULL, 0, true);
+	}
+}
+
+bool freeze_wipe(struct recovery *r, struct db *db)
+{
+	static const uint8_t wipe = 1;
+	struct freeze *f = freeze_find(r, db);
+
+	if (f == NULL || f->wiping) {
+		return false;
+	}
+	f->wiping = true;
+	(void)worker_job_feed(f->job, &wipe, sizeof(wipe), true);
+	return true;
+}
+
+void freeze_stop(struct recovery *r, struct db *db)
+{
+	struct freeze *f = freeze_find(r, db);
+
+	/* Killed in the middle of the wipe: the next recovery wipes again, this copy does not count until then. */
+	if (f != NULL && f->wiping) {
+		talloc_free(f);
+	}
+}
