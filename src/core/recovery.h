@@ -50,7 +50,7 @@ static inline bool recovery_id_is_zero(const struct recovery_id *a)
 
 /*
  * The lineage of a copy: what V5 is decided by. Survives a restart of dbd together with the copy, never without it. told is oldest first; when it is full the
- * oldest is dropped (the copy may then count as foreign: safe).
+ * oldest is dropped that is neither the base of the recovery told of nor "changed" (should it count after all, the copy counts as foreign: safe).
  */
 struct rec_lineage {
 	struct recovery_id changed;
@@ -58,7 +58,7 @@ struct rec_lineage {
 	uint32_t n_told;
 };
 
-void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id);
+void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id, const struct recovery_id *base);
 void rec_lineage_end(struct rec_lineage *l, const struct recovery_id *id); /* the recovery ended, or the database is new in it */
 
 /* How messages leave: msg is the generated struct of proc; node may be the own one (then delivered later, not from within the call). */
@@ -128,8 +128,11 @@ struct rec_member_ops {
 	 * ADOPT: dmaster = self, rsn + 1. DEMOTE: dmaster = owner. POINT: dmaster = owner; a missing record is made, header only, rsn 0.
 	 */
 	int (*apply)(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
-	/* The lineage moves; must be kept (as durable as the copy) on return. tell: before the claims are complete; change: before the first change. */
-	void (*lineage_tell)(void *priv, void *db, const struct recovery_id *id);
+	/*
+	 * The lineage moves; must be kept (as durable as the copy) on return. tell: before the claims are complete, or for contents that did not count when
+	 * they are replaced; change: before the first change, for contents when they are replaced. base: of the plan, for rec_lineage_tell().
+	 */
+	void (*lineage_tell)(void *priv, void *db, const struct recovery_id *id, const struct recovery_id *base);
 	void (*lineage_change)(void *priv, void *db, const struct recovery_id *id);
 	void (*prepared)(void *priv, void *db, const struct recovery_id *id, uint32_t generation, const uint32_t *slots, uint32_t n_slots);
 	void (*committed)(void *priv, void *db, const struct recovery_id *id, uint32_t generation);

@@ -23,7 +23,9 @@ void rec_member_state_done(struct rec_member *m, void *handle, int status, uint6
 		return;
 	}
 	db->state = MDB_WAIT;
-	m->ops.lineage_tell(m->priv, db->handle, &m->id);
+	if (db->valid) {
+		mdb_tell(db);
+	}
 	msg = (struct rec_content_state){.id = m->id, .db_id = db->id, .seqnum = seqnum, .digest = digest, .healthy = healthy};
 	m->ops.send(m->priv, m->leader, LANE_PROC_REC_CONTENT_STATE, &msg);
 }
@@ -50,8 +52,13 @@ static int send_begin(struct mdb *db, const struct rec_content_plan *msg)
 static void early_content(struct mdb *db, uint32_t from, const struct rec_content *msg)
 {
 	struct ctdb_blob buf = {0};
-	struct early *e = talloc_zero(db, struct early);
+	struct early *e;
 
+	if (db->n_early++ >= STREAM_WINDOW) {
+		mdb_failed(db, EPROTO, "contents without a plan");
+		return;
+	}
+	e = talloc_zero(db, struct early);
 	if (e == NULL || rec_content_encode(e, msg, &buf) != 0) {
 		talloc_free(e);
 		mdb_failed(db, ENOMEM, "cannot keep contents that came early");
@@ -88,9 +95,13 @@ void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struc
 	for (uint32_t i = 0; i < msg->targets.n; i++) {
 		target = target || msg->targets.v[i] == m->own_pnn;
 	}
+	db->source = msg->source;
 	if (target) {
+		/*
+		 * The lineage moves with mdb_prepared(), when the transaction that replaces the contents is on disk. Before, a copy that does not count would begin to
+		 * count with its old contents: if this node died in between, they could win by their sequence number.
+		 */
 		db->state = MDB_REPLACE;
-		mdb_change(db);
 		ret = m->ops.start_replace(m->priv, db->handle);
 		if (ret == 0) {
 			take_early(db, now);
@@ -183,7 +194,7 @@ void rec_member_on_content(struct rec_member *m, uint32_t from, const struct rec
 		early_content(db, from, msg);
 		return;
 	}
-	if (db == NULL || mdb_is_volatile(db) || db->state != MDB_REPLACE) {
+	if (db == NULL || mdb_is_volatile(db) || db->state != MDB_REPLACE || from != db->source) {
 		return;
 	}
 	if (db->content_ended || msg->sequence != db->content_in) {

@@ -120,11 +120,20 @@ void mdb_failed(struct mdb *db, int status, const char *what)
 	db->m->ops.send(db->m->priv, db->m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
 }
 
-void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id)
+/*
+ * Full: recoveries that were abandoned one after the other must not push out the one that decides what counts. That is the base, as long as nobody changes anything,
+ * and never older than what this copy was changed by.
+ */
+void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id, const struct recovery_id *base)
 {
-	if (l->n_told == LANE_LINEAGE) {
-		memmove(&l->told[0], &l->told[1], (LANE_LINEAGE - 1) * sizeof(l->told[0]));
-		l->n_told--;
+	if (l->n_told >= LANE_LINEAGE) {
+		uint32_t i = 0;
+
+		while (i < LANE_LINEAGE - 1 && (recovery_id_cmp(&l->told[i], base) == 0 || recovery_id_cmp(&l->told[i], &l->changed) == 0)) {
+			i++;
+		}
+		memmove(&l->told[i], &l->told[i + 1], (LANE_LINEAGE - 1 - i) * sizeof(l->told[0]));
+		l->n_told = LANE_LINEAGE - 1;
 	}
 	l->told[l->n_told++] = *id;
 }
@@ -132,6 +141,14 @@ void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id)
 void rec_lineage_end(struct rec_lineage *l, const struct recovery_id *id)
 {
 	*l = (struct rec_lineage){.changed = *id, .told = {*id}, .n_told = 1};
+}
+
+void mdb_tell(struct mdb *db)
+{
+	if (!db->told) {
+		db->told = true;
+		db->m->ops.lineage_tell(db->m->priv, db->handle, &db->m->id, &db->base);
+	}
 }
 
 void mdb_change(struct mdb *db)
@@ -147,6 +164,7 @@ void mdb_prepared(struct mdb *db)
 	struct rec_member *m = db->m;
 	struct rec_db msg = {.id = m->id, .db_id = db->id};
 
+	mdb_tell(db);
 	mdb_change(db);
 	db->state = MDB_PREPARED;
 	TALLOC_FREE(db->claims);
@@ -164,7 +182,8 @@ static int begin_copy(struct rec_member *m, const struct rec_begin *msg)
 	}
 	m->members = talloc_memdup(m->run, msg->members.v, msg->members.n * sizeof(uint32_t));
 	m->slots = talloc_memdup(m->run, msg->slots.v, msg->slots.n * sizeof(uint32_t));
-	if (m->members == NULL || m->slots == NULL) {
+	m->n_early = talloc_zero_array(m->run, uint32_t, msg->members.n);
+	if (m->members == NULL || m->slots == NULL || m->n_early == NULL) {
 		return ENOMEM;
 	}
 	m->n_members = msg->members.n;
@@ -179,8 +198,8 @@ static int begin_check(const struct rec_begin *msg)
 	if (msg->members.n == 0 || msg->members.n > LANE_NODES || msg->slots.n == 0 || msg->generation <= 1) {
 		return EINVAL;
 	}
-	for (uint32_t i = 1; i < msg->members.n; i++) {
-		if (msg->members.v[i] <= msg->members.v[i - 1]) {
+	for (uint32_t i = 0; i < msg->members.n; i++) {
+		if (msg->members.v[i] >= LANE_NODES || (i > 0 && msg->members.v[i] <= msg->members.v[i - 1])) {
 			return EINVAL;
 		}
 	}
@@ -314,12 +333,12 @@ void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack
 	uint32_t i = rec_member_index(m, from);
 
 	(void)now;
-	if (db == NULL || i == m->n_members) {
+	if (db == NULL || i == m->n_members || db->state == MDB_IDLE) {
 		return;
 	}
-	if (msg->what == LANE_PROC_REC_CONTENT) {
+	if (msg->what == LANE_PROC_REC_CONTENT && !mdb_is_volatile(db)) {
 		content_acked(db, i, msg->sequence);
-	} else if (mdb_is_volatile(db)) {
+	} else if (mdb_is_volatile(db) && (msg->what == LANE_PROC_REC_CLAIMS || msg->what == LANE_PROC_REC_ORDERS)) {
 		volatile_acked(db, i, (enum lane_proc)msg->what, msg->sequence);
 	}
 }

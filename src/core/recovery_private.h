@@ -13,6 +13,8 @@
 /* Steps of a slice of work (rec_member_run), about a millisecond. */
 #define SLICE_STEPS 1000
 #define APPLY_RETRY_MS 1
+/* Batches of claims of one member that are kept until the PLAN comes. */
+#define EARLY_MAX (LANE_DBS * STREAM_WINDOW)
 
 enum mdb_state { MDB_IDLE, MDB_WIPE, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_SEND, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
 
@@ -46,7 +48,7 @@ struct mdb {
 	char *name;
 	struct recovery_id base;
 	enum mdb_state state;
-	bool valid, changed;
+	bool valid, told, changed;
 	/* volatile */
 	struct claims *claims;
 	bool scan_paused, scan_done;
@@ -56,12 +58,14 @@ struct mdb {
 	bool resolved;				 /* all verdicts given, last orders sent */
 	struct dlist todo;
 	uint32_t n_todo;
-	uint32_t *todo_left; /* by member index and batch: orders not applied yet */
+	uint32_t *todo_left;	/* by member index and batch: orders not applied yet */
+	uint32_t *orders_acked; /* by member index: batches acknowledged; in order, so that the sender's window is ours */
 	/* persistent, replicated */
 	uint32_t *targets, n_targets; /* member indices, while sending */
 	bool read_paused, read_done;
 	uint32_t content_in;
 	struct dlist early; /* contents before the plan */
+	uint32_t n_early, source;
 	bool content_ended;
 };
 
@@ -84,6 +88,7 @@ struct rec_member {
 	uint32_t *slots, n_slots;
 	struct dlist dbs;
 	struct dlist early; /* claims before PLAN */
+	uint32_t *n_early;  /* by member index */
 	struct mono retry; /* todo of some database met a lock */
 };
 
@@ -94,6 +99,7 @@ struct mdb *rec_member_find_handle(const struct rec_member *m, const void *handl
 bool rec_member_current(const struct rec_member *m, const struct recovery_id *id); /* of the recovery in work, and planned */
 void mdb_failed(struct mdb *db, int status, const char *what);
 void mdb_prepared(struct mdb *db);
+void mdb_tell(struct mdb *db);	 /* the copy's claims, or its state, go into this recovery */
 void mdb_change(struct mdb *db); /* before anything is changed: the copy's lineage is now this recovery */
 void rec_member_ack(struct mdb *db, uint32_t to, enum lane_proc what, uint32_t sequence);
 

@@ -21,10 +21,11 @@ int volatile_begin(struct mdb *db)
 	db->claims_in = talloc_zero_array(db, uint32_t, n);
 	db->orders_in = talloc_zero_array(db, uint32_t, n);
 	db->todo_left = talloc_zero_array(db, uint32_t, n * STREAM_WINDOW);
+	db->orders_acked = talloc_zero_array(db, uint32_t, n);
 	db->claims_ended = talloc_zero_array(db, bool, n);
 	db->orders_ended = talloc_zero_array(db, bool, n);
 	if (db->claims == NULL || db->claims_out == NULL || db->orders_out == NULL || db->claims_in == NULL || db->orders_in == NULL ||
-	    db->todo_left == NULL || db->claims_ended == NULL || db->orders_ended == NULL) {
+	    db->todo_left == NULL || db->orders_acked == NULL || db->claims_ended == NULL || db->orders_ended == NULL) {
 		return ENOMEM;
 	}
 	if (db->valid) {
@@ -128,7 +129,7 @@ void volatile_job_done(struct mdb *db)
 		return;
 	}
 	db->scan_done = true;
-	db->m->ops.lineage_tell(db->m->priv, db->handle, &db->m->id);
+	mdb_tell(db);
 	for (uint32_t i = 0; i < db->m->n_members; i++) {
 		if (i != db->m->own_index) {
 			claims_flush(db, i, true);
@@ -141,7 +142,7 @@ void volatile_acked(struct mdb *db, uint32_t member, enum lane_proc what, uint32
 {
 	struct stream *s = what == LANE_PROC_REC_CLAIMS ? &db->claims_out[member] : &db->orders_out[member];
 
-	if (sequence < s->sent && s->acked < s->sent) { /* batches may be done out of order */
+	if (sequence == s->acked && s->acked != s->sent) {
 		s->acked++;
 	}
 	if (db->scan_paused && db->state == MDB_SCAN && streams_open(db, db->claims_out)) {
@@ -156,8 +157,13 @@ void volatile_acked(struct mdb *db, uint32_t member, enum lane_proc what, uint32
 static void early_claims(struct rec_member *m, uint32_t from, const struct rec_claims *msg)
 {
 	struct ctdb_blob buf = {0};
-	struct early *e = talloc_zero(m->run, struct early);
+	struct early *e;
+	uint32_t i = rec_member_index(m, from);
 
+	if (i == m->n_members || m->n_early[i]++ >= EARLY_MAX) {
+		return;
+	}
+	e = talloc_zero(m->run, struct early);
 	if (e == NULL || rec_claims_encode(e, msg, &buf) != 0) {
 		talloc_free(e);
 		m->ops.note(m->priv, "cannot keep a claim that came early");
@@ -330,10 +336,18 @@ static bool resolve_slice(struct mdb *db)
 
 /* ---- orders in ---- */
 
-/* A batch is acknowledged when its last order is applied. At most STREAM_WINDOW of a sender's are under way. */
+/* At most STREAM_WINDOW batches of a sender are under way. */
 static uint32_t *batch_left(struct mdb *db, uint32_t from, uint32_t sequence)
 {
 	return &db->todo_left[from * STREAM_WINDOW + sequence % STREAM_WINDOW];
+}
+
+/* A batch is acknowledged when its last order is applied and so are all before it: one that waits for a lock holds back the sender. */
+static void orders_ack(struct mdb *db, uint32_t from)
+{
+	while (db->orders_acked[from] != db->orders_in[from] && *batch_left(db, from, db->orders_acked[from]) == 0) {
+		rec_member_ack(db, db->m->members[from], LANE_PROC_REC_ORDERS, db->orders_acked[from]++);
+	}
 }
 
 void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_orders *msg, struct mono now)
@@ -345,7 +359,7 @@ void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_
 	if (db == NULL || i == m->n_members || !mdb_is_volatile(db) || db->orders_in == NULL || db->state == MDB_IDLE) {
 		return;
 	}
-	if (db->orders_ended[i] || msg->sequence != db->orders_in[i] || *batch_left(db, i, msg->sequence) != 0) {
+	if (db->orders_ended[i] || msg->sequence != db->orders_in[i] || db->orders_in[i] - db->orders_acked[i] >= STREAM_WINDOW) {
 		mdb_failed(db, EPROTO, "orders out of order");
 		return;
 	}
@@ -361,15 +375,13 @@ void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_
 	}
 	*batch_left(db, i, msg->sequence) = msg->orders.n;
 	db->orders_ended[i] = msg->last;
-	if (msg->orders.n == 0) {
-		rec_member_ack(db, from, LANE_PROC_REC_ORDERS, msg->sequence);
-	}
+	orders_ack(db, i);
 }
 
 static void todo_done(struct mdb *db, struct todo *t)
 {
 	if (t->from < db->m->n_members && --*batch_left(db, t->from, t->sequence) == 0) {
-		rec_member_ack(db, db->m->members[t->from], LANE_PROC_REC_ORDERS, t->sequence);
+		orders_ack(db, t->from);
 	}
 	dlist_remove(&t->link);
 	db->n_todo--;

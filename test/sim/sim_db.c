@@ -856,9 +856,9 @@ static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key
 	return 0;
 }
 
-static void m_lineage_tell(void *priv, void *db, const struct recovery_id *id)
+static void m_lineage_tell(void *priv, void *db, const struct recovery_id *id, const struct recovery_id *base)
 {
-	rec_lineage_tell(&((struct node *)priv)->lineage[db_no(priv, db)], id);
+	rec_lineage_tell(&((struct node *)priv)->lineage[db_no(priv, db)], id, base);
 }
 
 static void m_lineage_change(void *priv, void *db, const struct recovery_id *id)
