@@ -24,7 +24,7 @@ help:
 build: deps-build
 	@[ -f $(BUILD)/build.ninja ] || meson setup $(BUILD) >$(BUILD)-setup.log 2>&1 || { cat $(BUILD)-setup.log; exit 1; }
 	@rm -f $(BUILD)-setup.log
-	@ninja -C $(BUILD) --quiet
+	@echo "Building in $(BUILD)/ (some minutes the first time)"; ninja -C $(BUILD) --quiet
 
 demo: build
 	@$(PYTHON) autocluster/autocluster demo --bindir $(BUILD)/bin $(DEMO_FLAGS)
