@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "shared/log.h"
+#include "shared/mono_timer.h"
 #include "shared/msg.h"
 
 #define LEAVE_MS 50 /* for the farewell to be sent */
@@ -244,7 +245,7 @@ static void clusterd_reload(struct daemon *d)
 	}
 }
 
-static void leave_done(struct tevent_context *ev, struct tevent_timer *te, struct timeval now, void *priv)
+static void leave_done(void *priv)
 {
 	struct clusterd *cd = priv;
 
@@ -254,12 +255,16 @@ static void leave_done(struct tevent_context *ev, struct tevent_timer *te, struc
 static void clusterd_stop(struct daemon *d)
 {
 	struct clusterd *cd = d->priv;
+	struct mono_timer *timer;
 
 	cluster_leave(cd->core, mono_now());
 	clusterd_after(cd);
-	if (tevent_add_timer(d->ev, cd, tevent_timeval_current_ofs(0, LEAVE_MS * 1000), leave_done, cd) == NULL) {
+	timer = mono_timer_new(cd, d->ev, leave_done, cd);
+	if (timer == NULL) {
 		daemon_exit(d, 0);
+		return;
 	}
+	mono_timer_set(timer, mono_add_ms(mono_now(), LEAVE_MS));
 }
 
 int main(int argc, char **argv)

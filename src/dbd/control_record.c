@@ -180,21 +180,22 @@ static void update_stored(struct tevent_req *req)
 	int rc = worker_job_recv(req, NULL);
 
 	talloc_free(req);
-	control_reply(ctl, rc == 0 ? 0 : -1, NULL, 0,
-		      rc == 0           ? NULL
-		      : rc == ETIMEDOUT ? "timeout in ctdb_persistent_lock"
-					: strerror(rc));
+	control_reply(ctl, rc == 0 ? 0 : -1, NULL, 0, rc == 0 ? NULL : strerror(rc));
+}
+
+/* The answer frees the control and with it the job. */
+static void update_late(void *priv)
+{
+	control_reply(priv, -1, NULL, 0, "timeout in ctdb_persistent_lock");
 }
 
 static void update_persistent(struct control *ctl, struct db *db)
 {
 	struct worker_args args = {.op = WORKER_UPDATE, .input = blob_of(ctl->data, ctl->len)};
-	struct tevent_context *ev = ctl->dbd->d->ev;
-	uint32_t ms = control_timeout_ms(ctl);
-	struct tevent_req *req = worker_job_send(ctl, ev, ctl->dbd->workers, db, &args, NULL, NULL, NULL);
+	struct dbd *dbd = ctl->dbd;
+	struct tevent_req *req = worker_job_send(ctl, dbd->d->ev, dbd->workers, db, &args, NULL, NULL, NULL);
 
-	if (req == NULL ||
-	    !tevent_req_set_endtime(req, ev, tevent_timeval_current_ofs(ms / 1000, (ms % 1000) * 1000))) {
+	if (req == NULL || deadline_add(req, dbd, control_timeout_ms(ctl), update_late, ctl) == NULL) {
 		control_reply(ctl, -1, NULL, 0, "no memory");
 		return;
 	}

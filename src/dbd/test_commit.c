@@ -382,6 +382,7 @@ static void test_update_record(void **state)
 {
 	struct db *db = fake_db("locking.tdb", 0), *p = fake_db("secrets.tdb", DB_PERSISTENT);
 	struct ctdb_blob b;
+	struct fake_reply r;
 	int fd = fake_connect();
 	uint32_t one = 1;
 
@@ -402,6 +403,11 @@ static void test_update_record(void **state)
 	assert_int_equal(fake->jobs[0]->op, WORKER_UPDATE);
 	fake_job_end(fake->jobs[0], 0);
 	assert_int_equal(fake_reply(fd, 3).status, 0);
+	/* Not waited for without end. */
+	fake->dbd->d->conf->database.control_timeout = 30;
+	r = fake_ask(fd, CLASSIC_CONTROL_UPDATE_RECORD, b.data, b.len);
+	assert_int_equal(r.status, -1);
+	assert_string_equal(r.error, "timeout in ctdb_persistent_lock");
 	fake->normal = false;
 	assert_int_equal(update_record(fd, b), -1);
 	close(fd);
