@@ -86,9 +86,10 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 		     const uint32_t *slots, uint32_t n_slots, struct mono now);
 void rec_leader_stop(struct rec_leader *l);
 bool rec_leader_running(const struct rec_leader *l);
-/* A member could not go on: the caller starts again, not before *when. Cleared by rec_leader_start(). */
+/* A member could not go on: the caller starts again, not before *when (30 ms, doubled up to a second while it does not get better). Cleared by rec_leader_start(). */
 bool rec_leader_wants_restart(const struct rec_leader *l, struct mono *when);
 /* What is waited for, for status and logs: "database locking.tdb: nodes 1, 2". */
+uint32_t rec_leader_generation(const struct rec_leader *l); /* that is being made; 0: no recovery runs */
 const char *rec_leader_waiting_for(TALLOC_CTX *mem, const struct rec_leader *l);
 
 void rec_leader_on_begin_reply(struct rec_leader *l, uint32_t from, const struct rec_begin_reply *m, struct mono now);
@@ -173,6 +174,9 @@ struct mono rec_member_run(struct rec_member *m, struct mono now);
 const struct recovery_id *rec_member_id(const struct rec_member *m);
 const uint32_t *rec_member_slots(const struct rec_member *m, uint32_t *n); /* of the recovery in work */
 bool rec_member_is_normal(const struct rec_member *m); /* END of the newest id was seen */
+/* Of the newest BEGIN that was followed, ended or not; 0: none, or abandoned. Whether a node is in it: what it sends and is sent must not be lost. */
+uint32_t rec_member_generation(const struct rec_member *m);
+bool rec_member_has(const struct rec_member *m, uint32_t pnn);
 /* This node may no longer act: everything stops, the next BEGIN starts over. Lineages stay as they are. */
 void rec_member_abandon(struct rec_member *m);
 

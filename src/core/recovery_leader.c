@@ -8,6 +8,7 @@
 /* A member that does not answer BEGIN for this long: try again (the view decides whether it is still a member). */
 #define BEGIN_TIMEOUT_MS 10000
 #define RETRY_MS 30
+#define RETRY_DOUBLED_MAX 5
 
 enum leader_state { LEADER_IDLE, LEADER_BEGIN, LEADER_RUN };
 enum ldb_state { LDB_WAIT_STATES, LDB_WAIT_PREPARED, LDB_COMMITTED };
@@ -35,6 +36,7 @@ struct rec_leader {
 	struct mono deadline;	  /* of LEADER_BEGIN */
 	bool restart;
 	struct mono restart_at;
+	unsigned restarts;	  /* of this view, one after the other */
 	TALLOC_CTX *run;	  /* everything of one recovery */
 	uint32_t *members, n_members;
 	uint32_t *slots, n_slots;
@@ -92,6 +94,11 @@ bool rec_leader_running(const struct rec_leader *l)
 	return l->state != LEADER_IDLE;
 }
 
+uint32_t rec_leader_generation(const struct rec_leader *l)
+{
+	return rec_leader_running(l) ? l->generation : 0;
+}
+
 bool rec_leader_wants_restart(const struct rec_leader *l, struct mono *when)
 {
 	if (l->restart) {
@@ -110,7 +117,8 @@ static void want_restart(struct rec_leader *l, const char *why, struct mono now)
 	if (!l->restart) {
 		l->ops.note(l->priv, why);
 		l->restart = true;
-		l->restart_at = mono_add_ms(now, RETRY_MS);
+		l->restart_at = mono_add_ms(now, (uint64_t)RETRY_MS << (l->restarts < RETRY_DOUBLED_MAX ? l->restarts : RETRY_DOUBLED_MAX));
+		l->restarts++;
 	}
 }
 
@@ -123,6 +131,7 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 	rec_leader_stop(l);
 	if (!same_view) {
 		l->attempt_floor = 0;
+		l->restarts = 0;
 	} else if (l->attempt_floor < l->id.attempt) {
 		l->attempt_floor = l->id.attempt;
 	}
@@ -287,6 +296,7 @@ static void finish(struct rec_leader *l)
 			return;
 		}
 	}
+	l->restarts = 0;
 	send_all(l, LANE_PROC_REC_END, &end);
 	rec_leader_stop(l);
 	l->ops.done(l->priv, &id, generation);

@@ -70,6 +70,16 @@ const uint32_t *rec_member_slots(const struct rec_member *m, uint32_t *n)
 	return m->slots;
 }
 
+uint32_t rec_member_generation(const struct rec_member *m)
+{
+	return m->begun ? m->generation : 0;
+}
+
+bool rec_member_has(const struct rec_member *m, uint32_t pnn)
+{
+	return m->begun && rec_member_index(m, pnn) < m->n_members;
+}
+
 bool rec_member_is_normal(const struct rec_member *m)
 {
 	return m->normal;

@@ -141,13 +141,22 @@ static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
 	return (struct ctdb_blob){(uint32_t)len, u.p};
 }
 
+/* A link that is down has been told already; anything else would leave somebody waiting for ever. */
+static void not_sent(struct db *db, uint32_t node, uint32_t generation, int err)
+{
+	if (err != 0) {
+		recovery_want(records_of(db)->dbd->recovery, generation, "database %s: a request for a record could not be sent to node %u: %s", db->name,
+			      node, strerror(err));
+	}
+}
+
 static void op_send_call(void *priv, uint32_t node, uint32_t generation, struct record_key key)
 {
 	struct db *db = priv;
 	struct dbd *dbd = records_of(db)->dbd;
 	struct lane_call m = {.db_id = db->id, .generation = generation, .requester = dbd->d->pnn, .key = blob_of(key.p, key.len)};
 
-	(void)lane_post(dbd->lane, node, LANE_PROC_CALL, &m); /* a link that is down ends in a recovery */
+	not_sent(db, node, generation, lane_post(dbd->lane, node, LANE_PROC_CALL, &m));
 }
 
 static void op_send_forward(void *priv, uint32_t node, uint32_t generation, uint32_t requester, struct record_key key)
@@ -155,7 +164,7 @@ static void op_send_forward(void *priv, uint32_t node, uint32_t generation, uint
 	struct db *db = priv;
 	struct lane_call m = {.db_id = db->id, .generation = generation, .requester = requester, .key = blob_of(key.p, key.len)};
 
-	(void)lane_post(records_of(db)->dbd->lane, node, LANE_PROC_FORWARD, &m);
+	not_sent(db, node, generation, lane_post(records_of(db)->dbd->lane, node, LANE_PROC_FORWARD, &m));
 }
 
 static void op_send_grant(void *priv, uint32_t node, uint32_t generation, struct record_key key, const struct record_copy *copy)

@@ -345,10 +345,14 @@ void recovery_kick(struct recovery *r)
 
 static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted *m)
 {
-	/* No generation: a node that was fenced for a moment is back; its clusterd may have told nobody. */
+	/*
+	 * No generation: a node that was fenced for a moment is back; its clusterd may have told nobody. The generation in work: what two members had on its way to each
+	 * other is lost, which only they can see; they would wait for it for ever, and so would we, as we would for a node that was fenced meanwhile.
+	 */
 	bool rejoin = m->generation == GENERATION_NONE;
+	bool ours = (r->normal && m->generation == r->generation) || (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
 
-	if (r->normal && (m->generation == r->generation || rejoin) && recovery_is_leader(r) && !r->wanted) {
+	if ((ours || rejoin) && recovery_is_leader(r) && !r->wanted) {
 		log_notice("recovery: wanted by node %u: %s", from, m->reason);
 		r->wanted = true;
 		recovery_lead(r);
@@ -432,7 +436,7 @@ void recovery_view_changed(struct recovery *r)
 			snprintf(r->wish, sizeof(r->wish), "this node was not active for a while");
 		}
 		r->fenced = false;
-	} else if (!r->fenced && r->ever_normal) {
+	} else if (!r->fenced && (r->ever_normal || rec_member_generation(r->member) != 0)) {
 		fence(r, s->reason);
 	}
 	if (!recovery_is_leader(r) && rec_leader_running(r->leader)) {
@@ -445,21 +449,11 @@ void recovery_view_changed(struct recovery *r)
 	recovery_wish_again(r);
 }
 
-static bool is_member(const struct recovery *r, uint32_t pnn)
-{
-	for (uint32_t i = 0; i < r->n_members; i++) {
-		if (r->members[i] == pnn) {
-			return true;
-		}
-	}
-	return false;
-}
-
 void recovery_link_changed(struct recovery *r, uint32_t pnn, bool up)
 {
-	/* What was on its way between two members is lost. */
-	if (!up && r->normal && is_member(r, pnn)) {
-		recovery_want(r, r->generation, "link to dbd of node %u was interrupted", pnn);
+	/* What was on its way between two members is lost, also in the middle of a recovery. */
+	if (!up && rec_member_has(r->member, pnn)) {
+		recovery_want(r, rec_member_generation(r->member), "link to dbd of node %u was interrupted", pnn);
 	}
 	recovery_lead(r);
 	recovery_wish_again(r);

@@ -174,7 +174,7 @@ void recovery_wish_again(struct recovery *r)
 	struct rec_wanted m = {.generation = r->rejoin ? GENERATION_NONE : r->wish_generation, .reason = r->wish};
 	uint32_t leader = view_leader(r->dbd);
 
-	if (!r->rejoin && (r->wish_generation == GENERATION_NONE || !r->normal || r->wish_generation != r->generation)) {
+	if (!r->rejoin && (r->wish_generation == GENERATION_NONE || r->wish_generation != rec_member_generation(r->member))) {
 		return;
 	}
 	if (leader != NODE_UNKNOWN && (leader == r->dbd->d->pnn || lane_is_up(r->dbd->lane, leader))) {
@@ -187,7 +187,7 @@ void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...
 {
 	va_list ap;
 
-	if (!r->normal || generation != r->generation || r->wish_generation == generation) {
+	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member) || r->wish_generation == generation) {
 		return;
 	}
 	va_start(ap, fmt);

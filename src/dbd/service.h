@@ -58,7 +58,7 @@ uint32_t recovery_generation(const struct recovery *r);	     /* GENERATION_NONE 
 const uint32_t *recovery_slots(const struct recovery *r, uint32_t *n); /* slot map of the newest generation, n 0 before the first */
 /* Members of the present generation (own node included); NULL and n 0 unless normal. Ascending. */
 const uint32_t *recovery_members(const struct recovery *r, uint32_t *n);
-/* Something is inconsistent or failed; asks the leader for a recovery. generation: in which it was seen. */
+/* Something is inconsistent or failed; asks the leader for a recovery. generation: in which it was seen; ignored unless it is the present one or the one in work. */
 void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 struct recovery_times {
 	struct timeval started, finished; /* last recovery, wall clock; zero: none */
