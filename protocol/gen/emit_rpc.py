@@ -62,7 +62,7 @@ def header_body(w, model):
             comment(w, p.doc, p.remark)
             w.w(f'void (*{p.cname})(void *priv, struct rpc_call *call{arg_decl(p)});' + (' /* one-way */' if p.oneway else ''))
     w.w()
-    w.w('/*\n * 0: the handler was called and owns the call. ENOSYS, EBADMSG, ENOMEM: it was not, the caller still owns the call. The argument of\n'
+    w.w('/*\n * 0: the handler was called and owns the call. ENOSYS, EBADMSG, ENOMEM, EPROTO (a notification for a two-way procedure or the other way round): it was not, the caller still owns the call. The argument of\n'
         ' * a two-way procedure is a talloc child of call; that of a one-way procedure lives until the handler returns and may point into buf.\n */')
     w.w(dispatch_sig(model) + ';\n')
     for p in iface.procs:
@@ -125,6 +125,9 @@ def handler(w, model, p):
 
 
 def null_check(w, p):
+    # A notification that a two-way handler keeps would be freed under it; a request that a one-way handler gets would wait for ever.
+    with w.block(f'if ({"!" if p.oneway else ""}call->oneway)'):
+        w.w('return EPROTO;')
     with w.block(f'if (srv->{p.cname} == NULL)'):
         w.w('return ENOSYS;')
 

@@ -117,7 +117,7 @@ static int loop_notify(struct rpc_client *c, uint32_t interface, uint32_t versio
 		       size_t len)
 {
 	struct loop *l = c->carrier;
-	struct rpc_call call = {.source_node = 3};
+	struct rpc_call call = {.source_node = 3, .oneway = true};
 
 	assert_int_equal(interface, DEMO_INTERFACE);
 	assert_int_equal(version, DEMO_VERSION);
@@ -323,7 +323,21 @@ static void test_not_served(void **state)
 	assert_int_equal(demo_dispatch(&l->server, l, &call, 0, NULL, 0), ENOSYS);
 	assert_int_equal(demo_dispatch(&l->server, l, &call, 99, NULL, 0), ENOSYS);
 	l->server.tick = NULL;
+	call.oneway = true;
 	assert_int_equal(demo_dispatch(&l->server, l, &call, DEMO_PROC_TICK, NULL, 0), ENOSYS);
+	assert_int_equal(l->handled, 0);
+}
+
+/* A call that a handler keeps but the carrier frees, and one that is never answered. */
+static void test_wrong_kind(void **state)
+{
+	struct loop *l = *state;
+	struct rpc_call request = {0}, notification = {.oneway = true};
+	uint8_t empty[64] = {0};
+
+	assert_int_equal(demo_dispatch(&l->server, l, &request, DEMO_PROC_TICK, empty, sizeof(empty)), EPROTO);
+	assert_int_equal(demo_dispatch(&l->server, l, &request, DEMO_PROC_PING, empty, 0), EPROTO);
+	assert_int_equal(demo_dispatch(&l->server, l, &notification, DEMO_PROC_ADD, empty, sizeof(empty)), EPROTO);
 	assert_int_equal(l->handled, 0);
 }
 
@@ -484,7 +498,7 @@ int main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_request),    TEST(test_void),   TEST(test_errors),   TEST(test_bad_argument),
-		TEST(test_not_served), TEST(test_oneway), TEST(test_versions), TEST(test_cancel),
+		TEST(test_not_served), TEST(test_wrong_kind), TEST(test_oneway), TEST(test_versions), TEST(test_cancel),
 		TEST(test_names),      TEST(test_depth),  TEST(test_bounds),
 	};
 	int failed;

@@ -19,6 +19,9 @@ static int handle_find(const struct small_server *srv, void *priv, struct rpc_ca
 	struct entry *arg;
 	int err;
 
+	if (call->oneway) {
+		return EPROTO;
+	}
 	if (srv->find == NULL) {
 		return ENOSYS;
 	}
@@ -37,6 +40,9 @@ static int handle_find(const struct small_server *srv, void *priv, struct rpc_ca
 
 static int handle_list(const struct small_server *srv, void *priv, struct rpc_call *call, const uint8_t *buf, size_t len)
 {
+	if (call->oneway) {
+		return EPROTO;
+	}
 	if (srv->list == NULL) {
 		return ENOSYS;
 	}
@@ -49,6 +55,9 @@ static int handle_forget(const struct small_server *srv, void *priv, struct rpc_
 	struct entry arg;
 	int err;
 
+	if (!call->oneway) {
+		return EPROTO;
+	}
 	if (srv->forget == NULL) {
 		return ENOSYS;
 	}

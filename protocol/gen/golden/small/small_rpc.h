@@ -25,7 +25,7 @@ struct small_server {
 };
 
 /*
- * 0: the handler was called and owns the call. ENOSYS, EBADMSG, ENOMEM: it was not, the caller still owns the call. The argument of
+ * 0: the handler was called and owns the call. ENOSYS, EBADMSG, ENOMEM, EPROTO (a notification for a two-way procedure or the other way round): it was not, the caller still owns the call. The argument of
  * a two-way procedure is a talloc child of call; that of a one-way procedure lives until the handler returns and may point into buf.
  */
 int small_dispatch(const struct small_server *srv, void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len);
