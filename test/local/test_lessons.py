@@ -1,0 +1,324 @@
+"""Lessons of docs/lessons.md that show only in whole daemons: descriptors, sockets, floods, empty records, attaching too early."""
+
+import os
+import re
+import socket
+import stat
+import struct
+import subprocess
+import threading
+
+import pytest
+from classic import CURRENT, FETCH, FETCH_WITH_HEADER, HEADER, REPLY_CALL, REQ_MESSAGE, Client
+from support import CAPTURE, PATIENCE, TOP, output, wait_until
+
+DAEMONS = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-dbd", "ctdb-dbkeep"]
+REGISTER, DEREGISTER, GET_PNN, ATTACH_PERSISTENT, TRANS3_COMMIT = 23, 24, 35, 61, 119
+
+
+@pytest.fixture(scope="module")
+def shared(module_factory):
+    return module_factory(2)
+
+
+@pytest.fixture
+def cluster(shared):
+    shared.wait_ready(2 * PATIENCE)
+    return shared
+
+
+def connect(cluster, pnn):
+    return Client(cluster.node(pnn).file("run", "ctdbd.socket"), 4 * PATIENCE)
+
+
+@pytest.fixture
+def clients(cluster):
+    """A client on each node."""
+    with connect(cluster, 0) as a, connect(cluster, 1) as b:
+        yield a, b
+
+
+def ctdb(cluster, pnn, *words):
+    return cluster.node(pnn).run(["ctdb", *words], timeout=4 * PATIENCE, check=False, **CAPTURE)
+
+
+def messages_so_far(client, srvid):
+    """What has come for an address before the answer to a question asked now."""
+    client.control(GET_PNN)
+    kept = [body for op, _, body in client.kept if op == REQ_MESSAGE and struct.unpack_from("=Q", body)[0] == srvid]
+    client.kept = []
+    return [body[12:] for body in kept]
+
+
+# ---- clients and records ----
+
+
+def test_h022_clients_belong_to_their_node(clients):
+    """What acts on "the client that asked" does not act on one of another node that happens to have the same number."""
+    a, b = clients
+    srvid = 0xAB00000000000022
+    assert a.control(REGISTER, dest=1, srvid=srvid)[0] == -1
+    b.message(CURRENT, srvid, b"to nobody")
+    assert messages_so_far(b, srvid) == []
+    b.register(srvid)
+    assert a.control(DEREGISTER, dest=1, srvid=srvid)[0] == -1
+    a.message(1, srvid, b"still there")
+    assert b.next_message(srvid)[1] == b"still there"
+
+
+def test_h023_empty_reads_as_not_found(cluster, clients):
+    """A deleted record is none: where it was deleted, where it comes to, where its copy stayed, and for who walks over all."""
+    name, key = "empty.tdb", b"key"
+    assert output(ctdb(cluster, 0, "db", "attach", name)) is not None
+    output(ctdb(cluster, 0, "record", "set", name, "key", "value"))
+    output(ctdb(cluster, 0, "record", "set", name, "other", "value"))
+    assert output(ctdb(cluster, 1, "record", "get", name, "key")) == "value\n"
+    output(ctdb(cluster, 1, "record", "delete", name, "key"))
+    for pnn in (1, 1, 0, 0, 1):  # local, remote, local again
+        done = ctdb(cluster, pnn, "record", "get", name, "key")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert ctdb(cluster, pnn, "record", "delete", name, "key").returncode == 3
+    for c in clients:
+        db = c.attach(name)
+        assert c.call(db, key, FETCH) == b""
+        assert len(c.call(db, key, FETCH_WITH_HEADER)) == HEADER.size
+        assert [(k, data) for k, _, data in c.traverse(db)] == [(b"other", b"value")]
+
+
+def test_h161_end_of_a_traverse_comes_last(clients):
+    """Many batches of both nodes: all of them are there when the end mark comes."""
+    a, b = clients
+    db = a.attach("long_traverse.tdb")
+    keys = [b"key %d" % i for i in range(3000)]
+    asked = [(c, c.call_send(db, key)) for i, key in enumerate(keys) for c in (clients[i % 2],)]
+    for c, reqid in asked:
+        assert c.call_answer(reqid)[:2] == (REPLY_CALL, 0)
+    for c in (a, b):
+        assert sorted(key for key, _, _ in c.traverse(db, with_empty=True)) == sorted(keys)
+
+
+# ---- floods ----
+
+
+class Flood(threading.Thread):
+    """Sends packets to a daemon as fast as it takes them, until it is told to stop."""
+
+    def __init__(self, path, packet):
+        super().__init__(daemon=True)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(path)
+        self.data, self.sent, self.stopped = packet * 2000, 0, False
+
+    def run(self):
+        try:
+            while not self.stopped:
+                self.sent += self.socket.send(self.data)
+        except OSError:
+            pass
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped = True
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self.socket.close()
+
+
+def test_h150_one_busy_client_does_not_starve_the_others(cluster, clients):
+    """A client that never stops sending is read in portions: others get their answers meanwhile, and the cluster stays as it is."""
+    a, b = clients
+    generation = a.good(5)[:4]
+    message = struct.pack("=8I", 44, 0x43544442, 1, 0, REQ_MESSAGE, CURRENT, 0, 0) + struct.pack("=QI", 0xAE01, 0)
+    with Flood(cluster.node(0).file("run", "ctdbd.socket"), message) as flood:
+        wait_until(lambda: flood.sent > 1 << 20, what="the flood")
+        for _ in range(100):
+            before = flood.sent
+            assert a.control(GET_PNN)[0] == 0
+            assert b.control(GET_PNN, dest=0)[0] == 0
+            wait_until(lambda before=before: flood.sent > before, what="the flood to go on")
+        assert flood.is_alive()
+    assert a.good(5)[:4] == generation
+
+
+def test_h151_answers_go_out_while_requests_come_in(cluster):
+    """More answers than fit any buffer: they have to leave while the client is still asking, in order."""
+    count = 20000
+    with connect(cluster, 0) as c:
+        sender = threading.Thread(target=lambda: [c.ask(GET_PNN) for _ in range(count)], daemon=True)
+        sender.start()
+        for reqid in range(1, count + 1):
+            operation, number, _ = c.packet()
+            assert (operation, number) == (8, reqid)
+        sender.join()
+
+
+# ---- attaching too early ----
+
+
+def test_h078_attach_waits_for_usable_databases(cluster_factory):
+    """A node that starts alone without a majority makes its clients wait, and then shows them everything."""
+    cluster = cluster_factory(3)
+    with connect(cluster, 0) as c:
+        db = c.attach("early.tdb", ATTACH_PERSISTENT)
+        assert c.control(TRANS3_COMMIT, c.commit_buffer(db, [(b"k", b"v")], 1))[0] == 0
+    for pnn in range(3):
+        cluster.fault(pnn, "power-off")
+    cluster.fault(0, "power-on")
+    path = cluster.node(0).file("run", "ctdbd.socket")
+    wait_until(lambda: os.path.exists(path), what="the socket")
+    with connect(cluster, 0) as c:
+        attach = c.ask(ATTACH_PERSISTENT, b"early.tdb\0")
+        assert c.control(GET_PNN)[0] == 0
+        assert [packet for packet in c.kept if packet[1] == attach] == []
+        cluster.fault(1, "power-on")
+        status, data, error = c.answer(attach)
+        assert (status, error) == (0, "") and struct.unpack("=I", data)[0] == db
+        assert dict((key, value) for key, _, value in c.traverse(db))[b"k"] == b"v"
+        assert c.seqnum(db) == 1
+
+
+# ---- processes, descriptors, sockets ----
+
+
+def processes(cluster, pnn):
+    """(program, pid) of all processes of the product on a node."""
+    node = cluster.node(pnn)
+    return [(program, p.pid) for program in DAEMONS + ["ctdb-db-worker"] for p in node.find_program(program)]
+
+
+def descriptors(pid):
+    """{number: (what it leads to, flags)}; what vanishes meanwhile is left out."""
+    found = {}
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{number}")
+            with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as f:
+                flags = int(re.search(r"^flags:\s*([0-7]+)$", f.read(), re.M).group(1), 8)
+        except FileNotFoundError:
+            continue
+        found[int(number)] = (target, flags)
+    return found
+
+
+def use_everything(cluster):
+    """So that there are workers, clients, links, open files."""
+    with connect(cluster, 0) as a, connect(cluster, 1) as b:
+        for name, opcode in (("used_v.tdb", 18), ("used_p.tdb", ATTACH_PERSISTENT)):
+            db = a.attach(name, opcode)
+            assert a.traverse(db) == b.traverse(db)
+
+
+def test_h160_descriptors_are_not_inherited(cluster):
+    """What a daemon opens is closed in what it starts: only standard descriptors and what was given on purpose are not."""
+    use_everything(cluster)
+    # Readiness, the supervisor's life, its lock; what libtevent makes for itself.
+    allowed = re.compile(r"pipe:\[\d+\]|/dev/null|.*/run/ctdbd\.lock|anon_inode:.*")
+    for pnn in range(2):
+        for program, pid in processes(cluster, pnn):
+            for number, (target, flags) in descriptors(pid).items():
+                if number > 2 and not flags & os.O_CLOEXEC:
+                    worker_end = program == "ctdb-db-worker" and target.startswith("socket:")
+                    assert allowed.fullmatch(target) or worker_end, (program, number, target)
+
+
+def test_h160_every_socket_is_open_in_one_process(cluster):
+    """No link, client or endpoint stays open when the process that serves it has gone. A worker has its own end of one socket pair."""
+    use_everything(cluster)
+    owners, workers = {}, 0
+    for pnn in range(2):
+        for program, pid in processes(cluster, pnn):
+            sockets = {target for target, _ in descriptors(pid).values() if target.startswith("socket:")}
+            for target in sockets:
+                owners.setdefault(target, []).append((program, pid))
+            if program == "ctdb-db-worker":
+                workers += 1
+                assert len(sockets) == 1
+    assert workers > 0 and len(owners) > 20
+    assert {target: who for target, who in owners.items() if len(who) > 1} == {}
+
+
+def test_h160_descriptors_do_not_pile_up(cluster):
+    """Clients, traverses and transactions that come and go leave none open."""
+    def count():
+        pids = [pid for program, pid in processes(cluster, 0) if program == "ctdb-dbd"]
+        return len(descriptors(pids[0]))
+
+    with connect(cluster, 0) as a:
+        a.attach("used_v.tdb")
+    use_everything(cluster)
+    before = count()
+    for _ in range(50):
+        with connect(cluster, 0) as c:
+            c.traverse(c.attach("used_v.tdb"))
+            c.call_send(c.attach("used_v.tdb"), b"key")
+    # The pool of workers may have grown by one or two.
+    wait_until(lambda: count() < before + 20, what=lambda: f"{count()} descriptors to become {before} again")
+
+
+def test_h165_sockets_are_for_their_owner_alone(cluster):
+    """No other user of the machine can talk to a daemon."""
+    found = 0
+    for pnn in range(2):
+        for directory, _, names in os.walk(cluster.node(pnn).file("run")):
+            for name in names:
+                status = os.lstat(os.path.join(directory, name))
+                if stat.S_ISSOCK(status.st_mode):
+                    found += 1
+                    assert status.st_mode & 0o077 == 0, os.path.join(directory, name)
+    assert found >= 2 * len(DAEMONS)
+
+
+def test_h088_whoever_waits_for_locks_has_no_raised_priority(cluster):
+    """A process that can wait for the lock of a file, while clients wait for it too, competes with them as an equal."""
+    use_everything(cluster)
+    found = 0
+    for pnn in range(2):
+        for program, pid in processes(cluster, pnn):
+            if program in ("ctdb-db-worker", "ctdb-dbkeep", "ctdbd"):
+                found += program == "ctdb-db-worker"
+                assert os.sched_getscheduler(pid) == os.SCHED_OTHER
+                assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0), program
+    assert found > 0
+
+
+def test_h113_own_address_is_one_of_an_interface(need_root, base, bindir):
+    """Where addresses of other machines can be bound as well, a node still finds the one that it has."""
+    os.makedirs(os.path.join(base, "run", "msg"))
+    with open(os.path.join(base, "nodes"), "w", encoding="utf-8") as f:
+        f.write("192.0.2.1\n192.0.2.2\n192.0.2.3\n")
+    with open(os.path.join(base, "ctdb.conf"), "w", encoding="utf-8") as f:
+        f.write("")
+    commands = ("ip link set lo up && ip addr add 192.0.2.2/32 dev lo && echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind && "
+                f"exec {bindir}/ctdb-transportd --log stderr --log-level info")
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", commands], env={**os.environ, "CTDB_BASE": base}, stdin=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as daemon:
+        line = daemon.stderr.readline()
+        daemon.terminate()
+        rest = daemon.communicate(timeout=PATIENCE)[1]
+    assert "node 1 ctdb-transportd" in line, line + rest
+
+
+# ---- the source ----
+
+
+def test_h158_no_daemon_measures_time_by_the_wall_clock():
+    """tevent's own timers and end times follow it. What asks for the time of day does so to show it."""
+    timers = re.compile(r"\btevent_add_timer|\btevent_req_set_endtime|\btevent_timeval_current")
+    clock = re.compile(r"\bgettimeofday\(|\bCLOCK_REALTIME\b|[^\w]time\(")
+    shows = {"shared/log_sink.c", "dbd/client.c", "dbd/control_stats.c", "dbd/control_node.c", "dbd/recovery.c", "dbd/status.c",
+             "dbd/db_file.c", "clusterd/term_file.c"}  # log lines, statistics, UPTIME, names of files put aside, the count of starts
+    source = os.path.join(TOP, "src")
+    read = 0
+    for folder in sorted(os.listdir(source)):
+        for name in sorted(os.listdir(os.path.join(source, folder))):
+            if not name.endswith(".c") or name.startswith("test_") or folder in ("cli", "tools"):
+                continue
+            with open(os.path.join(source, folder, name), encoding="utf-8") as f:
+                text = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+            read += 1
+            assert not timers.search(text), f"{folder}/{name}: {timers.search(text).group()}: use shared/mono_timer.h"
+            assert f"{folder}/{name}" in shows or not clock.search(text), f"{folder}/{name}: {clock.search(text).group()}"
+    assert read > 50
