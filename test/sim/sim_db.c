@@ -1,6 +1,7 @@
 /*
  * Simulation of record engine and recovery: N nodes with one volatile and one persistent database, clients that lock, read, write and delete records, a
- * network with delays, nodes that lose power, dbds that are killed, nodes expelled and taken back. One process, virtual time; same seed, same run.
+ * network with delays, links that break and come back, nodes that lose power, dbds that are killed, nodes expelled and taken back, nodes that lose their
+ * lease for a moment. One process, virtual time; same seed, same run. --bug breaks one rule of ARCHITECTURE.md or core/recovery.h: the checks have to notice.
  *
  * What is checked: a client that holds a record it owns reads the value that was written last, unless the only copy of it died with its node (then an older one, and
  * from then on that one); at most one owner a key; every call is answered; after quiet, contents of persistent databases are equal everywhere.
@@ -25,7 +26,24 @@
 #define MS 1000000ULL
 #define S 1000000000ULL
 
-enum bug { BUG_NONE, BUG_GIVE_TWICE, BUG_KEEP_STALE };
+enum bug {
+	BUG_NONE,
+	BUG_GIVE_TWICE,	      /* R1: the giver does not write down that it gave */
+	BUG_KEEP_STALE,	      /* V5: a copy that does not count is not wiped */
+	BUG_LOSE_GRANT,	      /* R3 */
+	BUG_DELETE_GIVEN,     /* R5 */
+	BUG_IGNORE_LOCKS,     /* R7 */
+	BUG_SERVE_ALWAYS,     /* V2: records move during a recovery */
+	BUG_SERVE_EARLY,      /* V3, V4: clients are served before COMMIT */
+	BUG_NO_LINEAGE,	      /* V5: all copies count */
+	BUG_NO_POINTER,	      /* V6: the location master forgets who owns a key */
+	BUG_NO_REPLACE,	      /* V7 */
+	BUG_SILENT_LINK,      /* V8: nobody says that messages between two members are lost */
+	BUG_SILENT_FENCE,     /* V8: nobody says that a member forgot the recovery */
+};
+
+static const char *const bug_names[] = {"none",	       "give-twice", "keep-stale", "lose-grant", "delete-given", "ignore-locks", "serve-always",
+					"serve-early", "no-lineage", "no-pointer", "no-replace",	 "silent-link",	 "silent-fence"};
 
 /* ---- world ---- */
 
@@ -53,6 +71,10 @@ struct client {
 struct node {
 	uint32_t pnn;
 	bool power, dbd, expelled;
+	bool fenced; /* lost its lease for a moment: it does nothing, the others do not know */
+	uint32_t wish_generation; /* a recovery is wanted for what was lost in this generation */
+	bool rejoin;
+	uint64_t wish_at, not_before;
 	bool stale; /* was expelled and has not been committed since: its records do not count */
 	uint64_t incarnation;
 	TALLOC_CTX *mem;
@@ -65,7 +87,7 @@ struct node {
 	struct rec_lineage lineage[2]; /* by database; survive a dbd crash, not a power cut */
 	struct recovery_id committed[2];
 	uint32_t led_members[MAX_NODES], n_led;
-	uint64_t led_incarnations[MAX_NODES], led_term;
+	uint64_t led_incarnations[MAX_NODES], led_term, led_breaks[MAX_NODES];
 	bool lead_wanted;
 	uint32_t job_epoch[2];
 	int scan_at;
@@ -83,7 +105,7 @@ struct event {
 	void (*fn)(struct event *e);
 	int node, a, b;
 	uint32_t epoch;
-	uint64_t incarnation, incarnation2;
+	uint64_t incarnation, incarnation2, breaks;
 	uint8_t *buf;
 	size_t len;
 	uint32_t proc;
@@ -95,6 +117,7 @@ static uint64_t now_ns, event_order, rnd_state, seed;
 static struct event **heap;
 static size_t n_heap, heap_size;
 static uint64_t link_clear[MAX_NODES][MAX_NODES]; /* time when the last message arrives: FIFO */
+static uint64_t link_breaks[MAX_NODES][MAX_NODES], link_down_until[MAX_NODES][MAX_NODES];
 static bool trace, quiet_phase;
 static enum bug bug;
 static uint64_t truth[MAX_KEYS];	/* last value written, 0 deleted */
@@ -219,7 +242,7 @@ static int op_trylock(void *priv, struct record_key key)
 {
 	struct node *n = priv;
 
-	return n->file[key_index(key)].locked_by >= 0 ? EAGAIN : 0;
+	return n->file[key_index(key)].locked_by >= 0 && bug != BUG_IGNORE_LOCKS ? EAGAIN : 0;
 }
 
 static void op_unlock(void *priv, struct record_key key)
@@ -259,6 +282,10 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 	if (bug == BUG_GIVE_TWICE && copy->dmaster != n->pnn && rnd(20) == 0) {
 		return 0; /* gives away without writing it down */
 	}
+	if (bug == BUG_DELETE_GIVEN && copy->dmaster != n->pnn) {
+		*f = (struct file_record){.locked_by = f->locked_by};
+		return 0;
+	}
 	*f = (struct file_record){.exists = true, .rsn = copy->rsn, .dmaster = copy->dmaster, .flags = copy->flags, .value = value, .locked_by = f->locked_by};
 	return 0;
 }
@@ -275,12 +302,20 @@ static int op_remove(void *priv, struct record_key key)
 
 static void deliver(struct event *e);
 
+static bool link_is_up(uint32_t a, uint32_t b)
+{
+	return a == b || now_ns >= link_down_until[a][b];
+}
+
 static void post(struct node *from, uint32_t to, uint32_t proc, struct ctdb_blob *buf)
 {
 	struct event *e;
 	uint64_t delay = to == from->pnn ? 1 : 20 * US + rnd(rnd(20) == 0 ? 5 * MS : 200 * US);
 	uint64_t t = now_ns + delay;
 
+	if (!link_is_up(from->pnn, to)) {
+		return;
+	}
 	if (t <= link_clear[from->pnn][to]) {
 		t = link_clear[from->pnn][to] + 1;
 	}
@@ -288,6 +323,7 @@ static void post(struct node *from, uint32_t to, uint32_t proc, struct ctdb_blob
 	e = at(t, deliver, (int)to, (int)from->pnn);
 	e->incarnation = nodes[to].incarnation;
 	e->incarnation2 = from->incarnation;
+	e->breaks = link_breaks[from->pnn][to];
 	e->proc = proc;
 	e->buf = malloc(buf->len > 0 ? buf->len : 1);
 	e->len = buf->len;
@@ -366,6 +402,9 @@ static void op_send_grant(void *priv, uint32_t to, uint32_t generation, struct r
 
 	m.data = blob_of(copy->data, copy->len);
 	stat_grants++;
+	if (bug == BUG_LOSE_GRANT && rnd(100) == 0) {
+		return;
+	}
 	TRACE("node %u gives key %d rsn %" PRIu64 " to %u", ((struct node *)priv)->pnn, key_index(key), copy->rsn, to);
 	send_any(priv, to, LANE_PROC_GRANT, &m);
 }
@@ -377,9 +416,7 @@ static void op_inconsistent(void *priv, uint32_t generation, struct record_key k
 	struct node *n = priv;
 
 	(void)generation;
-	if (bug == BUG_NONE) {
-		fail("node %u: key %d: %s", n->pnn, key_index(key), what);
-	}
+	fail("node %u: key %d: %s", n->pnn, key_index(key), what);
 }
 
 /* ---- clients ---- */
@@ -418,6 +455,9 @@ static void client_check(struct client *c)
 		if (i != c->node && nodes[i].dbd && !nodes[i].expelled && o->exists && o->dmaster == (uint32_t)i && nodes[i].generation != 0) {
 			fail("nodes %d and %d both own key %d", c->node, i, c->key);
 		}
+		if (i != c->node && nodes[i].power && !nodes[i].stale && o->exists && o->rsn >= f->rsn) {
+			fail("node %d owns key %d with rsn %" PRIu64 ", node %d has a copy with rsn %" PRIu64, c->node, c->key, f->rsn, i, o->rsn);
+		}
 	}
 	if (f->value == truth[c->key]) {
 		lost[c->key] = false;
@@ -448,7 +488,7 @@ static void client_unlock(struct client *c)
 	}
 	f->locked_by = -1;
 	c->state = CLIENT_IDLE;
-	client_again(c, rnd(2) ? rnd(300 * US) : rnd(5 * MS));
+	client_again(c, seed % 4 == 0 ? rnd(400 * MS) : rnd(2) ? rnd(300 * US) : rnd(5 * MS)); /* every fourth run records rest: hints count */
 	poll_node(n);
 }
 
@@ -458,7 +498,7 @@ static void client_step(struct event *e)
 	struct client *c = &n->clients[e->a];
 	struct file_record *f;
 
-	if (!n->dbd || n->incarnation != e->incarnation || n->expelled) {
+	if (!n->dbd || n->incarnation != e->incarnation || !n->clients_running) {
 		return;
 	}
 	if (c->state == CLIENT_LOCKED) {
@@ -572,13 +612,14 @@ static void lead(struct node *n)
 	uint32_t slots[SLOTS];
 	bool same = !n->lead_wanted && n->n_led == view.n && n->led_term == view.term;
 
-	if (!n->dbd || view.leader != n->pnn || n->expelled) {
+	if (!n->dbd || view.leader != n->pnn || n->expelled || n->fenced || now_ns < n->not_before) {
 		return;
 	}
 	for (uint32_t i = 0; i < view.n; i++) {
-		if (!nodes[view.members[i]].dbd) {
+		if (!nodes[view.members[i]].dbd || !link_is_up(n->pnn, view.members[i])) {
 			return; /* wait for it */
 		}
+		same = same && n->led_breaks[i] == link_breaks[n->pnn][view.members[i]];
 		same = same && n->led_members[i] == view.members[i] && n->led_incarnations[i] == nodes[view.members[i]].incarnation;
 	}
 	if (same) {
@@ -590,6 +631,7 @@ static void lead(struct node *n)
 	for (uint32_t i = 0; i < view.n; i++) {
 		n->led_members[i] = view.members[i];
 		n->led_incarnations[i] = nodes[view.members[i]].incarnation;
+		n->led_breaks[i] = link_breaks[n->pnn][view.members[i]];
 	}
 	slotmap_compute(slots, SLOTS, have_slots ? slots_now : NULL, view.members, view.n);
 	memcpy(slots_now, slots, sizeof(slots));
@@ -598,6 +640,44 @@ static void lead(struct node *n)
 	TRACE("node %u begins recovery, view %" PRIu64 ".%" PRIu64 ", %u members", n->pnn, view.term, view.number, view.n);
 	rec_leader_start(n->leader, view.term, view.number, 2 + (uint32_t)rnd(0x7ffffff0), view.members, view.n, slots, SLOTS, mono());
 	poll_node(n);
+}
+
+/* ---- wishes: what was lost can only be seen at its ends ---- */
+
+static void wish_event(struct event *e);
+
+static void wish(struct node *n)
+{
+	struct rec_wanted m = {.generation = n->rejoin ? 1 : n->wish_generation};
+	struct event *e;
+
+	if (!n->dbd || n->expelled || n->fenced || (!n->rejoin && (n->wish_generation == 0 || n->wish_generation != rec_member_generation(n->member)))) {
+		return;
+	}
+	m.reason = talloc_strdup(n->mem, "");
+	send_any(n, view.leader, LANE_PROC_REC_WANTED, &m);
+	if (n->wish_at <= now_ns) {
+		n->wish_at = now_ns + 20 * MS;
+		e = at(n->wish_at, wish_event, (int)n->pnn, 0);
+		e->incarnation = n->incarnation;
+	}
+}
+
+static void wish_event(struct event *e)
+{
+	if (nodes[e->node].incarnation == e->incarnation) {
+		wish(&nodes[e->node]);
+	}
+}
+
+static void on_wanted(struct node *n, uint32_t generation)
+{
+	bool ours = rec_member_is_normal(n->member) && generation == rec_member_generation(n->member);
+
+	if (view.leader == n->pnn && (ours || generation == 1 || generation == rec_leader_generation(n->leader))) {
+		n->lead_wanted = true;
+		n->not_before = now_ns + 5 * MS;
+	}
 }
 
 static void leader_done(void *priv, const struct recovery_id *id, uint32_t generation)
@@ -623,6 +703,9 @@ static int m_list_dbs(void *priv, TALLOC_CTX *mem, struct rec_db_state **dbs, ui
 						  .flags = i == 0 ? 0 : DB_PERSISTENT,
 						  .changed = n->lineage[i].changed,
 						  .told = {n->lineage[i].n_told, n->lineage[i].told}};
+		if (bug == BUG_NO_LINEAGE) {
+			(*dbs)[i].changed = (struct recovery_id){0};
+		}
 		(*dbs)[i].name = talloc_asprintf(*dbs, "db%u.tdb", i);
 	}
 	return 0;
@@ -632,11 +715,11 @@ static int m_may_begin(void *priv, const struct rec_begin *m)
 {
 	struct node *n = priv;
 
-	if (n->expelled || m->leader != view.leader || m->id.term != view.term) {
+	if (n->expelled || n->fenced || m->leader != view.leader || m->id.term != view.term) {
 		return EAGAIN;
 	}
 	for (uint32_t i = 0; i < m->members.n; i++) {
-		if (!nodes[m->members.v[i]].dbd) {
+		if (!nodes[m->members.v[i]].dbd || !link_is_up(n->pnn, m->members.v[i])) {
 			return EAGAIN;
 		}
 	}
@@ -650,7 +733,11 @@ static void m_begun(void *priv, const struct rec_begin *m)
 	(void)m;
 	n->generation = 0;
 	n->content_changed = false;
-	record_db_close(n->db);
+	n->wish_generation = 0;
+	n->rejoin = false;
+	if (bug != BUG_SERVE_ALWAYS) {
+		record_db_close(n->db);
+	}
 }
 
 static void *m_find_db(void *priv, const struct rec_db_plan *plan)
@@ -807,7 +894,9 @@ static void replace_event(struct event *e)
 	struct node *n = &nodes[e->node];
 
 	if (job_alive(e)) {
-		n->content = n->incoming;
+		if (bug != BUG_NO_REPLACE) {
+			n->content = n->incoming;
+		}
 		rec_member_job_done(n->member, &n->content, 0, mono());
 		poll_node(n);
 	}
@@ -850,6 +939,9 @@ static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key
 	}
 	TRACE("node %u: %s key %d rsn %" PRIu64 " owner %u", n->pnn, what == REC_APPLY_ADOPT ? "adopts" : what == REC_APPLY_DEMOTE ? "gives up" : "points at",
 	      key_index((struct record_key){key, keylen}), f->rsn, owner);
+	if (bug == BUG_NO_POINTER && what == REC_APPLY_POINT) {
+		return 0;
+	}
 	f->exists = true;
 	f->dmaster = what == REC_APPLY_ADOPT ? n->pnn : owner;
 	f->rsn += what == REC_APPLY_ADOPT;
@@ -873,6 +965,9 @@ static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint3
 	TRACE("node %u: database %d prepared", n->pnn, db_no(n, db));
 	if (db == &n->file) {
 		record_db_open(n->db, generation, slots, n_slots);
+		if (bug == BUG_SERVE_EARLY) {
+			record_db_serve(n->db, mono());
+		}
 	}
 }
 
@@ -936,7 +1031,7 @@ static void deliver(struct event *e)
 
 	/* The connection was between these two runs of dbd. */
 	if (!n->dbd || n->incarnation != e->incarnation || !nodes[from].dbd || nodes[from].incarnation != e->incarnation2 || n->expelled ||
-	    nodes[from].expelled) {
+	    nodes[from].expelled || e->breaks != link_breaks[from][n->pnn]) {
 		return;
 	}
 	tmp = talloc_new(NULL);
@@ -961,6 +1056,7 @@ static void deliver(struct event *e)
 		DELIVER(REC_DB_PREPARED, rec_db, rec_leader_on_prepared(n->leader, from, &m, mono()));
 		DELIVER(REC_DB_COMMIT, rec_db, rec_member_on_commit(n->member, from, &m, mono()));
 		DELIVER(REC_END, rec_end, rec_member_on_end(n->member, from, &m, mono()));
+		DELIVER(REC_WANTED, rec_wanted, on_wanted(n, m.generation));
 	default:
 		fail("unknown message %u", e->proc);
 	}
@@ -980,8 +1076,9 @@ static void dbd_start(struct node *n)
 	n->leader = rec_leader_new(n->mem, n->pnn, &leader_ops, n);
 	n->dbd = true;
 	n->generation = 0;
-	n->poll_at = 0;
-	n->n_led = 0;
+	n->poll_at = n->wish_at = n->not_before = 0;
+	n->n_led = n->wish_generation = 0;
+	n->rejoin = n->fenced = false;
 }
 
 static void dbd_kill(struct node *n)
@@ -1126,9 +1223,72 @@ static void fault_expel(struct node *n)
 	n->n_led = 0;
 	n->generation = 0;
 	n->expelled = n->stale = true;
+	n->fenced = n->rejoin = false;
 	note_losses();
 	new_view(false);
 	at(now_ns + 5 * MS + rnd(100 * MS), back_event, (int)n->pnn, 0);
+}
+
+static void link_lost(struct node *n, uint32_t peer)
+{
+	if (n->dbd && !n->fenced && !n->expelled && rec_member_has(n->member, peer) && bug != BUG_SILENT_LINK) {
+		n->wish_generation = rec_member_generation(n->member);
+		wish(n);
+	}
+}
+
+/* Both dbds live on; what is on its way in either direction is lost. */
+static void fault_link(struct node *n)
+{
+	struct node *o = &nodes[rnd((uint64_t)n_nodes)];
+	uint64_t until = now_ns + (rnd(2) ? 100 * US : rnd(20 * MS));
+
+	if (o == n) {
+		return;
+	}
+	TRACE("link of nodes %u and %u breaks for %.3f ms", n->pnn, o->pnn, (double)(until - now_ns) / 1e6);
+	link_breaks[n->pnn][o->pnn] = ++link_breaks[o->pnn][n->pnn];
+	link_down_until[n->pnn][o->pnn] = link_down_until[o->pnn][n->pnn] = until;
+	link_lost(n, o->pnn);
+	link_lost(o, n->pnn);
+}
+
+static void unfence_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+
+	if (n->fenced && n->incarnation == e->incarnation && !n->expelled) {
+		TRACE("node %u: active again", n->pnn);
+		n->fenced = false;
+		n->rejoin = bug != BUG_SILENT_FENCE;
+		wish(n);
+	}
+}
+
+/* The lease of a node ends for a moment, nobody else notices. */
+static void fault_fence(struct node *n)
+{
+	struct event *e;
+
+	if (!n->dbd || n->expelled || n->fenced || rec_member_generation(n->member) == 0) {
+		return;
+	}
+	TRACE("node %u: not active", n->pnn);
+	clients_kill(n);
+	record_db_close(n->db);
+	rec_member_abandon(n->member);
+	rec_leader_stop(n->leader);
+	n->n_led = 0;
+	n->generation = 0;
+	n->fenced = true;
+	e = at(now_ns + rnd(30 * MS), unfence_event, (int)n->pnn, 0);
+	e->incarnation = n->incarnation;
+}
+
+/* Often when something is going on already: that is where faults hurt. */
+static uint64_t next_fault(void)
+{
+	return now_ns + (rnd(3) == 0 ? rnd(3 * MS) : rnd(150 * MS));
 }
 
 static void fault_event(struct event *e)
@@ -1139,7 +1299,13 @@ static void fault_event(struct event *e)
 	if (quiet_phase) {
 		return;
 	}
-	switch (rnd(5)) {
+	switch (rnd(7)) {
+	case 5:
+		fault_link(n);
+		break;
+	case 6:
+		fault_fence(n);
+		break;
 	case 0:
 		fault_power(n);
 		break;
@@ -1166,7 +1332,7 @@ static void fault_event(struct event *e)
 		}
 		break;
 	}
-	at(now_ns + rnd(150 * MS), fault_event, 0, 0);
+	at(next_fault(), fault_event, 0, 0);
 }
 
 /* ---- runs ---- */
@@ -1211,6 +1377,8 @@ static void run(uint64_t s, uint64_t virtual_ms)
 	memset(nodes, 0, sizeof(nodes));
 	memset(&view, 0, sizeof(view));
 	memset(link_clear, 0, sizeof(link_clear));
+	memset(link_breaks, 0, sizeof(link_breaks));
+	memset(link_down_until, 0, sizeof(link_down_until));
 	for (int k = 0; k < MAX_KEYS; k++) {
 		truth[k] = next_value[k] = 0;
 		lost[k] = false;
@@ -1243,8 +1411,22 @@ static void run(uint64_t s, uint64_t virtual_ms)
 
 static void usage(void)
 {
-	printf("usage: sim_db [--seed S] [--runs R] [--nodes 2..%d] [--keys 1..%d] [--ms VIRTUAL] [--trace] [--bug give-twice|keep-stale]\n", MAX_NODES,
-	       MAX_KEYS);
+	printf("usage: sim_db [--seed S] [--runs R] [--nodes 2..%d] [--keys 1..%d] [--ms VIRTUAL] [--trace] [--bug NAME]\nbugs:", MAX_NODES, MAX_KEYS);
+	for (size_t i = 0; i < sizeof(bug_names) / sizeof(bug_names[0]); i++) {
+		printf(" %s", bug_names[i]);
+	}
+	printf("\n");
+}
+
+static bool bug_set(const char *name)
+{
+	for (size_t i = 0; i < sizeof(bug_names) / sizeof(bug_names[0]); i++) {
+		if (strcmp(name, bug_names[i]) == 0) {
+			bug = (enum bug)i;
+			return true;
+		}
+	}
+	return false;
 }
 
 int main(int argc, char **argv)
@@ -1278,7 +1460,10 @@ int main(int argc, char **argv)
 			trace = true;
 			break;
 		case 'b':
-			bug = strcmp(optarg, "give-twice") == 0 ? BUG_GIVE_TWICE : BUG_KEEP_STALE;
+			if (!bug_set(optarg)) {
+				usage();
+				return 2;
+			}
 			break;
 		default:
 			usage();
