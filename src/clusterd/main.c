@@ -169,11 +169,7 @@ static int core_start(struct clusterd *cd, char **err)
 	};
 	int ret;
 
-	if (d->nodes->n > NODES_MAX) {
-		*err = talloc_asprintf(cd, "%s: %u nodes: at most %u are possible", conf->path.nodes,
-				       (unsigned)d->nodes->n, (unsigned)NODES_MAX);
-		return EINVAL;
-	}
+	_Static_assert(CONF_NODES_MAX <= NODES_MAX, "all nodes of the file have room");
 	ret = term_file_open(cd, d, &cd->term_file, &config.durable, &config.promise, &config.incarnation, err);
 	if (ret != 0) {
 		return ret;

@@ -129,8 +129,12 @@ static void list_load(struct clusterd *cd)
 	char endpoint[64];
 
 	while (f != NULL && cd->n_subscribers < SUBSCRIBERS_MAX && fscanf(f, "%63s", endpoint) == 1) {
-		struct subscriber *s = find(cd, endpoint) == NULL ? subscriber_new(cd, endpoint) : NULL;
+		struct subscriber *s = NULL;
 
+		/* a damaged file only costs time: subscribers renew */
+		if (msg_endpoint_valid(endpoint) && find(cd, endpoint) == NULL) {
+			s = subscriber_new(cd, endpoint);
+		}
 		if (s != NULL) {
 			s->expires = mono_add_ms(mono_now(), SUBSCRIPTION_MS);
 		}

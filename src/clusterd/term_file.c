@@ -95,16 +95,17 @@ static int text_parse(const char *text, struct content *k)
 static int term_read(const char *path, struct content *k)
 {
 	char text[TEXT_SIZE] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
 	ssize_t n;
 
 	if (fd < 0) {
 		return errno;
 	}
 	n = read(fd, text, sizeof(text) - 1);
+	ret = n < 0 ? errno : 0;
 	close(fd);
-	if (n < 0) {
-		return EIO;
+	if (ret != 0) {
+		return ret;
 	}
 	text[n] = '\0';
 	return text_parse(text, k);
@@ -425,11 +426,10 @@ int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **f
 	}
 	ret = content_restore(f, d, durable, promise);
 	if (ret != 0) {
-		*err = talloc_asprintf(
-			mem,
-			"%s: %s: repair it; if it is damaged, remove it while this node's cluster daemon "
-			"has been stopped for at least the dead interval",
-			f->path, ret == EBADMSG ? "damaged" : strerror(ret));
+		*err = talloc_asprintf(mem, "%s: %s: %s", f->path, ret == EBADMSG ? "damaged" : strerror(ret),
+				       ret == EBADMSG ? "remove it when ctdbd of this node has been stopped for longer "
+							"than the dead interval"
+						      : "make it a file that can be read and written");
 		talloc_free(f);
 		return ret;
 	}

@@ -81,6 +81,9 @@ struct conf_node {
 	char *text;		      /* the address as text in canonical form */
 };
 
+/* Deleted ones included. */
+#define CONF_NODES_MAX 256
+
 struct conf_nodes {
 	uint32_t n;
 	struct conf_node *v; /* index = pnn */

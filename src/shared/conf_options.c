@@ -261,6 +261,8 @@ static int check_string(const struct conf_option *opt, TALLOC_CTX *mem, const ch
 	} else if (opt->type == CONF_ADDRESS && inet_pton(AF_INET, value, addr) != 1 &&
 		   inet_pton(AF_INET6, value, addr) != 1) {
 		*err = talloc_strdup(mem, "give a numeric IPv4 or IPv6 address without port");
+	} else if ((opt->type == CONF_DIRECTORY || opt->type == CONF_FILE) && value[0] != '/' && value[0] != '!') {
+		*err = talloc_strdup(mem, "give an absolute path");
 	} else if (opt->type == CONF_DIRECTORY && (stat(value, &st) != 0 || !S_ISDIR(st.st_mode))) {
 		*err = talloc_asprintf(mem, "there is no directory %s: create it", value);
 	} else if (opt->type == CONF_FILE && value[0] == '!') {

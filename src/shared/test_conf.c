@@ -311,6 +311,9 @@ static const struct {
 	 "ctdb.conf:2: [cluster] node address = host1: give a numeric IPv4 or IPv6 address without port"},
 	{"[cluster]\nnodes list = !make-nodes\n", "ctdb.conf:2: [cluster] nodes list = !make-nodes: a command is not "
 						  "supported: write the nodes to a file and name it here"},
+	{"[cluster]\nnodes file = nodes\n", "ctdb.conf:2: [cluster] nodes file = nodes: give an absolute path"},
+	{"[database]\nstate database directory = state\n",
+	 "ctdb.conf:2: [database] state database directory = state: give an absolute path"},
 	{"[database]\nstate database directory = /does/not/exist\n",
 	 "ctdb.conf:2: [database] state database directory = /does/not/exist: there is no directory /does/not/exist: "
 	 "create it"},
@@ -448,6 +451,21 @@ static void test_nodes_comment(void **state)
 		n->notice + strlen(w->base) + 1,
 		"nodes:1: this comment counts as a deleted node and takes node number 0: the nodes file has no other "
 		"comments");
+}
+
+static void test_too_many_nodes(void **state)
+{
+	struct world *w = *state;
+	char *text = talloc_strdup(w, "10.0.0.1\n#10.0.0.2\n"), *err = NULL;
+	struct conf_nodes *nodes = NULL;
+
+	for (int i = 2; i < CONF_NODES_MAX; i++) {
+		text = talloc_asprintf_append(text, "10.0.1.%d\n", i - 1);
+	}
+	assert_int_equal(nodes_good(w, text)->n, CONF_NODES_MAX);
+	put(w, "nodes", talloc_asprintf_append(text, "\n10.0.0.3\n"));
+	assert_int_equal(conf_nodes_load(w, talloc_asprintf(w, "%s/nodes", w->base), &nodes, &err), EINVAL);
+	assert_string_equal(err + strlen(w->base) + 1, "nodes:258: more than 256 nodes are not possible: remove the rest");
 }
 
 static void test_bad_nodes(void **state)
@@ -615,7 +633,7 @@ int main(void)
 		T(test_defaults),          T(test_system_paths),  T(test_values),     T(test_existing_file),
 		T(test_present_name_wins), T(test_bad_files),     T(test_unreadable), T(test_long_value),
 		T(test_fragments),         T(test_update),        T(test_nodes),      T(test_nodes_comment),
-		T(test_bad_nodes),         T(test_no_nodes_file), T(test_self),       T(test_manual),
+		T(test_too_many_nodes), T(test_bad_nodes),         T(test_no_nodes_file), T(test_self),       T(test_manual),
 		T(test_example),
 	};
 
