@@ -439,22 +439,21 @@ static void wake(struct ctdb_client *c, const uint8_t *watcher)
 				data_of(msg, sizeof(msg))); /* it looks by itself, too, some seconds later */
 }
 
-int glock_unlock_record(struct ctdb_db *db, struct ctdb_record *rec)
+/* Writes that this process holds the lock no more. first: whoever is to be told, if *watched. */
+static int glock_give_back(struct ctdb_db *db, struct ctdb_record *rec, uint8_t *first, bool *watched)
 {
 	struct server_id self = self_id(db->c);
-	uint8_t first[GLOCK_WATCHER_SIZE];
 	struct glock g;
 	struct ctdb_data data;
-	bool watched;
 	int err;
 
 	glock_parse(ctdb_record_data(rec), &g);
 	if (g.foreign || !server_id_equal(&g.holder, &self)) {
 		return client_fail(db->c, ENOLCK, "the lock was taken away from this process");
 	}
-	watched = g.n_watchers > 0;
-	if (watched) {
-		memcpy(first, g.watchers, sizeof(first)); /* the record's bytes go when it is stored */
+	*watched = g.n_watchers > 0;
+	if (*watched) {
+		memcpy(first, g.watchers, GLOCK_WATCHER_SIZE); /* the record's bytes go when it is stored */
 	}
 	g.holder = (struct server_id){0};
 	g.lock_epoch = epoch_new();
@@ -462,6 +461,16 @@ int glock_unlock_record(struct ctdb_db *db, struct ctdb_record *rec)
 	if (err == 0) {
 		err = data.len == 0 ? ctdb_record_delete(rec) : ctdb_record_store(rec, data);
 	}
+	return err;
+}
+
+int glock_unlock_record(struct ctdb_db *db, struct ctdb_record *rec)
+{
+	uint8_t first[GLOCK_WATCHER_SIZE];
+	bool watched = false;
+	int err = glock_give_back(db, rec, first, &watched);
+
+	talloc_free(rec); /* before anybody is woken, or it would wait at once for the chain lock */
 	if (err == 0 && watched) {
 		wake(db->c, first);
 	}
@@ -501,7 +510,6 @@ static void glock_unlock_locked(struct tevent_req *subreq)
 	talloc_free(subreq);
 	if (err == 0) {
 		err = glock_unlock_record(s->db, rec);
-		talloc_free(rec);
 	}
 	if (!tevent_req_error(req, err)) {
 		tevent_req_done(req);

@@ -51,7 +51,7 @@ int glock_lock_recv(struct tevent_req *req);
 /* Gives it back and wakes the first process of Samba that waits. */
 struct tevent_req *glock_unlock_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key);
 int glock_unlock_recv(struct tevent_req *req);
-/* The same with the record locked by the caller. */
+/* The same with the record locked by the caller; frees it: who is woken finds it unlocked. */
 int glock_unlock_record(struct ctdb_db *db, struct ctdb_record *rec);
 
 #endif

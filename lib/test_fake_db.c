@@ -291,6 +291,15 @@ static bool on_control(struct fake *f, const struct fake_request *r, struct fake
 	}
 }
 
+static bool is_any_locked(struct fake_dbs *d)
+{
+	struct tdb_context *tdb = file_open(d, FAKE_GLOCK, 0);
+	bool locked = tdb_lockall_nonblock(tdb) != 0;
+
+	tdb_close(tdb);
+	return locked;
+}
+
 static bool on_request(struct fake *f, const struct fake_request *r, void *priv)
 {
 	struct fake_dbs *d = priv;
@@ -301,6 +310,7 @@ static bool on_request(struct fake *f, const struct fake_request *r, void *priv)
 	case CLASSIC_REQ_CONTROL:
 		return on_control(f, r, d);
 	default:
+		d->message_early = is_any_locked(d);
 		d->message_srvid = r->message.srvid;
 		d->message_node = r->hdr.destnode;
 		d->message_len = r->message.data.len < sizeof(d->message) ? r->message.data.len : sizeof(d->message);

@@ -34,6 +34,7 @@ struct fake_dbs {
 	uint32_t message_node;
 	uint8_t message[128];
 	size_t message_len;
+	bool message_early; /* it came while its sender still had a record of the locks locked */
 };
 
 struct fake_dbs *fake_dbs_new(void);

@@ -338,6 +338,7 @@ static void test_watcher(void **state)
 		usleep(10000);
 	}
 	assert_int_equal(s.d->n_messages, 1);
+	assert_false(s.d->message_early);
 	assert_int_equal(s.d->message_srvid, 4242);
 	assert_int_equal(s.d->message_node, 2);
 	assert_int_equal(s.d->message_len, 60);

@@ -30,7 +30,6 @@ static int transaction_destructor(struct ctdb_transaction *t)
 	r = record_lock_now(t, t->locks, key);
 	if (r != NULL) {
 		(void)glock_unlock_record(t->locks, r);
-		talloc_free(r);
 	}
 	return 0;
 }
