@@ -331,6 +331,19 @@ static void test_h006_failed_write_gives_nothing_away(void **state)
 	assert_int_equal(w.answer_status, EIO);
 }
 
+/* H-007: the location master is asked for what it has never seen: it makes the record, and gives it away at once. */
+static void test_h007_unknown_record_is_made_and_given(void **state)
+{
+	(void)state;
+	serve(GENERATION, OWN);
+	record_on_call(w.db, THIRD, GENERATION, key_of(0), w.now);
+	assert_int_equal(w.n_grant, 1);
+	assert_int_equal(w.grant_to, THIRD);
+	assert_string_equal(w.grant_data, "");
+	assert_int_equal(w.file[0].copy.dmaster, THIRD);
+	assert_int_equal(w.n_inconsistent + w.n_forward, 0);
+}
+
 /* H-008: while a record that came waits for the chain lock, nobody is answered from the header that it replaces. */
 static void test_h008_nobody_is_answered_past_a_waiting_record(void **state)
 {
@@ -596,6 +609,22 @@ static void test_h038_left_with_data_is_marked(void **state)
 	assert_true(w.file[0].copy.exists);
 }
 
+/* H-040: a record of which other nodes have read-only copies is in use. */
+static void test_h040_delegated_is_not_removed(void **state)
+{
+	(void)state;
+	serve(GENERATION, OWN);
+	for (int i = 0; i < KEYS; i++) {
+		put(i, OWN, 1, "");
+		w.file[i].copy.flags = 0x01000000U << i; /* each of the four flags of such copies */
+		record_deletion_hint(w.db, key_of(i), 1, w.now);
+	}
+	pass_ms(2000);
+	for (int i = 0; i < KEYS; i++) {
+		assert_true(w.file[i].copy.exists);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -605,6 +634,7 @@ int main(void)
 		TEST(test_h003_stale_grants_touch_nothing),
 		TEST(test_h005_impossible_packets_are_survived),
 		TEST(test_h006_failed_write_gives_nothing_away),
+		TEST(test_h007_unknown_record_is_made_and_given),
 		TEST(test_h008_nobody_is_answered_past_a_waiting_record),
 		TEST(test_h009_a_new_generation_starts_clean),
 		TEST(test_h011_packets_of_another_generation_are_dropped),
@@ -614,6 +644,7 @@ int main(void)
 		TEST(test_h031_hints_end_with_the_generation),
 		TEST(test_h034_removal_does_not_wait_for_locks),
 		TEST(test_h038_left_with_data_is_marked),
+		TEST(test_h040_delegated_is_not_removed),
 		TEST(test_h056_ownership_raises_the_rsn),
 		TEST(test_h085_local_client_comes_first_but_not_for_ever),
 	};
