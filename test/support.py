@@ -99,7 +99,8 @@ def _findings(directory):
         if name.startswith(("sanitizer.", "valgrind.")):
             with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as f:
                 text = f.read().strip()
-            if text:
+            # Lines of the form --PID-- are valgrind's notes about itself (a system call that it does not know).
+            if any(line.strip() and not line.startswith("--") for line in text.splitlines()):
                 found.append(f"---- {name}\n{text}")
     return found
 
