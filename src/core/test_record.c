@@ -1,0 +1,435 @@
+/* Tests of the record engine: packets that nobody should have sent, deletion hints. One node; the others are made up.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "core/record.h"
+
+#define ME    1U
+#define GEN   50U
+#define KEYS  6
+#define CALLS 8
+
+struct cell {
+	bool exists;
+	uint64_t rsn;
+	uint32_t dmaster, flags;
+	uint8_t data[8];
+	size_t len;
+};
+
+struct world {
+	struct record_engine *engine;
+	struct record_db *db;
+	struct mono now;
+	struct cell file[KEYS];
+	struct record_call *calls[CALLS];
+	int locks;
+	bool busy;
+	int broken; /* errno of reads and writes */
+	uint32_t inconsistent, grants, forwards, removed, answered, asked;
+};
+
+static int w_lock(void *priv, struct record_key key)
+{
+	struct world *w = priv;
+
+	(void)key;
+	if (w->busy) {
+		return EAGAIN;
+	}
+	assert_int_equal(w->locks++, 0);
+	return 0;
+}
+
+static void w_unlock(void *priv, struct record_key key)
+{
+	(void)key;
+	assert_int_equal(--((struct world *)priv)->locks, 0);
+}
+
+static struct cell *cell_of(struct world *w, struct record_key key)
+{
+	return &w->file[key.len > 0 ? key.p[0] % KEYS : 0];
+}
+
+static int w_read(void *priv, struct record_key key, struct record_copy *copy)
+{
+	struct world *w = priv;
+	struct cell *c = cell_of(w, key);
+
+	*copy = (struct record_copy){.exists = c->exists, .rsn = c->rsn, .dmaster = c->dmaster, .flags = c->flags};
+	copy->len = c->len;
+	copy->data = c->len > 0 ? c->data : NULL;
+	return w->broken;
+}
+
+static int w_write(void *priv, struct record_key key, const struct record_copy *copy)
+{
+	struct world *w = priv;
+	struct cell *c = cell_of(w, key);
+
+	assert_int_equal(w->locks, 1);
+	if (w->broken != 0) {
+		return w->broken;
+	}
+	c->exists = true;
+	c->rsn = copy->rsn;
+	c->dmaster = copy->dmaster;
+	c->flags = copy->flags;
+	c->len = copy->len < sizeof(c->data) ? copy->len : sizeof(c->data);
+	memmove(c->data, c->len > 0 ? copy->data : c->data, c->len);
+	return 0;
+}
+
+static int w_remove(void *priv, struct record_key key)
+{
+	struct world *w = priv;
+
+	*cell_of(w, key) = (struct cell){0};
+	w->removed++;
+	return 0;
+}
+
+static void w_call(void *priv, uint32_t node, uint32_t generation, struct record_key key)
+{
+	(void)key;
+	assert_int_not_equal(node, ME);
+	assert_int_equal(generation, GEN);
+	((struct world *)priv)->asked++;
+}
+
+static void w_forward(void *priv, uint32_t node, uint32_t generation, uint32_t requester, struct record_key key)
+{
+	(void)key;
+	(void)requester;
+	assert_int_not_equal(node, ME);
+	assert_int_equal(generation, GEN);
+	((struct world *)priv)->forwards++;
+}
+
+static void w_grant(void *priv, uint32_t node, uint32_t generation, struct record_key key,
+		    const struct record_copy *copy)
+{
+	(void)copy;
+	assert_int_not_equal(node, ME);
+	assert_int_equal(generation, GEN);
+	/* R1: written down before it is sent. */
+	assert_int_not_equal(cell_of(priv, key)->dmaster, ME);
+	((struct world *)priv)->grants++;
+}
+
+static void w_inconsistent(void *priv, uint32_t generation, struct record_key key, const char *what)
+{
+	(void)generation;
+	(void)key;
+	assert_non_null(what);
+	((struct world *)priv)->inconsistent++;
+}
+
+struct waiter {
+	struct world *w;
+	int i;
+};
+
+static void w_answer(void *priv, int status, const struct record_copy *copy)
+{
+	struct waiter *a = priv;
+
+	assert_true((status == 0) == (copy != NULL));
+	assert_non_null(a->w->calls[a->i]);
+	a->w->calls[a->i] = NULL;
+	a->w->answered++;
+}
+
+static const struct record_ops ops = {w_lock, w_unlock,  w_read,  w_write,  w_remove,
+				      w_call, w_forward, w_grant, w_answer, w_inconsistent};
+
+static int setup(void **state)
+{
+	static const struct record_config config = {.own_pnn = ME,
+						    .hold_min_us = 500,
+						    .hold_max_us = 20000,
+						    .retry_min_us = 200,
+						    .retry_max_us = 5000,
+						    .max_hints = 3};
+	struct world *w = talloc_zero(NULL, struct world);
+
+	w->now = (struct mono){1000000000};
+	w->engine = record_engine_new(w, &config, &ops, w);
+	w->db = record_db_new(w->engine, w);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	talloc_free(*state);
+	return 0;
+}
+
+static struct record_key key_of(uint32_t i)
+{
+	static const uint8_t bytes[] = {0, 1, 2, 3, 4, 5};
+
+	return (struct record_key){&bytes[i % KEYS], 1};
+}
+
+/* All keys have the location master given. */
+static void opened(struct world *w, uint32_t lmaster, bool serve)
+{
+	assert_int_equal(record_db_open(w->db, GEN, &lmaster, 1), 0);
+	if (serve) {
+		record_db_serve(w->db, w->now);
+	}
+}
+
+static void call(struct world *w, int i, uint32_t key)
+{
+	struct waiter *a = talloc(w, struct waiter);
+
+	*a = (struct waiter){w, i};
+	assert_null(w->calls[i]);
+	w->calls[i] = record_call_new(w->db, key_of(key), (uint64_t)i + 1, i % 2 == 0, a, w->now);
+	assert_non_null(w->calls[i]);
+}
+
+/* ---- packets ---- */
+
+static void test_second_call_of_a_node(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, ME, true);
+	w->busy = true;
+	for (int i = 0; i < 100; i++) {
+		record_on_call(w->db, 2, GEN, key_of(0), w->now);
+		record_on_call(w->db, 3, GEN, key_of(0), w->now);
+	}
+	assert_int_equal(w->inconsistent, 198);
+	w->busy = false;
+	w->now = mono_add_ms(w->now, 10);
+	(void)record_engine_timers(w->engine, w->now);
+	assert_int_equal(w->grants, 1);
+	assert_int_equal(w->forwards, 1);
+	assert_int_equal(w->file[0].dmaster, 3);
+}
+
+static void test_forward_to_the_owner_itself(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	w->file[2] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME};
+	record_on_forward(w->db, 0, GEN, ME, key_of(2), w->now);
+	record_on_forward(w->db, 0, GEN, RECORD_NODE_NONE, key_of(2), w->now);
+	assert_int_equal(w->inconsistent, 2);
+	assert_int_equal(w->grants, 0);
+	assert_int_equal(w->file[2].dmaster, ME);
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	assert_int_equal(w->grants, 1);
+}
+
+/* ---- deletion hints ---- */
+
+static void own_empty(struct world *w, uint32_t key, uint64_t rsn, uint32_t flags)
+{
+	w->file[key] = (struct cell){.exists = true, .rsn = rsn, .dmaster = ME, .flags = flags};
+	record_deletion_hint(w->db, key_of(key), rsn, w->now);
+}
+
+static void later(struct world *w, int64_t ms)
+{
+	w->now = mono_add_ms(w->now, (uint64_t)ms);
+	(void)record_engine_timers(w->engine, w->now);
+}
+
+static void test_hint_removes(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, ME, true);
+	own_empty(w, 0, 1, 0);
+	later(w, 10);
+	assert_int_equal(w->removed, 0);
+	later(w, 200);
+	assert_int_equal(w->removed, 1);
+	assert_false(mono_is_set(record_engine_next(w->engine)));
+}
+
+/* The header that another node kept would outrank the copies of the key's next life. */
+static void test_hint_spares_what_was_elsewhere(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, ME, true);
+	own_empty(w, 0, 3, 0);
+	own_empty(w, 1, 1, RECORD_FLAG_MIGRATED_WITH_DATA);
+	later(w, 200);
+	assert_int_equal(w->removed, 0);
+	opened(w, 0, true); /* not the location master */
+	own_empty(w, 0, 1, 0);
+	later(w, 200);
+	assert_int_equal(w->removed, 0);
+}
+
+/* Between PREPARED and COMMIT nothing is removed, and no timer waits for it: it would fire without end. */
+static void test_hint_before_commit(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, ME, false);
+	own_empty(w, 0, 1, 0);
+	w->now = mono_add_ms(w->now, 500);
+	assert_false(mono_is_set(record_engine_timers(w->engine, w->now)));
+	assert_int_equal(w->removed, 0);
+	record_db_serve(w->db, w->now);
+	assert_true(mono_is_set(record_engine_next(w->engine)));
+	later(w, 0);
+	assert_int_equal(w->removed, 1);
+}
+
+static void test_hints_are_bounded(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, ME, true);
+	w->busy = true;
+	for (uint32_t k = 0; k < KEYS; k++) {
+		own_empty(w, k, 1, 0);
+	}
+	assert_int_equal(record_engine_stats(w->engine)->hints, 3);
+	for (int i = 0; i < 20; i++) { /* a chain that stays locked is given up */
+		later(w, 200);
+	}
+	assert_false(mono_is_set(record_engine_next(w->engine)));
+	assert_int_equal(w->removed, 0);
+}
+
+/* ---- nonsense ---- */
+
+static uint64_t rnd_state;
+
+static uint32_t rnd(uint32_t n)
+{
+	rnd_state ^= rnd_state << 13;
+	rnd_state ^= rnd_state >> 7;
+	rnd_state ^= rnd_state << 17;
+	return (uint32_t)(rnd_state % n);
+}
+
+static uint32_t node(void)
+{
+	static const uint32_t nodes[] = {0, 2, 2, 0, 255, 256, 70000, ME, RECORD_NODE_NONE};
+
+	return nodes[rnd(sizeof(nodes) / sizeof(nodes[0]))];
+}
+
+static void packet(struct world *w)
+{
+	uint8_t data[8] = {1};
+	struct record_copy copy = {
+		.exists = true, .rsn = rnd(5), .dmaster = node(), .flags = rnd(4) << 16, .data = data, .len = rnd(9)};
+	uint32_t from = rnd(3) * 2 % 3, generation = rnd(9) == 0 ? 1 + rnd(100) : GEN;
+
+	copy.rsn = rnd(20) == 0 ? UINT64_MAX : copy.rsn;
+	switch (rnd(3)) {
+	case 0:
+		record_on_call(w->db, from == ME ? 2 : from, generation, key_of(rnd(KEYS)), w->now);
+		break;
+	case 1:
+		record_on_forward(w->db, from, generation, node(), key_of(rnd(KEYS)), w->now);
+		break;
+	default:
+		record_on_grant(w->db, from, generation, key_of(rnd(KEYS)), &copy, w->now);
+		break;
+	}
+}
+
+static void client(struct world *w)
+{
+	int i = (int)rnd(CALLS);
+
+	if (w->calls[i] == NULL) {
+		call(w, i, rnd(KEYS));
+	} else if (rnd(3) == 0) {
+		record_call_cancel(w->calls[i]);
+		w->calls[i] = NULL;
+	}
+}
+
+static void change(struct world *w)
+{
+	switch (rnd(6)) {
+	case 0:
+		record_db_close(w->db);
+		break;
+	case 1:
+		opened(w, rnd(3), rnd(4) != 0);
+		break;
+	case 2:
+		w->busy = !w->busy;
+		break;
+	case 3:
+		w->broken = rnd(3) == 0 ? EIO : 0;
+		break;
+	default:
+		record_deletion_hint(w->db, key_of(rnd(KEYS)), rnd(3), w->now);
+		break;
+	}
+}
+
+/* Whatever comes: nobody is answered twice, no call is forgotten, no lock is kept, and the engine comes to rest. */
+static void test_nonsense(void **state)
+{
+	struct world *w = *state;
+
+	for (uint32_t i = 0; i < 60000; i++) {
+		rnd_state = rnd_state == 0 ? 88172645463325252ULL : rnd_state;
+		if (rnd(20) == 0) {
+			change(w);
+		} else if (rnd(3) == 0) {
+			client(w);
+		} else {
+			packet(w);
+		}
+		if (rnd(3) == 0) {
+			later(w, rnd(8) == 0 ? 300 : 1);
+		}
+		assert_int_equal(w->locks, 0);
+		assert_true(record_db_pending(w->db) <= CALLS);
+	}
+	assert_true(w->grants > 100 && w->answered > 100 && w->inconsistent > 100);
+	w->busy = false;
+	w->broken = 0;
+	opened(w, ME, true);
+	for (uint32_t k = 0; k < KEYS; k++) { /* as after a recovery that gave us everything */
+		w->file[k] = (struct cell){.exists = true, .rsn = 9, .dmaster = ME};
+	}
+	for (int i = 0; i < 200; i++) {
+		later(w, 10);
+	}
+	assert_int_equal(record_db_pending(w->db), 0);
+	assert_false(mono_is_set(record_engine_next(w->engine)));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_second_call_of_a_node),
+		TEST(test_forward_to_the_owner_itself),
+		TEST(test_hint_removes),
+		TEST(test_hint_spares_what_was_elsewhere),
+		TEST(test_hint_before_commit),
+		TEST(test_hints_are_bounded),
+		TEST(test_nonsense),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
