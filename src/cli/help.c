@@ -59,7 +59,7 @@ static const struct command *nearest(const char *typed)
 		snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "",
 			 c->verb);
 		d = text_distance(typed, name);
-		if (d < best_distance) {
+		if (d < best_distance && 2 * d <= strlen(typed)) {
 			best = c;
 			best_distance = d;
 		}

@@ -127,8 +127,8 @@ static int check_use(struct cli *cli, int argc)
 				(extra & OPT_NODE) != 0 ? ": it works on the node it runs on" : "");
 	}
 	if (argc < c->min_args || argc > c->max_args) {
-		return cli_fail(cli, EXIT_USAGE, "too %s arguments; usage: ctdb %s %s",
-				argc < c->min_args ? "few" : "many", name, c->args);
+		return cli_fail(cli, EXIT_USAGE, "too %s arguments; usage: ctdb %s%s%s",
+				argc < c->min_args ? "few" : "many", name, c->args[0] != '\0' ? " " : "", c->args);
 	}
 	return 0;
 }

@@ -54,7 +54,9 @@ static void advise(struct verdict *v, uint32_t pnn, uint32_t flags)
 {
 	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
 		snprintf(v->next, sizeof(v->next),
-			 "see whether node %u is up, ctdbd runs there, and its address can be reached from here", pnn);
+			 "see whether node %u is up, runs ctdbd, can be reached from here, and has the same nodes file, "
+			 "arbitration and dead interval; the log of ctdb-clusterd says if these differ",
+			 pnn);
 	} else if ((flags & CTDB_NODE_BANNED) != 0) {
 		snprintf(v->next, sizeof(v->next),
 			 "the log of node %u says why it was banned; it comes back when the ban ends", pnn);
@@ -104,7 +106,8 @@ static bool starting(const struct facts *f, struct verdict *v)
 		 ctdb_runstate_name(f->runstate));
 	since(v, f->uptime.started, f->uptime.now);
 	if (f->runstate != CTDB_RUNSTATE_SHUTDOWN) {
-		snprintf(v->next, sizeof(v->next), "wait; if it lasts, the log of this node says what it waits for");
+		snprintf(v->next, sizeof(v->next), "wait; if it lasts, see that a majority of the nodes runs with the same nodes file; the log of this "
+			 "node says what it waits for");
 	}
 	return true;
 }

@@ -363,7 +363,8 @@ void rec_leader_on_begin_reply(struct rec_leader *l, uint32_t from, const struct
 		if (m->newest.term == l->id.term && m->newest.number == l->id.number && m->newest.attempt > l->attempt_floor) {
 			l->attempt_floor = m->newest.attempt;
 		}
-		text = talloc_asprintf(l->run, "node %u is not ready for a recovery (%s): trying again", from, strerror((int)m->status));
+		text = talloc_asprintf(l->run, "node %u cannot take part yet (%s): beginning again", from,
+				       m->status == EAGAIN ? "it does not see the same view and members yet" : strerror((int)m->status));
 
 		want_restart(l, text != NULL ? text : "a node is not ready for a recovery", now);
 		return;

@@ -146,7 +146,7 @@ static void node_lost(struct lane *l, uint32_t pnn)
 
 static void down(void *priv, uint32_t pnn, int reason)
 {
-	log_notice("lane: link to dbd of node %u is down: %s", pnn, strerror(reason));
+	log_info("lane: link to dbd of node %u is down: %s", pnn, strerror(reason));
 	node_lost(priv, pnn);
 }
 

@@ -162,7 +162,8 @@ static void asked(struct tevent_req *req)
 	if (ret == 0) {
 		take(w, &s);
 	} else {
-		log_ratelimited(LOG_LVL_NOTICE, 5000, "ctdb-clusterd does not answer: %s", strerror(ret));
+		log_ratelimited(LOG_LVL_NOTICE, 5000, "no cluster state from ctdb-clusterd yet (%s): asking again",
+				ret == ETIMEDOUT ? "it is still looking for the other nodes" : strerror(ret));
 	}
 	talloc_free(tmp);
 	if (ret != 0) {

@@ -101,7 +101,7 @@ static void link_accepted(struct link_mesh *mesh, int fd, const struct sockaddr_
 
 	if (peer == NULL) {
 		link_address_text(addr, text);
-		log_ratelimited(LOG_LVL_WARNING, 1000,
+		log_ratelimited(LOG_LVL_WARNING, 10000,
 				"%s: connection from %s refused: not the address of another node", mesh->config.name,
 				text);
 		close(fd);
@@ -280,7 +280,7 @@ static void link_conn_log_end(const struct link_conn *conn, enum link_conn_state
 	} else if (conn->outgoing) {
 		link_connect_failed(conn->peer, why);
 	} else {
-		log_ratelimited(LOG_LVL_WARNING, 1000, "%s: connection from %s (node %u) closed: %s", mesh->config.name,
+		log_ratelimited(LOG_LVL_WARNING, 10000, "%s: connection from %s (node %u) closed: %s", mesh->config.name,
 				peer->text, peer->pnn, why);
 	}
 }
