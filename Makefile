@@ -1,6 +1,6 @@
 # Thin front: everything is built by meson in build/. "make help" lists the targets.
 
-# Debian's own programs, whatever else is first in the caller's PATH (the tests need Debian's Python with Samba's modules).
+# Debian's own programs, whatever else is first in the caller's PATH.
 export PATH := /usr/sbin:/usr/bin:/sbin:/bin:$(PATH)
 PYTHON := /usr/bin/python3
 BUILD := build

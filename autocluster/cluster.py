@@ -18,6 +18,8 @@ from .state import State
 from .switch import Switch, private_address, public_address
 
 MAX_NODES = 64
+# A ctdbd that ended this often by itself since the node was switched on will not do better at the next time.
+FAILURES_LIMIT = 5
 PROGRAM_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "cont": signal.SIGCONT}
 
 
@@ -162,6 +164,11 @@ class Node(Machine):
         if self.namespaces:
             self.cluster.switch.unplug_node(self.pnn)
 
+    def failures(self):
+        """How often ctdbd ended with a failure since the node was switched on."""
+        with open(self.file("log", "keeper"), encoding="utf-8", errors="replace") as f:
+            return f.read().rpartition(" is up\n")[2].count("ctdbd exited with status")
+
     def status(self, expected=()):
         """(What it waits for before it serves or None, generation of its databases). expected: nodes that it has to see as active."""
         if not self.process:
@@ -286,8 +293,8 @@ class Cluster:
                 reason, generation = self.node(pnn).status(waiting)
                 if reason is not None:
                     last[:] = [self.node(pnn), reason]
-                    if not self.node(pnn).process:
-                        raise ClusterError(f"node {pnn} stopped while it was waited for; its logs end with:\n{self.node(pnn).log_tail()}")
+                    if not self.node(pnn).process or self.node(pnn).failures() >= FAILURES_LIMIT:
+                        raise ClusterError(f"node {pnn} does not start: {reason}\nIts logs end with:\n{self.node(pnn).log_tail()}")
                     return False
                 generations.add(generation)
             last[:] = [self.node(waiting[0]), f"the nodes have different generations: {generations}"]

@@ -150,9 +150,17 @@ def test_down_stops_an_up_that_is_at_work(fake):
 def test_daemon_that_does_not_start_is_explained(fake):
     open(os.path.join(fake.bindir, "broken"), "w", encoding="utf-8").close()
     fake.ready(False)
-    done = fake.run("up", "one", "--loopback", "--timeout", "3")
+    done = fake.run("up", "one", "--loopback", "--timeout", "100000")
     assert done.returncode == 1
-    assert "node 0 does not serve" in done.stderr and "config is wrong" in done.stderr
+    assert "node 0 does not start" in done.stderr and "config is wrong" in done.stderr
+    fake.nothing_left()
+
+
+def test_cluster_that_never_serves_is_explained(fake):
+    fake.ready(False)
+    done = fake.run("up", "one", "--loopback", "--timeout", "2")
+    assert done.returncode == 1
+    assert "node 0 does not serve after 2 s: STARTING" in done.stderr
     fake.nothing_left()
 
 
