@@ -400,14 +400,17 @@ static uint32_t same_content(const struct rec_leader *l, const struct ldb *db, u
 	return n;
 }
 
-/* Is a's copy a better source than b's? Members of the base before others, healthy before damaged, then sequence number, then majority; ties: b. */
+/*
+ * Is a's copy a better source than b's? Healthy before damaged (which was replaced by an empty one), members of the base before others, then sequence number, then
+ * majority; ties: b.
+ */
 static bool better_source(const struct rec_leader *l, const struct ldb *db, uint32_t a, uint32_t b)
 {
-	if (db->valid[a] != db->valid[b]) {
-		return db->valid[a];
-	}
 	if (db->content[a].healthy != db->content[b].healthy) {
 		return db->content[a].healthy;
+	}
+	if (db->valid[a] != db->valid[b]) {
+		return db->valid[a];
 	}
 	if (db->content[a].seqnum != db->content[b].seqnum) {
 		return db->content[a].seqnum > db->content[b].seqnum;

@@ -566,6 +566,24 @@ static void test_source(void **state)
 	assert_int_equal(rec_leader_generation(w->leader), 0);
 }
 
+/* A damaged file was replaced by an empty one: that it took part in everything does not make it the better copy. */
+static void test_damaged_copy_is_no_source(void **state)
+{
+	struct world *w = *state;
+	struct recovery_id old = {.term = 1}, new = {.term = 2};
+	struct rec_content_state damaged = {.id = id_of(1), .db_id = 5, .healthy = false};
+
+	lead(w);
+	reply(w, 0, 1, 0, &new, &new);
+	reply(w, 1, 1, 0, &old, &old);
+	reply(w, 2, 1, 0, &old, &old);
+	rec_leader_on_content_state(w->leader, 0, &damaged, w->now);
+	state_of(w, 1, 4, 2);
+	state_of(w, 2, 5, 3);
+	assert_int_equal(w->source, 2);
+	assert_int_equal(w->n_targets, 2);
+}
+
 /* A member that cannot go on is not asked in a tight loop. */
 static void test_restarts_slow_down(void **state)
 {
@@ -724,6 +742,7 @@ int main(void)
 		TEST(test_invalid_contents),
 		TEST(test_contents_before_plan),
 		TEST(test_source),
+		TEST(test_damaged_copy_is_no_source),
 		TEST(test_restarts_slow_down),
 		TEST(test_nonsense),
 	};

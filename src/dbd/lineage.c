@@ -1,4 +1,4 @@
-/* Lineages of the copies of this node, kept in the run directory. */
+/* Lineages of the copies of this node, kept in files that live as long as the copies. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,17 +11,31 @@
 #include "shared/log.h"
 
 /*
- * Text, one line a database: id in hex, number of recoveries told, then term.number.attempt of "changed" and of each told. Written to a new file that takes the
- * old one's name. A line that cannot be read counts as no lineage: the copy is then wiped and filled again, which is safe.
+ * Two files: one in the run directory; one for persistent databases beside their files, synced. If those lineages did
+ * not outlive a power cut, members that were out of the cluster before it would seem to have the only copies that
+ * count, and older contents would replace newer ones.
+ *
+ * Text, one line a database: id in hex, number of recoveries told, then term.number.attempt of "changed" and of each
+ * told. Written to a new file that takes the old one's name. A line that cannot be read counts as no lineage: the copy
+ * is then wiped and filled again, which is safe.
  */
-static char *file_name(TALLOC_CTX *mem, const struct recovery *r)
+static char *file_name(TALLOC_CTX *mem, const struct recovery *r, bool persistent)
 {
-	return talloc_asprintf(mem, "%s/dbd.lineage", r->dbd->d->conf->path.run);
+	const struct daemon *d = r->dbd->d;
+
+	return persistent ? talloc_asprintf(mem, "%s/lineage.%u", d->conf->path.db_persistent, d->pnn)
+			  : talloc_asprintf(mem, "%s/dbd.lineage", d->conf->path.run);
+}
+
+static bool is_persistent(const struct db *db)
+{
+	return (db->flags & DB_PERSISTENT) != 0;
 }
 
 static char *append_id(char *line, const struct recovery_id *id)
 {
-	return talloc_asprintf_append_buffer(line, " %" PRIu64 ".%" PRIu64 ".%" PRIu32, id->term, id->number, id->attempt);
+	return talloc_asprintf_append_buffer(line, " %" PRIu64 ".%" PRIu64 ".%" PRIu32, id->term, id->number,
+					     id->attempt);
 }
 
 static char *append_db(char *text, const struct db *db)
@@ -39,7 +53,20 @@ static char *append_db(char *text, const struct db *db)
 	return talloc_strdup_append_buffer(text, "\n");
 }
 
-static int write_file(const char *path, const char *tmp, const char *text, size_t len)
+static int sync_directory(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret;
+
+	if (fd < 0) {
+		return errno;
+	}
+	ret = fsync(fd) == 0 ? 0 : errno;
+	close(fd);
+	return ret;
+}
+
+static int write_file(const char *path, const char *tmp, const char *text, size_t len, const char *synced_in)
 {
 	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int ret = 0;
@@ -47,36 +74,68 @@ static int write_file(const char *path, const char *tmp, const char *text, size_
 	if (fd < 0) {
 		return errno;
 	}
-	if (write(fd, text, len) != (ssize_t)len) {
+	errno = 0;
+	if (write(fd, text, len) != (ssize_t)len || (synced_in != NULL && fsync(fd) != 0)) {
 		ret = errno != 0 ? errno : EIO;
 	}
 	close(fd);
 	if (ret == 0 && rename(tmp, path) != 0) {
 		ret = errno;
 	}
-	return ret;
+	return ret == 0 && synced_in != NULL ? sync_directory(synced_in) : ret;
+}
+
+static char *text_of(const struct recovery *r, TALLOC_CTX *mem, bool persistent)
+{
+	char *text = talloc_strdup(mem, "");
+
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
+		const struct db *db = dlist_entry(e, struct db, link);
+		char *longer = is_persistent(db) == persistent ? append_db(text, db) : text;
+
+		text = longer != NULL ? longer : text;
+	}
+	return text;
+}
+
+static void save(struct recovery *r, bool persistent)
+{
+	char *text = text_of(r, r, persistent);
+	char **saved = &r->lineage_saved[persistent];
+	char *path, *tmp;
+	int ret;
+
+	if (text != NULL && *saved != NULL && strcmp(text, *saved) == 0) {
+		talloc_free(text);
+		return;
+	}
+	TALLOC_FREE(*saved);
+	path = file_name(r, r, persistent);
+	tmp = talloc_asprintf(path, "%s.new", path);
+	if (text == NULL || tmp == NULL) {
+		log_error("out of memory: lineages are not written");
+		talloc_free(text);
+		talloc_free(path);
+		return;
+	}
+	ret = write_file(path, tmp, text, strlen(text), persistent ? r->dbd->d->conf->path.db_persistent : NULL);
+	/* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is
+	 * safe. */
+	if (ret != 0) {
+		log_error("cannot write %s: %s; a restarted ctdb-dbd will fetch this node's records again", path,
+			  strerror(ret));
+		(void)unlink(path);
+		TALLOC_FREE(text);
+	}
+	*saved = text;
+	talloc_free(path);
 }
 
 void lineage_save(struct recovery *r)
 {
-	char *text = talloc_strdup(r, "");
-	char *path = file_name(text, r);
-	char *tmp = talloc_asprintf(text, "%s.new", path);
-	int ret;
-
-	dlist_for_each(e, dbs_list(r->dbd->dbs))
-	{
-		char *longer = append_db(text, dlist_entry(e, struct db, link));
-
-		text = longer != NULL ? longer : text;
-	}
-	ret = write_file(path, tmp, text, strlen(text));
-	/* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is safe. */
-	if (ret != 0) {
-		log_error("cannot write %s: %s; a restarted ctdb-dbd will fetch this node's records again", path, strerror(ret));
-		(void)unlink(path);
-	}
-	talloc_free(text);
+	save(r, false);
+	save(r, true);
 }
 
 static bool parse_id(char **p, struct recovery_id *id)
@@ -90,7 +149,13 @@ static bool parse_id(char **p, struct recovery_id *id)
 	return true;
 }
 
-static void parse_line(struct recovery *r, char *line)
+/* Does the copy deserve the lineage that was found? A damaged one was replaced by an empty one. */
+static bool copy_is_there(const struct db *db, bool persistent)
+{
+	return is_persistent(db) == persistent && (persistent ? db->health == NULL : db->kept);
+}
+
+static void parse_line(struct recovery *r, char *line, bool persistent)
 {
 	struct rec_lineage l = {0};
 	uint32_t id, n;
@@ -110,14 +175,14 @@ static void parse_line(struct recovery *r, char *line)
 		}
 	}
 	db = db_find(r->dbd->dbs, id);
-	if (db != NULL && (db->kept || (db->flags & DB_PERSISTENT) != 0) && lineage_attach(r, db) == 0) {
+	if (db != NULL && copy_is_there(db, persistent) && lineage_attach(r, db) == 0) {
 		*db->lineage = l;
 	}
 }
 
-int lineage_load(struct recovery *r)
+static int load(struct recovery *r, bool persistent)
 {
-	char *path = file_name(r, r);
+	char *path = file_name(r, r, persistent);
 	FILE *f = path != NULL ? fopen(path, "re") : NULL;
 	char line[4096];
 
@@ -126,10 +191,17 @@ int lineage_load(struct recovery *r)
 		return errno;
 	}
 	while (fgets(line, sizeof(line), f) != NULL) {
-		parse_line(r, line);
+		parse_line(r, line, persistent);
 	}
 	fclose(f);
 	return 0;
+}
+
+int lineage_load(struct recovery *r)
+{
+	int ret = load(r, false);
+
+	return load(r, true) != 0 ? ENOENT : ret;
 }
 
 int lineage_attach(struct recovery *r, struct db *db)

@@ -24,6 +24,7 @@ struct recovery {
 	bool soon_set;
 	struct dlist jobs; /* struct db_job */
 	struct dlist freezes;
+	char *lineage_saved[2]; /* as the files have it; NULL: unknown. By whether of persistent databases */
 	/* As of the last END, cleared by BEGIN and fence. */
 	bool normal, fenced, ever_normal;
 	uint32_t generation;
@@ -66,7 +67,7 @@ void recovery_wish_again(struct recovery *r);
 void recovery_kick(struct recovery *r); /* the member's state machine may have something to do */
 bool recovery_is_leader(const struct recovery *r);
 
-/* lineage.c: what copies the files hold, in a file of the run directory, so that it outlives dbd but no boot */
+/* lineage.c: what copies the files hold, in files that outlive dbd, and for persistent databases the machine's power */
 int lineage_attach(struct recovery *r, struct db *db); /* gives a database its lineage; from the file if the copy was kept */
 void lineage_save(struct recovery *r);
 int lineage_load(struct recovery *r);
