@@ -1,7 +1,9 @@
 """The demonstration: three nodes, one record that moves between them, and a power cut. For people who see ctdb-ng for the first time."""
 
 import os
+import shutil
 import subprocess
+import textwrap
 import threading
 import time
 
@@ -12,6 +14,16 @@ DATABASE = "demo.tdb"
 KEY = "greeting"
 
 
+def _wrapped(text, room, indent):
+    """Lines of text that fit, the later ones indented."""
+    return textwrap.wrap(text, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _width():
+    """Of the lines that are printed: what the terminal has, if that makes sense."""
+    return max(60, min(115, shutil.get_terminal_size((115, 24)).columns))
+
+
 class Show:
     """Prints what happens and how long it takes."""
 
@@ -20,12 +32,15 @@ class Show:
 
     @staticmethod
     def title(number, text):
-        print(f"\n{number}. {text}", flush=True)
+        print("\n" + "\n".join(_wrapped(f"{number}. {text}", _width(), "   ")), flush=True)
 
     @staticmethod
     def line(text, seconds=None):
         took = "" if seconds is None else f"{seconds * 1000:8.0f} ms"
-        print(f"   {text:<100}{took}", flush=True)
+        room = _width() - 15
+        lines = _wrapped(text, room, "    ")
+        lines[-1] = f"{lines[-1]:<{room}}{took}".rstrip()
+        print("\n".join("   " + line for line in lines), flush=True)
 
     def ctdb(self, pnn, *words, timeout=60, check=True):
         """Runs ctdb on a node; (its output, seconds)."""
@@ -139,7 +154,8 @@ def run(bindir, mode, keep):
     """Exit status of the program."""
     name = "demo" if keep else f"demo-{os.getpid()}"
     cluster = Cluster.new(name, 3, mode, bindir=bindir)
-    print("ctdb-ng makes several machines that share a filesystem behave as one Samba server. Here are three of them, on this machine.")
+    print("\n".join(_wrapped("ctdb-ng makes several machines that share a filesystem behave as one Samba server. Here are three of them, on this "
+                             "machine.", _width(), "")), flush=True)
     begin = time.monotonic()
     # Also an interruption between up() and the first step undoes everything.
     try:

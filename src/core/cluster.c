@@ -137,7 +137,7 @@ int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_v
 		return ret;
 	}
 	c->view_since = now;
-	cluster_event(c, true, "view %llu/%llu of leader %u", (unsigned long long)view->term,
+	cluster_event(c, true, "view %llu.%llu of leader %u", (unsigned long long)view->term,
 		      (unsigned long long)view->number, (unsigned)view->leader);
 	view_note_changes(c, now, &old);
 	talloc_free(old.members.v);

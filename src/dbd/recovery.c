@@ -353,7 +353,9 @@ static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted
 	bool ours = (r->normal && m->generation == r->generation) || (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
 
 	if ((ours || rejoin) && recovery_is_leader(r) && !r->wanted) {
-		log_notice("recovery: wanted by node %u: %s", from, m->reason);
+		if (from != r->dbd->d->pnn) {
+			log_notice("recovery: wanted by node %u: %s", from, m->reason);
+		}
 		r->wanted = true;
 		recovery_lead(r);
 	}
