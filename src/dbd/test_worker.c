@@ -47,6 +47,16 @@ static bool collect_scan(void *priv, struct worker_job *job, const uint8_t *batc
 	return !c->paused;
 }
 
+static TDB_DATA text_key(const char *text)
+{
+	union {
+		const char *in;
+		unsigned char *out;
+	} u = {.in = text};
+
+	return (TDB_DATA){.dptr = u.out, .dsize = strlen(text)};
+}
+
 static void fill(struct db *db, int n)
 {
 	char key[32], data[64];
@@ -573,6 +583,91 @@ static void test_wipe_waits_for_client(void **state)
 	assert_null(test_fetch(t, db->tdb, "k", NULL));
 }
 
+static bool take_batch(void *priv, struct worker_job *job, const uint8_t *batch, size_t len)
+{
+	(void)job;
+	(void)batch;
+	*(bool *)priv = len > 0;
+	return true;
+}
+
+static struct tevent_req *freeze_send(struct test_dir *t, struct worker_pool *pool, struct db *db, bool *frozen, struct worker_job **job)
+{
+	struct worker_args args = {.op = WORKER_FREEZE};
+	struct tevent_req *req = worker_job_send(t, t->d->ev, pool, db, &args, take_batch, frozen, job);
+
+	*frozen = false;
+	assert_non_null(req);
+	return req;
+}
+
+/* A worker knows a file since it was empty. It grew since then, and its end is free again. */
+static void wipe_grown(struct test_dir *t, struct worker_pool *pool, struct db *db, bool frozen)
+{
+	struct worker_job *job;
+	struct tevent_req *req;
+	const uint8_t byte = 1;
+	char key[32];
+	bool seen;
+	int i;
+
+	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, NULL), 0);
+	fill(db, 3000);
+	for (i = 0; i < 100; i++) {
+		snprintf(key, sizeof(key), "extra%d", i);
+		test_store(db->tdb, key, 1, 3, "something that is deleted again");
+	}
+	for (i = 99; i >= 0; i--) {
+		snprintf(key, sizeof(key), "extra%d", i);
+		assert_int_equal(tdb_delete(db->tdb, text_key(key)), 0);
+	}
+	req = frozen ? freeze_send(t, pool, db, &seen, &job) : test_send(t, pool, db, WORKER_WIPE, &job);
+	if (frozen) {
+		(void)worker_job_feed(job, &byte, sizeof(byte), true);
+	}
+	assert_int_equal(test_wait(t, req, NULL), 0);
+	assert_int_equal(tdb_traverse_read(db->tdb, NULL, NULL), 0);
+	fill(db, 3000);
+	assert_int_equal(test_run(t, pool, db, WORKER_CHECK, NULL), 0);
+	assert_true(tdb_map_size(db->tdb) < 16U * 1024 * 1024);
+}
+
+static void test_wipe_of_a_grown_file(void **state)
+{
+	struct test_dir *t = *state;
+	struct worker_pool *pool = test_pool(t, 1);
+
+	test_dbs_open(t);
+	wipe_grown(t, pool, test_attach(t, "g.tdb", 0), false);
+	wipe_grown(t, pool, test_attach(t, "f.tdb", 0), true);
+	wipe_grown(t, pool, test_attach(t, "r.tdb", DB_REPLICATED), false);
+}
+
+/* Frozen: a client that wants to write waits; let go: it goes on, and nothing has changed. */
+static void test_freeze(void **state)
+{
+	struct test_dir *t = *state;
+	struct worker_pool *pool = test_pool(t, 1);
+	struct worker_job *job;
+	struct tevent_req *req;
+	struct db *db;
+	bool frozen;
+	TDB_DATA key = text_key("k");
+
+	test_dbs_open(t);
+	db = test_attach(t, "z.tdb", 0);
+	test_store(db->tdb, "k", 1, 3, "v");
+	req = freeze_send(t, pool, db, &frozen, &job);
+	test_loop_until(t, &frozen);
+	assert_true(tevent_req_is_in_progress(req));
+	assert_int_not_equal(tdb_chainlock_nonblock(db->tdb, key), 0);
+	(void)worker_job_feed(job, NULL, 0, true);
+	assert_int_equal(test_wait(t, req, NULL), 0);
+	assert_int_equal(tdb_chainlock_nonblock(db->tdb, key), 0);
+	tdb_chainunlock(db->tdb, key);
+	assert_int_equal(tdb_traverse_read(db->tdb, NULL, NULL), 1);
+}
+
 static void test_check_finds_damage(void **state)
 {
 	struct test_dir *t = *state;
@@ -664,6 +759,8 @@ int main(void)
 		TEST(test_replace_drain),
 		TEST(test_wipe),
 		TEST(test_wipe_waits_for_client),
+		TEST(test_wipe_of_a_grown_file),
+		TEST(test_freeze),
 		TEST(test_check_finds_damage),
 		TEST(test_missing_file),
 		TEST(test_tdb_seqnum_is_maintained),

@@ -40,8 +40,8 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  * WORKER_REPLACE    input streamed: rec_data batches; one TDB transaction that wipes and stores them all.			       ordered
  * WORKER_WIPE	     removes every record.										       ordered
  * WORKER_CHECK	     tdb_check; EIO if damaged.										       ordered
- * WORKER_FREEZE     takes the lock on the whole file (waits for those who hold parts of it), says so with one batch, and holds it until input comes: one feed
- *		     with last set; with a byte in it, all records are removed before the lock is let go.			       not ordered
+ * WORKER_FREEZE     keeps everybody else from writing (waits for those who hold records), says so with one batch, and holds on until input comes: one feed
+ *		     with last set; with a byte in it, all records are removed before it lets go.				       not ordered
  */
 enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE };
 

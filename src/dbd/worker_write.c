@@ -174,15 +174,14 @@ int wjob_replace(struct wjob *job)
 	return finish(job, error);
 }
 
-/* A volatile file needs no transaction: a wipe that was cut short is wiped again before anybody trusts the file. */
+/*
+ * Always in a transaction, also of a volatile file: it learns the true size of the file, which tdb_wipe_all() by itself does not. With the size of
+ * long ago it forgets the free space behind it, and the next allocation next to that space expands the file without end (seen with TDB 1.4.8).
+ */
 int wjob_wipe(struct wjob *job)
 {
-	int error;
+	int error = begin(job);
 
-	if ((job->start.db_flags & (DB_PERSISTENT | DB_REPLICATED)) == 0) {
-		return wipe(job);
-	}
-	error = begin(job);
 	return error != 0 ? error : finish(job, wipe(job));
 }
 
@@ -203,19 +202,19 @@ static bool freeze_wait(struct wjob *job)
 	return wanted;
 }
 
+/* A transaction that is only begun: nobody else gets a record for writing until it ends, and a kill leaves everything as it was. */
 int wjob_freeze(struct wjob *job)
 {
 	uint8_t frozen = 1;
-	int error = 0;
+	int error = begin(job);
 
-	errno = 0;
-	if (tdb_lockall(job->tdb) != 0) {
-		return wtdb_errno(job->tdb);
+	if (error != 0) {
+		return error;
 	}
 	wjob_send_batch(job, &frozen, sizeof(frozen));
 	if (freeze_wait(job)) {
-		error = wipe(job);
+		return finish(job, wipe(job));
 	}
-	tdb_unlockall(job->tdb);
-	return error;
+	tdb_transaction_cancel(job->tdb);
+	return 0;
 }
