@@ -97,6 +97,70 @@ def test_h161_end_of_a_traverse_comes_last(clients):
         assert sorted(key for key, _, _ in c.traverse(db, with_empty=True)) == sorted(keys)
 
 
+def file_of(cluster, pnn, c, db):
+    path = c.good(4, struct.pack("=I", db))[:-1].decode()
+    return path if os.path.isabs(path) else cluster.node(pnn).file(path)
+
+
+def change_counter(path):
+    """TDB's own sequence number. Samba keeps what it has read as long as it stays. Files with mutexes have their real head behind these."""
+    with open(path, "rb") as f:
+        (mutexes,) = struct.unpack("=I", os.pread(f.fileno(), 4, 64))
+        return struct.unpack("=I", os.pread(f.fileno(), 4, mutexes + 48))[0]
+
+
+def test_h024_change_counter_follows_ownership(cluster, clients):
+    """A record that goes away, or comes, counts as a change on both nodes: elsewhere it may change unseen."""
+    db = clients[0].attach("counted.tdb")
+    key = b"counted"
+    for c in clients:
+        c.good(26, struct.pack("=I", db))
+        c.call(db, key)
+    paths = [file_of(cluster, pnn, c, db) for pnn, c in enumerate(clients)]
+    for turn in range(4):
+        before = [change_counter(path) for path in paths]
+        clients[turn % 2].call(db, key)
+        after = [change_counter(path) for path in paths]
+        assert [now != then for now, then in zip(after, before)] == [True, True], (turn, before, after)
+
+
+class Holder:
+    """A process that keeps the chain lock of a key in a file."""
+
+    def __init__(self, request, path, flags, key):
+        program = os.path.join(TOP, request.config.getoption("--build"), "src", "dbd", "test_holder")
+        # pylint: disable-next=consider-using-with
+        self.process = subprocess.Popen([program, path, str(flags), "lock", key], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0
+
+
+def test_h057_a_locked_record_delays_only_its_own_database(cluster, clients, request):
+    """A client that holds a record of one database through a recovery, and waits for one of another, gets that one."""
+    a, b = clients
+    held, other = a.attach("held.tdb"), a.attach("other.tdb")
+    for db in (held, other):
+        b.call(db, b"key")
+    flags = struct.unpack("=I", b.good(149, struct.pack("=I", held)))[0]
+    path = file_of(cluster, 1, b, held)
+    generation = b.good(5)[:4]
+    with Holder(request, path, flags, "key"):
+        cluster.fault(0, "kill:ctdb-dbd")
+        wait_until(lambda: b.control(5)[1][:4] != generation, what="a recovery to begin or end")
+        waits = b.call_send(held, b"new", FETCH_WITH_HEADER)
+        assert len(b.call(other, b"key", FETCH_WITH_HEADER)) == HEADER.size
+        assert len(b.call(other, b"new", FETCH_WITH_HEADER)) == HEADER.size
+        assert waits not in [reqid for _, reqid, _ in b.kept]
+    assert len(b.call_answer(waits)[2]) == HEADER.size
+    cluster.wait_ready(2 * PATIENCE)
+
+
 # ---- floods ----
 
 
@@ -304,21 +368,56 @@ def test_h113_own_address_is_one_of_an_interface(need_root, base, bindir):
 # ---- the source ----
 
 
+def sources():
+    """(folder/name, text without comments) of what runs in daemons."""
+    source = os.path.join(TOP, "src")
+    for folder in sorted(os.listdir(source)):
+        for name in sorted(os.listdir(os.path.join(source, folder))):
+            if name.endswith(".c") and not name.startswith("test_") and folder not in ("cli", "tools"):
+                with open(os.path.join(source, folder, name), encoding="utf-8") as f:
+                    yield f"{folder}/{name}", re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+
+
+def test_h100_only_the_main_loop_waits_for_events():
+    """Whoever waits inside a handler is called again by the next event."""
+    waits = re.compile(r"\btevent_loop_(?:once|wait)\(|\btevent_req_poll|\btevent_loop_allow_nesting")
+    # The main loop, and one question of dbd's setup, which runs before it.
+    assert {name for name, text in sources() if waits.search(text)} <= {"shared/daemon.c", "dbd/db_keep.c"}
+
+
 def test_h158_no_daemon_measures_time_by_the_wall_clock():
     """tevent's own timers and end times follow it. What asks for the time of day does so to show it."""
     timers = re.compile(r"\btevent_add_timer|\btevent_req_set_endtime|\btevent_timeval_current")
     clock = re.compile(r"\bgettimeofday\(|\bCLOCK_REALTIME\b|[^\w]time\(")
     shows = {"shared/log_sink.c", "dbd/client.c", "dbd/control_stats.c", "dbd/control_node.c", "dbd/recovery.c", "dbd/status.c",
              "dbd/db_file.c", "clusterd/term_file.c"}  # log lines, statistics, UPTIME, names of files put aside, the count of starts
-    source = os.path.join(TOP, "src")
     read = 0
-    for folder in sorted(os.listdir(source)):
-        for name in sorted(os.listdir(os.path.join(source, folder))):
-            if not name.endswith(".c") or name.startswith("test_") or folder in ("cli", "tools"):
-                continue
-            with open(os.path.join(source, folder, name), encoding="utf-8") as f:
-                text = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
-            read += 1
-            assert not timers.search(text), f"{folder}/{name}: {timers.search(text).group()}: use shared/mono_timer.h"
-            assert f"{folder}/{name}" in shows or not clock.search(text), f"{folder}/{name}: {clock.search(text).group()}"
+    for name, text in sources():
+        read += 1
+        assert not timers.search(text), f"{name}: {timers.search(text).group()}: use shared/mono_timer.h"
+        assert name in shows or not clock.search(text), f"{name}: {clock.search(text).group()}"
     assert read > 50
+
+
+# ---- the list itself ----
+
+
+def test_list_of_lessons_is_complete_and_names_tests_that_exist():
+    with open(os.path.join(TOP, "docs", "lessons.md"), encoding="utf-8") as f:
+        text = f.read()
+    short = dict(re.findall(r"`(\w+)` = `([\w/.]+)`", text))
+    rows = re.findall(r"^\| (H-\d{3}) \|([^|\n]+)\|([^|\n]+)\|$", text, re.M)
+    assert [number for number, _, _ in rows] == [f"H-{n:03}" for n in range(1, 176)]
+    for number, lesson, kept in rows:
+        assert len(lesson.split()) <= 12, number
+        path = None
+        for name in re.findall(r"`([^`]+)`", kept):
+            file, separator, test = name.rpartition("::")
+            path = file if separator and file else path
+            if not separator and name.startswith("test_"):
+                file, test = short[re.search(rf"(\w+) (?:`test_[^`]+`, )*`{re.escape(name)}`", kept).group(1)], name.removesuffix("...")
+            elif not separator:
+                assert "/" not in name or os.path.exists(os.path.join(TOP, name)), (number, name)
+                continue
+            with open(os.path.join(TOP, file or path), encoding="utf-8") as f:
+                assert re.search(rf"\b{re.escape(test)}", f.read()), (number, name)
