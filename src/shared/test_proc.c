@@ -80,6 +80,25 @@ static void test_signalled(void **state)
 	assert_int_equal(r.len, 0);
 }
 
+/* A daemon handles or blocks signals for its own purposes; what it starts must not (lesson H-109). */
+static void test_default_signals(void **state)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN}, old;
+	sigset_t term, before;
+	struct result r;
+
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigaction(SIGTERM, &ignore, &old);
+	sigprocmask(SIG_BLOCK, &term, &before);
+	r = run("kill -TERM $$; exit 3", 20000, 1000);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	sigaction(SIGTERM, &old, NULL);
+	assert_int_equal(r.ret, 0);
+	assert_true(WIFSIGNALED(r.status));
+	assert_int_equal(WTERMSIG(r.status), SIGTERM);
+}
+
 static void test_output_cut(void **state)
 {
 	struct result r = run("head -c 3000000 /dev/zero | tr '\\0' x; exit 0", 60000, 100000);
@@ -371,6 +390,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_output),
 		T(test_signalled),
+		T(test_default_signals),
 		T(test_output_cut),
 		T(test_output_complete),
 		T(test_not_found),
