@@ -1,10 +1,12 @@
 /*
- * Simulation of record engine and recovery: N nodes with one volatile and one persistent database, clients that lock, read, write and delete records, a
- * network with delays, links that break and come back, nodes that lose power, dbds that are killed, nodes expelled and taken back, nodes that lose their
- * lease for a moment. One process, virtual time; same seed, same run. --bug breaks one rule of ARCHITECTURE.md or core/recovery.h: the checks have to notice.
+ * Simulation of record engine and recovery: N nodes with one volatile and one persistent database, clients that lock,
+ * read, write and delete records, a network with delays, links that break and come back, nodes that lose power, dbds
+ * that are killed, nodes expelled and taken back, nodes that lose their lease for a moment. One process, virtual time;
+ * same seed, same run. --bug breaks one rule of ARCHITECTURE.md or core/recovery.h: the checks have to notice.
  *
- * What is checked: a client that holds a record it owns reads the value that was written last, unless the only copy of it died with its node (then an older one, and
- * from then on that one); at most one owner a key; every call is answered; after quiet, contents of persistent databases are equal everywhere.
+ * What is checked: a client that holds a record it owns reads the value that was written last, unless the only copy of
+ * it died with its node (then an older one, and from then on that one); at most one owner a key; every call is
+ * answered; after quiet, contents of persistent databases are equal everywhere.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -18,32 +20,33 @@
 #include "core/recovery.h"
 #include "core/slotmap.h"
 
-#define MAX_NODES 8
-#define MAX_KEYS 16
+#define MAX_NODES   8
+#define MAX_KEYS    16
 #define MAX_CLIENTS 4
-#define SLOTS 32
-#define US 1000ULL
-#define MS 1000000ULL
-#define S 1000000000ULL
+#define SLOTS       32
+#define US          1000ULL
+#define MS          1000000ULL
+#define S           1000000000ULL
 
 enum bug {
 	BUG_NONE,
-	BUG_GIVE_TWICE,	      /* R1: the giver does not write down that it gave */
-	BUG_KEEP_STALE,	      /* V5: a copy that does not count is not wiped */
-	BUG_LOSE_GRANT,	      /* R3 */
-	BUG_DELETE_GIVEN,     /* R5 */
-	BUG_IGNORE_LOCKS,     /* R7 */
-	BUG_SERVE_ALWAYS,     /* V2: records move during a recovery */
-	BUG_SERVE_EARLY,      /* V3, V4: clients are served before COMMIT */
-	BUG_NO_LINEAGE,	      /* V5: all copies count */
-	BUG_NO_POINTER,	      /* V6: the location master forgets who owns a key */
-	BUG_NO_REPLACE,	      /* V7 */
-	BUG_SILENT_LINK,      /* V8: nobody says that messages between two members are lost */
-	BUG_SILENT_FENCE,     /* V8: nobody says that a member forgot the recovery */
+	BUG_GIVE_TWICE,   /* R1: the giver does not write down that it gave */
+	BUG_KEEP_STALE,   /* V5: a copy that does not count is not wiped */
+	BUG_LOSE_GRANT,   /* R3 */
+	BUG_DELETE_GIVEN, /* R5 */
+	BUG_IGNORE_LOCKS, /* R7 */
+	BUG_SERVE_ALWAYS, /* V2: records move during a recovery */
+	BUG_SERVE_EARLY,  /* V3, V4: clients are served before COMMIT */
+	BUG_NO_LINEAGE,   /* V5: all copies count */
+	BUG_NO_POINTER,   /* V6: the location master forgets who owns a key */
+	BUG_NO_REPLACE,   /* V7 */
+	BUG_SILENT_LINK,  /* V8: nobody says that messages between two members are lost */
+	BUG_SILENT_FENCE, /* V8: nobody says that a member forgot the recovery */
 };
 
-static const char *const bug_names[] = {"none",	       "give-twice", "keep-stale", "lose-grant", "delete-given", "ignore-locks", "serve-always",
-					"serve-early", "no-lineage", "no-pointer", "no-replace",	 "silent-link",	 "silent-fence"};
+static const char *const bug_names[] = {"none",         "give-twice",   "keep-stale",  "lose-grant", "delete-given",
+					"ignore-locks", "serve-always", "serve-early", "no-lineage", "no-pointer",
+					"no-replace",   "silent-link",  "silent-fence"};
 
 /* ---- world ---- */
 
@@ -52,7 +55,7 @@ struct file_record {
 	uint64_t rsn;
 	uint32_t dmaster, flags;
 	uint64_t value; /* 0: header only */
-	int locked_by;	/* client, -1 */
+	int locked_by;  /* client, -1 */
 };
 
 struct content {
@@ -71,7 +74,7 @@ struct client {
 struct node {
 	uint32_t pnn;
 	bool power, dbd, expelled;
-	bool fenced; /* lost its lease for a moment: it does nothing, the others do not know */
+	bool fenced;              /* lost its lease for a moment: it does nothing, the others do not know */
 	uint32_t wish_generation; /* a recovery is wanted for what was lost in this generation */
 	bool rejoin;
 	uint64_t wish_at, not_before;
@@ -120,10 +123,13 @@ static uint64_t link_clear[MAX_NODES][MAX_NODES]; /* time when the last message 
 static uint64_t link_breaks[MAX_NODES][MAX_NODES], link_down_until[MAX_NODES][MAX_NODES];
 static bool trace, quiet_phase;
 static enum bug bug;
-static uint64_t truth[MAX_KEYS];	/* last value written, 0 deleted */
+static uint64_t truth[MAX_KEYS]; /* last value written, 0 deleted */
 static uint64_t next_value[MAX_KEYS];
-static bool lost[MAX_KEYS];		/* only copy of the truth died: an older value may come back */
-static struct { uint64_t term, number; uint32_t leader, members[MAX_NODES], n; } view;
+static bool lost[MAX_KEYS]; /* only copy of the truth died: an older value may come back */
+static struct {
+	uint64_t term, number;
+	uint32_t leader, members[MAX_NODES], n;
+} view;
 static uint32_t slots_now[SLOTS];
 static bool have_slots;
 static uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events;
@@ -136,13 +142,13 @@ static uint64_t rnd(uint64_t n)
 	return n == 0 ? 0 : rnd_state % n;
 }
 
-#define TRACE(...)                                                                                 \
-	do {                                                                                       \
-		if (trace) {                                                                       \
-			printf("%10.3f ", (double)now_ns / 1e6);                                   \
-			printf(__VA_ARGS__);                                                       \
-			printf("\n");                                                              \
-		}                                                                                  \
+#define TRACE(...)                                                                                                     \
+	do {                                                                                                           \
+		if (trace) {                                                                                           \
+			printf("%10.3f ", (double)now_ns / 1e6);                                                       \
+			printf(__VA_ARGS__);                                                                           \
+			printf("\n");                                                                                  \
+		}                                                                                                      \
 	} while (0)
 
 __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *fmt, ...)
@@ -286,7 +292,12 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 		*f = (struct file_record){.locked_by = f->locked_by};
 		return 0;
 	}
-	*f = (struct file_record){.exists = true, .rsn = copy->rsn, .dmaster = copy->dmaster, .flags = copy->flags, .value = value, .locked_by = f->locked_by};
+	*f = (struct file_record){.exists = true,
+				  .rsn = copy->rsn,
+				  .dmaster = copy->dmaster,
+				  .flags = copy->flags,
+				  .value = value,
+				  .locked_by = f->locked_by};
 	return 0;
 }
 
@@ -330,9 +341,9 @@ static void post(struct node *from, uint32_t to, uint32_t proc, struct ctdb_blob
 	memcpy(e->buf, buf->data, buf->len);
 }
 
-#define SEND_CASE(PROC, type)                                                                      \
-	case LANE_PROC_##PROC:                                                                     \
-		ret = type##_encode(tmp, msg, &buf);                                               \
+#define SEND_CASE(PROC, type)                                                                                          \
+	case LANE_PROC_##PROC:                                                                                         \
+		ret = type##_encode(tmp, msg, &buf);                                                                   \
 		break
 
 static void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg)
@@ -381,7 +392,8 @@ static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
 
 static void op_send_call(void *priv, uint32_t to, uint32_t generation, struct record_key key)
 {
-	struct lane_call m = {.generation = generation, .requester = ((struct node *)priv)->pnn, .key = blob_of(key.p, key.len)};
+	struct lane_call m = {
+		.generation = generation, .requester = ((struct node *)priv)->pnn, .key = blob_of(key.p, key.len)};
 
 	send_any(priv, to, LANE_PROC_CALL, &m);
 }
@@ -396,9 +408,11 @@ static void op_send_forward(void *priv, uint32_t to, uint32_t generation, uint32
 	send_any(priv, to, LANE_PROC_FORWARD, &m);
 }
 
-static void op_send_grant(void *priv, uint32_t to, uint32_t generation, struct record_key key, const struct record_copy *copy)
+static void op_send_grant(void *priv, uint32_t to, uint32_t generation, struct record_key key,
+			  const struct record_copy *copy)
 {
-	struct lane_grant m = {.generation = generation, .rsn = copy->rsn, .flags = copy->flags, .key = blob_of(key.p, key.len)};
+	struct lane_grant m = {
+		.generation = generation, .rsn = copy->rsn, .flags = copy->flags, .key = blob_of(key.p, key.len)};
 
 	m.data = blob_of(copy->data, copy->len);
 	stat_grants++;
@@ -452,11 +466,13 @@ static void client_check(struct client *c)
 	for (int i = 0; i < n_nodes; i++) {
 		struct file_record *o = &nodes[i].file[c->key];
 
-		if (i != c->node && nodes[i].dbd && !nodes[i].expelled && o->exists && o->dmaster == (uint32_t)i && nodes[i].generation != 0) {
+		if (i != c->node && nodes[i].dbd && !nodes[i].expelled && o->exists && o->dmaster == (uint32_t)i &&
+		    nodes[i].generation != 0) {
 			fail("nodes %d and %d both own key %d", c->node, i, c->key);
 		}
 		if (i != c->node && nodes[i].power && !nodes[i].stale && o->exists && o->rsn >= f->rsn) {
-			fail("node %d owns key %d with rsn %" PRIu64 ", node %d has a copy with rsn %" PRIu64, c->node, c->key, f->rsn, i, o->rsn);
+			fail("node %d owns key %d with rsn %" PRIu64 ", node %d has a copy with rsn %" PRIu64, c->node,
+			     c->key, f->rsn, i, o->rsn);
 		}
 	}
 	if (f->value == truth[c->key]) {
@@ -464,7 +480,8 @@ static void client_check(struct client *c)
 		return;
 	}
 	if (!lost[c->key] || f->value > next_value[c->key]) {
-		fail("node %d reads %" PRIu64 " of key %d, last written %" PRIu64, c->node, f->value, c->key, truth[c->key]);
+		fail("node %d reads %" PRIu64 " of key %d, last written %" PRIu64, c->node, f->value, c->key,
+		     truth[c->key]);
 	}
 	stat_lost++;
 	truth[c->key] = f->value;
@@ -488,7 +505,9 @@ static void client_unlock(struct client *c)
 	}
 	f->locked_by = -1;
 	c->state = CLIENT_IDLE;
-	client_again(c, seed % 4 == 0 ? rnd(400 * MS) : rnd(2) ? rnd(300 * US) : rnd(5 * MS)); /* every fourth run records rest: hints count */
+	client_again(c, seed % 4 == 0 ? rnd(400 * MS)
+			: rnd(2)      ? rnd(300 * US)
+				      : rnd(5 * MS)); /* every fourth run records rest: hints count */
 	poll_node(n);
 }
 
@@ -620,7 +639,8 @@ static void lead(struct node *n)
 			return; /* wait for it */
 		}
 		same = same && n->led_breaks[i] == link_breaks[n->pnn][view.members[i]];
-		same = same && n->led_members[i] == view.members[i] && n->led_incarnations[i] == nodes[view.members[i]].incarnation;
+		same = same && n->led_members[i] == view.members[i] &&
+		       n->led_incarnations[i] == nodes[view.members[i]].incarnation;
 	}
 	if (same) {
 		return;
@@ -637,8 +657,10 @@ static void lead(struct node *n)
 	memcpy(slots_now, slots, sizeof(slots));
 	have_slots = true;
 	stat_recoveries++;
-	TRACE("node %u begins recovery, view %" PRIu64 ".%" PRIu64 ", %u members", n->pnn, view.term, view.number, view.n);
-	rec_leader_start(n->leader, view.term, view.number, 2 + (uint32_t)rnd(0x7ffffff0), view.members, view.n, slots, SLOTS, mono());
+	TRACE("node %u begins recovery, view %" PRIu64 ".%" PRIu64 ", %u members", n->pnn, view.term, view.number,
+	      view.n);
+	rec_leader_start(n->leader, view.term, view.number, 2 + (uint32_t)rnd(0x7ffffff0), view.members, view.n, slots,
+			 SLOTS, mono());
 	poll_node(n);
 }
 
@@ -651,7 +673,8 @@ static void wish(struct node *n)
 	struct rec_wanted m = {.generation = n->rejoin ? 1 : n->wish_generation};
 	struct event *e;
 
-	if (!n->dbd || n->expelled || n->fenced || (!n->rejoin && (n->wish_generation == 0 || n->wish_generation != rec_member_generation(n->member)))) {
+	if (!n->dbd || n->expelled || n->fenced ||
+	    (!n->rejoin && (n->wish_generation == 0 || n->wish_generation != rec_member_generation(n->member)))) {
 		return;
 	}
 	m.reason = talloc_strdup(n->mem, "");
@@ -816,7 +839,12 @@ static void scan_event(struct event *e)
 	}
 	if (f->exists) {
 		struct record_key key = key_of(n->scan_at);
-		struct rec_scan_entry entry = {.key = key.p, .keylen = key.len, .rsn = f->rsn, .flags = f->flags, .dmaster = f->dmaster, .empty = f->value == 0};
+		struct rec_scan_entry entry = {.key = key.p,
+					       .keylen = key.len,
+					       .rsn = f->rsn,
+					       .flags = f->flags,
+					       .dmaster = f->dmaster,
+					       .empty = f->value == 0};
 
 		n->scan_paused = !rec_member_scan_entry(n->member, &n->file, &entry);
 	}
@@ -922,7 +950,8 @@ static void m_stop_jobs(void *priv, void *db)
 	n->job_epoch[db_no(n, db)]++;
 }
 
-static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner)
+static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn,
+		   uint32_t owner)
 {
 	struct node *n = priv;
 	struct file_record *f = &n->file[key_index((struct record_key){key, keylen})];
@@ -937,7 +966,10 @@ static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key
 	if (what == REC_APPLY_POINT && f->exists && f->dmaster == n->pnn) {
 		fail("node %u: pointer over an owned record", n->pnn);
 	}
-	TRACE("node %u: %s key %d rsn %" PRIu64 " owner %u", n->pnn, what == REC_APPLY_ADOPT ? "adopts" : what == REC_APPLY_DEMOTE ? "gives up" : "points at",
+	TRACE("node %u: %s key %d rsn %" PRIu64 " owner %u", n->pnn,
+	      what == REC_APPLY_ADOPT    ? "adopts"
+	      : what == REC_APPLY_DEMOTE ? "gives up"
+					 : "points at",
 	      key_index((struct record_key){key, keylen}), f->rsn, owner);
 	if (bug == BUG_NO_POINTER && what == REC_APPLY_POINT) {
 		return 0;
@@ -958,7 +990,8 @@ static void m_lineage_change(void *priv, void *db, const struct recovery_id *id)
 	((struct node *)priv)->lineage[db_no(priv, db)].changed = *id;
 }
 
-static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint32_t generation, const uint32_t *slots, uint32_t n_slots)
+static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint32_t generation, const uint32_t *slots,
+		       uint32_t n_slots)
 {
 	struct node *n = priv;
 
@@ -987,7 +1020,8 @@ static void m_committed(void *priv, void *db, const struct recovery_id *id, uint
 	}
 }
 
-static void m_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members, uint32_t n_members)
+static void m_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members,
+		    uint32_t n_members)
 {
 	struct node *n = priv;
 
@@ -997,30 +1031,49 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 	for (uint32_t i = 0; i < n_members; i++) {
 		struct node *o = &nodes[members[i]];
 
-		if (!o->content_changed && !n->content_changed && recovery_id_cmp(&o->committed[1], &n->committed[1]) == 0 &&
-		    (o->content.seqnum != n->content.seqnum || o->content.value != n->content.value) && n->generation == o->generation) {
+		if (!o->content_changed && !n->content_changed &&
+		    recovery_id_cmp(&o->committed[1], &n->committed[1]) == 0 &&
+		    (o->content.seqnum != n->content.seqnum || o->content.value != n->content.value) &&
+		    n->generation == o->generation) {
 			fail("after recovery, persistent contents of %u and %u differ", n->pnn, o->pnn);
 		}
 	}
 }
 
-static const struct record_ops record_ops = {op_trylock, op_unlock, op_read, op_write, op_remove, op_send_call, op_send_forward, op_send_grant,
-					     op_answer, op_inconsistent};
+static const struct record_ops record_ops = {op_trylock,   op_unlock,       op_read,       op_write,  op_remove,
+					     op_send_call, op_send_forward, op_send_grant, op_answer, op_inconsistent};
 static const struct rec_leader_ops leader_ops = {send_any, leader_done, note};
-static const struct rec_member_ops member_ops = {
-	.send = send_any, .list_dbs = m_list_dbs, .may_begin = m_may_begin, .begun = m_begun, .find_db = m_find_db, .invalidated = m_invalidated,
-	.start_wipe = m_start_wipe, .start_scan = m_start_scan, .scan_continue = m_scan_continue, .start_state = m_start_state,
-	.start_read = m_start_read, .read_continue = m_read_continue, .start_replace = m_start_replace, .replace_feed = m_replace_feed,
-	.stop_jobs = m_stop_jobs, .apply = m_apply, .lineage_tell = m_lineage_tell, .lineage_change = m_lineage_change, .prepared = m_prepared, .committed = m_committed, .ended = m_ended, .note = note};
+static const struct rec_member_ops member_ops = {.send = send_any,
+						 .list_dbs = m_list_dbs,
+						 .may_begin = m_may_begin,
+						 .begun = m_begun,
+						 .find_db = m_find_db,
+						 .invalidated = m_invalidated,
+						 .start_wipe = m_start_wipe,
+						 .start_scan = m_start_scan,
+						 .scan_continue = m_scan_continue,
+						 .start_state = m_start_state,
+						 .start_read = m_start_read,
+						 .read_continue = m_read_continue,
+						 .start_replace = m_start_replace,
+						 .replace_feed = m_replace_feed,
+						 .stop_jobs = m_stop_jobs,
+						 .apply = m_apply,
+						 .lineage_tell = m_lineage_tell,
+						 .lineage_change = m_lineage_change,
+						 .prepared = m_prepared,
+						 .committed = m_committed,
+						 .ended = m_ended,
+						 .note = note};
 
-#define DELIVER(PROC, type, ...)                                                                  \
-	case LANE_PROC_##PROC: {                                                                   \
-		struct type m;                                                                     \
-		if (type##_decode(tmp, e->buf, e->len, &m) != 0) {                                 \
-			fail("cannot decode %u", e->proc);                                         \
-		}                                                                                  \
-		__VA_ARGS__;                                                                              \
-		break;                                                                             \
+#define DELIVER(PROC, type, ...)                                                                                       \
+	case LANE_PROC_##PROC: {                                                                                       \
+		struct type m;                                                                                         \
+		if (type##_decode(tmp, e->buf, e->len, &m) != 0) {                                                     \
+			fail("cannot decode %u", e->proc);                                                             \
+		}                                                                                                      \
+		__VA_ARGS__;                                                                                           \
+		break;                                                                                                 \
 	}
 
 static void deliver(struct event *e)
@@ -1030,19 +1083,24 @@ static void deliver(struct event *e)
 	TALLOC_CTX *tmp;
 
 	/* The connection was between these two runs of dbd. */
-	if (!n->dbd || n->incarnation != e->incarnation || !nodes[from].dbd || nodes[from].incarnation != e->incarnation2 || n->expelled ||
-	    nodes[from].expelled || e->breaks != link_breaks[from][n->pnn]) {
+	if (!n->dbd || n->incarnation != e->incarnation || !nodes[from].dbd ||
+	    nodes[from].incarnation != e->incarnation2 || n->expelled || nodes[from].expelled ||
+	    e->breaks != link_breaks[from][n->pnn]) {
 		return;
 	}
 	tmp = talloc_new(NULL);
 	switch ((int)e->proc) {
-		DELIVER(CALL, lane_call, record_on_call(n->db, from, m.generation, (struct record_key){m.key.data, m.key.len}, mono()));
+		DELIVER(CALL, lane_call,
+			record_on_call(n->db, from, m.generation, (struct record_key){m.key.data, m.key.len}, mono()));
 		DELIVER(FORWARD, lane_call,
-			record_on_forward(n->db, from, m.generation, m.requester, (struct record_key){m.key.data, m.key.len}, mono()));
+			record_on_forward(n->db, from, m.generation, m.requester,
+					  (struct record_key){m.key.data, m.key.len}, mono()));
 		DELIVER(GRANT, lane_grant, {
-			struct record_copy c = {.exists = true, .rsn = m.rsn, .flags = m.flags, .data = m.data.data, .len = m.data.len};
+			struct record_copy c = {
+				.exists = true, .rsn = m.rsn, .flags = m.flags, .data = m.data.data, .len = m.data.len};
 
-			record_on_grant(n->db, from, m.generation, (struct record_key){m.key.data, m.key.len}, &c, mono());
+			record_on_grant(n->db, from, m.generation, (struct record_key){m.key.data, m.key.len}, &c,
+					mono());
 		});
 		DELIVER(REC_BEGIN, rec_begin, rec_member_on_begin(n->member, from, &m, mono()));
 		DELIVER(REC_BEGIN_REPLY, rec_begin_reply, rec_leader_on_begin_reply(n->leader, from, &m, mono()));
@@ -1066,7 +1124,12 @@ static void deliver(struct event *e)
 
 static void dbd_start(struct node *n)
 {
-	struct record_config config = {.own_pnn = n->pnn, .hold_min_us = 500, .hold_max_us = 20000, .retry_min_us = 200, .retry_max_us = 5000, .max_hints = 100};
+	struct record_config config = {.own_pnn = n->pnn,
+				       .hold_min_us = 500,
+				       .hold_max_us = 20000,
+				       .retry_min_us = 200,
+				       .retry_max_us = 5000,
+				       .max_hints = 100};
 
 	n->mem = talloc_new(NULL);
 	n->incarnation = ++event_order;
@@ -1147,7 +1210,8 @@ static void note_losses(void)
 		for (int i = 0; i < n_nodes; i++) {
 			struct file_record *f = &nodes[i].file[k];
 
-			held = held || (nodes[i].power && !nodes[i].expelled && !nodes[i].stale && f->exists && f->value == truth[k] && f->dmaster == (uint32_t)i);
+			held = held || (nodes[i].power && !nodes[i].expelled && !nodes[i].stale && f->exists &&
+					f->value == truth[k] && f->dmaster == (uint32_t)i);
 		}
 		/* Not owned by anybody who counts: what a recovery chooses among stale copies may be older. */
 		lost[k] = lost[k] || !held;
@@ -1347,8 +1411,8 @@ static void check_quiet(void)
 		}
 		for (int c = 0; c < MAX_CLIENTS; c++) {
 			if (n->clients[c].state != CLIENT_IDLE) {
-				fail("client %d of node %d still waits for key %d since %.3f ms", c, i, n->clients[c].key,
-				     (double)n->clients[c].asked_at / 1e6);
+				fail("client %d of node %d still waits for key %d since %.3f ms", c, i,
+				     n->clients[c].key, (double)n->clients[c].asked_at / 1e6);
 			}
 		}
 	}
@@ -1411,7 +1475,9 @@ static void run(uint64_t s, uint64_t virtual_ms)
 
 static void usage(void)
 {
-	printf("usage: sim_db [--seed S] [--runs R] [--nodes 2..%d] [--keys 1..%d] [--ms VIRTUAL] [--trace] [--bug NAME]\nbugs:", MAX_NODES, MAX_KEYS);
+	printf("usage: sim_db [--seed S] [--runs R] [--nodes 2..%d] [--keys 1..%d] [--ms VIRTUAL] [--trace] [--bug "
+	       "NAME]\nbugs:",
+	       MAX_NODES, MAX_KEYS);
 	for (size_t i = 0; i < sizeof(bug_names) / sizeof(bug_names[0]); i++) {
 		printf(" %s", bug_names[i]);
 	}
@@ -1431,9 +1497,9 @@ static bool bug_set(const char *name)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"seed", 1, NULL, 's'},	 {"runs", 1, NULL, 'r'}, {"nodes", 1, NULL, 'n'}, {"keys", 1, NULL, 'k'},
-						{"ms", 1, NULL, 'm'},	 {"trace", 0, NULL, 't'}, {"bug", 1, NULL, 'b'},   {"help", 0, NULL, 'h'},
-						{NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"seed", 1, NULL, 's'}, {"runs", 1, NULL, 'r'}, {"nodes", 1, NULL, 'n'},
+						{"keys", 1, NULL, 'k'}, {"ms", 1, NULL, 'm'},   {"trace", 0, NULL, 't'},
+						{"bug", 1, NULL, 'b'},  {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	uint64_t first = 1, runs = 100, ms = 1000;
 	bool vary = true;
 	int c;
@@ -1480,7 +1546,8 @@ int main(int argc, char **argv)
 		}
 		run(first + i, ms);
 	}
-	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64 " recoveries, %" PRIu64 " records fell back to older copies\n",
+	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64
+	       " recoveries, %" PRIu64 " records fell back to older copies\n",
 	       runs, stat_events, stat_locks, stat_grants, stat_recoveries, stat_lost);
 	free(heap);
 	return 0;
