@@ -1,0 +1,166 @@
+/* Inside of the simulation of record engine and recovery: what its files share. */
+#ifndef SIM_DB_H
+#define SIM_DB_H
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "core/record.h"
+#include "core/recovery.h"
+#include "core/slotmap.h"
+
+#define MAX_NODES   8
+#define MAX_KEYS    16
+#define MAX_CLIENTS 4
+#define SLOTS       32
+#define US          1000ULL
+#define MS          1000000ULL
+#define S           1000000000ULL
+
+enum bug {
+	BUG_NONE,
+	BUG_GIVE_TWICE,   /* R1: the giver does not write down that it gave */
+	BUG_KEEP_STALE,   /* V5: a copy that does not count is not wiped */
+	BUG_LOSE_GRANT,   /* R3 */
+	BUG_DELETE_GIVEN, /* R5 */
+	BUG_IGNORE_LOCKS, /* R7 */
+	BUG_SERVE_ALWAYS, /* V2: records move during a recovery */
+	BUG_SERVE_EARLY,  /* V3, V4: clients are served before COMMIT */
+	BUG_NO_LINEAGE,   /* V5: all copies count */
+	BUG_NO_POINTER,   /* V6: the location master forgets who owns a key */
+	BUG_NO_REPLACE,   /* V7 */
+	BUG_SILENT_LINK,  /* V8: nobody says that messages between two members are lost */
+	BUG_SILENT_FENCE, /* V8: nobody says that a member forgot the recovery */
+};
+
+static const char *const bug_names[] = {"none",         "give-twice",   "keep-stale",  "lose-grant", "delete-given",
+					"ignore-locks", "serve-always", "serve-early", "no-lineage", "no-pointer",
+					"no-replace",   "silent-link",  "silent-fence"};
+
+/* ---- world ---- */
+
+struct file_record {
+	bool exists;
+	uint64_t rsn;
+	uint32_t dmaster, flags;
+	uint64_t value; /* 0: header only */
+	int locked_by;  /* client, -1 */
+};
+
+struct content {
+	uint64_t seqnum, value;
+};
+
+enum client_state { CLIENT_IDLE, CLIENT_WAIT, CLIENT_LOCKED };
+
+struct client {
+	enum client_state state;
+	int node, index, key;
+	struct record_call *call;
+	uint64_t asked_at;
+};
+
+struct node {
+	uint32_t pnn;
+	bool power, dbd, expelled;
+	bool fenced;              /* lost its lease for a moment: it does nothing, the others do not know */
+	uint32_t wish_generation; /* a recovery is wanted for what was lost in this generation */
+	bool rejoin;
+	uint64_t wish_at, not_before;
+	bool stale; /* was expelled and has not been committed since: its records do not count */
+	uint64_t incarnation;
+	TALLOC_CTX *mem;
+	struct record_engine *engine;
+	struct record_db *db;
+	struct rec_member *member;
+	struct rec_leader *leader;
+	struct file_record file[MAX_KEYS];
+	struct content content;
+	struct rec_lineage lineage[2]; /* by database; survive a dbd crash, not a power cut */
+	struct recovery_id committed[2];
+	uint32_t led_members[MAX_NODES], n_led;
+	uint64_t led_incarnations[MAX_NODES], led_term, led_breaks[MAX_NODES];
+	bool lead_wanted;
+	uint32_t job_epoch[2];
+	int scan_at;
+	bool scan_paused;
+	struct content incoming;
+	bool content_changed; /* since the last BEGIN */
+	uint64_t poll_at;
+	uint32_t generation;
+	struct client clients[MAX_CLIENTS];
+	bool clients_running; /* processes start when their attach is answered: at the first commit */
+};
+
+struct event {
+	uint64_t t, order;
+	void (*fn)(struct event *e);
+	int node, a, b;
+	uint32_t epoch;
+	uint64_t incarnation, incarnation2, breaks;
+	uint8_t *buf;
+	size_t len;
+	uint32_t proc;
+};
+struct view {
+	uint64_t term, number;
+	uint32_t leader, members[MAX_NODES], n;
+};
+
+extern struct node nodes[MAX_NODES];
+extern int n_nodes, n_keys;
+extern uint64_t now_ns, event_order, rnd_state, seed;
+extern struct event **heap;
+extern size_t n_heap, heap_size;
+extern uint64_t link_clear[MAX_NODES][MAX_NODES]; /* time when the last message arrives: FIFO */
+extern uint64_t link_breaks[MAX_NODES][MAX_NODES], link_down_until[MAX_NODES][MAX_NODES];
+extern bool trace, quiet_phase;
+extern enum bug bug;
+extern uint64_t truth[MAX_KEYS]; /* last value written, 0 deleted */
+extern uint64_t next_value[MAX_KEYS];
+extern bool lost[MAX_KEYS]; /* only copy of the truth died: an older value may come back */
+extern struct view view;
+extern uint32_t slots_now[SLOTS];
+extern bool have_slots;
+extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events;
+
+#define TRACE(...)                                                                                                     \
+	do {                                                                                                           \
+		if (trace) {                                                                                           \
+			printf("%10.3f ", (double)now_ns / 1e6);                                                       \
+			printf(__VA_ARGS__);                                                                           \
+			printf("\n");                                                                                  \
+		}                                                                                                      \
+	} while (0)
+
+/* sim_db_world.c */
+bool link_is_up(uint32_t a, uint32_t b);
+struct event *at(uint64_t t, void (*fn)(struct event *), int node, int a);
+struct event *pop(void);
+struct mono mono(void);
+uint64_t rnd(uint64_t n);
+void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg);
+
+/* sim_db_client.c */
+extern const struct record_ops record_ops;
+int key_index(struct record_key key);
+struct record_key key_of(int k);
+void clients_kill(struct node *n);
+void clients_start(struct node *n);
+
+/* sim_db_node.c */
+bool in_view(uint32_t pnn);
+void dbd_kill(struct node *n);
+void dbd_start(struct node *n);
+void deliver(struct event *e);
+void lead(struct node *n);
+void poll_node(struct node *n);
+void wish(struct node *n);
+
+#endif

@@ -1,0 +1,281 @@
+/* Simulation of record engine and recovery: files, the clients that use them, and what they check. See sim_db.c. */
+#include "sim_db.h"
+
+/* ---- files ---- */
+
+int key_index(struct record_key key)
+{
+	return key.p[1];
+}
+
+struct record_key key_of(int k)
+{
+	static uint8_t bytes[MAX_KEYS][2];
+
+	bytes[k][0] = 'k';
+	bytes[k][1] = (uint8_t)k;
+	return (struct record_key){bytes[k], 2};
+}
+
+static int op_trylock(void *priv, struct record_key key)
+{
+	struct node *n = priv;
+
+	return n->file[key_index(key)].locked_by >= 0 && bug != BUG_IGNORE_LOCKS ? EAGAIN : 0;
+}
+
+static void op_unlock(void *priv, struct record_key key)
+{
+	(void)priv;
+	(void)key;
+}
+
+static int op_read(void *priv, struct record_key key, struct record_copy *copy)
+{
+	struct node *n = priv;
+	struct file_record *f = &n->file[key_index(key)];
+
+	*copy = (struct record_copy){.exists = f->exists};
+	if (f->exists) {
+		copy->rsn = f->rsn;
+		copy->dmaster = f->dmaster;
+		copy->flags = f->flags;
+		copy->data = f->value != 0 ? (const uint8_t *)&f->value : NULL;
+		copy->len = f->value != 0 ? sizeof(f->value) : 0;
+	}
+	return 0;
+}
+
+static int op_write(void *priv, struct record_key key, const struct record_copy *copy)
+{
+	struct node *n = priv;
+	struct file_record *f = &n->file[key_index(key)];
+	uint64_t value = 0;
+
+	if (copy->len != 0 && copy->len != sizeof(value)) {
+		fail("node %u writes %zu bytes", n->pnn, copy->len);
+	}
+	if (copy->len > 0) {
+		memcpy(&value, copy->data, sizeof(value));
+	}
+	if (bug == BUG_GIVE_TWICE && copy->dmaster != n->pnn && rnd(20) == 0) {
+		return 0; /* gives away without writing it down */
+	}
+	if (bug == BUG_DELETE_GIVEN && copy->dmaster != n->pnn) {
+		*f = (struct file_record){.locked_by = f->locked_by};
+		return 0;
+	}
+	*f = (struct file_record){.exists = true,
+				  .rsn = copy->rsn,
+				  .dmaster = copy->dmaster,
+				  .flags = copy->flags,
+				  .value = value,
+				  .locked_by = f->locked_by};
+	return 0;
+}
+
+static int op_remove(void *priv, struct record_key key)
+{
+	struct node *n = priv;
+
+	n->file[key_index(key)] = (struct file_record){.locked_by = -1};
+	return 0;
+}
+
+static union {
+	const uint8_t *c;
+	uint8_t *p;
+} unconst;
+
+static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
+{
+	unconst.c = p;
+	return (struct ctdb_blob){(uint32_t)len, unconst.p};
+}
+
+static void op_send_call(void *priv, uint32_t to, uint32_t generation, struct record_key key)
+{
+	struct lane_call m = {
+		.generation = generation, .requester = ((struct node *)priv)->pnn, .key = blob_of(key.p, key.len)};
+
+	send_any(priv, to, LANE_PROC_CALL, &m);
+}
+
+static void op_send_forward(void *priv, uint32_t to, uint32_t generation, uint32_t requester, struct record_key key)
+{
+	struct lane_call m = {.generation = generation, .requester = requester, .key = blob_of(key.p, key.len)};
+
+	if (to == ((struct node *)priv)->pnn) {
+		fail("node %u forwards to itself", to);
+	}
+	send_any(priv, to, LANE_PROC_FORWARD, &m);
+}
+
+static void op_send_grant(void *priv, uint32_t to, uint32_t generation, struct record_key key,
+			  const struct record_copy *copy)
+{
+	struct lane_grant m = {
+		.generation = generation, .rsn = copy->rsn, .flags = copy->flags, .key = blob_of(key.p, key.len)};
+
+	m.data = blob_of(copy->data, copy->len);
+	stat_grants++;
+	if (bug == BUG_LOSE_GRANT && rnd(100) == 0) {
+		return;
+	}
+	TRACE("node %u gives key %d rsn %" PRIu64 " to %u", ((struct node *)priv)->pnn, key_index(key), copy->rsn, to);
+	send_any(priv, to, LANE_PROC_GRANT, &m);
+}
+
+static void op_inconsistent(void *priv, uint32_t generation, struct record_key key, const char *what)
+{
+	struct node *n = priv;
+
+	(void)generation;
+	fail("node %u: key %d: %s", n->pnn, key_index(key), what);
+}
+
+/* ---- clients ---- */
+
+static void client_step(struct event *e);
+
+static void client_again(struct client *c, uint64_t after)
+{
+	struct event *e = at(now_ns + after, client_step, c->node, c->index);
+
+	e->incarnation = nodes[c->node].incarnation;
+}
+
+static void op_answer(void *priv, int status, const struct record_copy *copy)
+{
+	struct client *c = priv;
+
+	(void)copy;
+	if (status != 0) {
+		fail("client answered %d", status);
+	}
+	c->call = NULL;
+	client_again(c, 5 * US + rnd(rnd(10) == 0 ? 3 * MS : 100 * US));
+}
+
+/* The moment of truth: the record is locked and owned. */
+static void client_check(struct client *c)
+{
+	struct file_record *f = &nodes[c->node].file[c->key];
+
+	stat_locks++;
+	TRACE("node %d locks key %d rsn %" PRIu64 " value %" PRIu64, c->node, c->key, f->rsn, f->value);
+	for (int i = 0; i < n_nodes; i++) {
+		struct file_record *o = &nodes[i].file[c->key];
+
+		if (i != c->node && nodes[i].dbd && !nodes[i].expelled && o->exists && o->dmaster == (uint32_t)i &&
+		    nodes[i].generation != 0) {
+			fail("nodes %d and %d both own key %d", c->node, i, c->key);
+		}
+		if (i != c->node && nodes[i].power && !nodes[i].stale && o->exists && o->rsn >= f->rsn) {
+			fail("node %d owns key %d with rsn %" PRIu64 ", node %d has a copy with rsn %" PRIu64, c->node,
+			     c->key, f->rsn, i, o->rsn);
+		}
+	}
+	if (f->value == truth[c->key]) {
+		lost[c->key] = false;
+		return;
+	}
+	if (!lost[c->key] || f->value > next_value[c->key]) {
+		fail("node %d reads %" PRIu64 " of key %d, last written %" PRIu64, c->node, f->value, c->key,
+		     truth[c->key]);
+	}
+	stat_lost++;
+	truth[c->key] = f->value;
+	lost[c->key] = false;
+}
+
+static void client_unlock(struct client *c)
+{
+	struct node *n = &nodes[c->node];
+	struct file_record *f = &n->file[c->key];
+	uint64_t what = rnd(10);
+
+	if (!f->exists || f->dmaster != n->pnn || f->locked_by != c->index) {
+		fail("record %d taken from node %d while locked", c->key, c->node);
+	}
+	if (what < 7) {
+		f->value = truth[c->key] = ++next_value[c->key];
+	} else if (what < 9) {
+		f->value = truth[c->key] = 0;
+		record_deletion_hint(n->db, key_of(c->key), f->rsn, mono());
+	}
+	f->locked_by = -1;
+	c->state = CLIENT_IDLE;
+	client_again(c, seed % 4 == 0 ? rnd(400 * MS)
+			: rnd(2)      ? rnd(300 * US)
+				      : rnd(5 * MS)); /* every fourth run records rest: hints count */
+	poll_node(n);
+}
+
+static void client_step(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+	struct client *c = &n->clients[e->a];
+	struct file_record *f;
+
+	if (!n->dbd || n->incarnation != e->incarnation || !n->clients_running) {
+		return;
+	}
+	if (c->state == CLIENT_LOCKED) {
+		client_unlock(c);
+		return;
+	}
+	if (c->call != NULL) {
+		return;
+	}
+	if (c->state == CLIENT_IDLE) {
+		if (quiet_phase) {
+			return;
+		}
+		c->key = (int)rnd((uint64_t)n_keys);
+		c->asked_at = now_ns;
+		c->state = CLIENT_WAIT;
+	}
+	f = &n->file[c->key];
+	if (f->locked_by >= 0) {
+		client_again(c, 50 * US);
+		return;
+	}
+	if (f->exists && f->dmaster == n->pnn) {
+		f->locked_by = c->index;
+		c->state = CLIENT_LOCKED;
+		client_check(c);
+		client_again(c, rnd(rnd(10) == 0 ? 5 * MS : 200 * US));
+		return;
+	}
+	c->call = record_call_new(n->db, key_of(c->key), (uint64_t)c->index + 1, true, c, mono());
+	poll_node(n);
+}
+
+void clients_start(struct node *n)
+{
+	n->clients_running = true;
+	for (int i = 0; i < MAX_CLIENTS; i++) {
+		n->clients[i] = (struct client){.node = (int)n->pnn, .index = i};
+		client_again(&n->clients[i], rnd(MS));
+	}
+}
+
+void clients_kill(struct node *n)
+{
+	n->clients_running = false;
+	for (int i = 0; i < MAX_CLIENTS; i++) {
+		struct client *c = &n->clients[i];
+
+		if (c->call != NULL && n->engine != NULL) {
+			record_call_cancel(c->call);
+		}
+		*c = (struct client){.node = (int)n->pnn, .index = i};
+	}
+	for (int k = 0; k < n_keys; k++) {
+		n->file[k].locked_by = -1;
+	}
+}
+
+const struct record_ops record_ops = {op_trylock,   op_unlock,       op_read,       op_write,  op_remove,
+				      op_send_call, op_send_forward, op_send_grant, op_answer, op_inconsistent};

@@ -1,0 +1,573 @@
+/* Simulation of record engine and recovery: a node's dbd, glue as in src/dbd. See sim_db.c. */
+#include "sim_db.h"
+
+static void poll_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+
+	if (n->poll_at == e->t) {
+		n->poll_at = 0;
+	}
+	if (n->dbd && n->incarnation == e->incarnation) {
+		poll_node(n);
+	}
+}
+
+void poll_node(struct node *n)
+{
+	struct mono next = record_engine_timers(n->engine, mono());
+	struct mono when;
+
+	next = mono_min(next, rec_member_run(n->member, mono()));
+	if (rec_leader_wants_restart(n->leader, &when)) {
+		if (when.ns <= now_ns) {
+			n->lead_wanted = true;
+			lead(n);
+		} else {
+			next = mono_min(next, when);
+		}
+	}
+	if (next.ns != 0 && (n->poll_at == 0 || next.ns < n->poll_at)) {
+		uint64_t t = next.ns > now_ns ? next.ns : now_ns + 1;
+		struct event *e = at(t, poll_event, (int)n->pnn, 0);
+
+		e->incarnation = n->incarnation;
+		n->poll_at = t;
+	}
+}
+
+bool in_view(uint32_t pnn)
+{
+	for (uint32_t i = 0; i < view.n; i++) {
+		if (view.members[i] == pnn) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The leader's dbd: does what is need a recovery? */
+void lead(struct node *n)
+{
+	uint32_t slots[SLOTS];
+	bool same = !n->lead_wanted && n->n_led == view.n && n->led_term == view.term;
+
+	if (!n->dbd || view.leader != n->pnn || n->expelled || n->fenced || now_ns < n->not_before) {
+		return;
+	}
+	for (uint32_t i = 0; i < view.n; i++) {
+		if (!nodes[view.members[i]].dbd || !link_is_up(n->pnn, view.members[i])) {
+			return; /* wait for it */
+		}
+		same = same && n->led_breaks[i] == link_breaks[n->pnn][view.members[i]];
+		same = same && n->led_members[i] == view.members[i] &&
+		       n->led_incarnations[i] == nodes[view.members[i]].incarnation;
+	}
+	if (same) {
+		return;
+	}
+	n->lead_wanted = false;
+	n->n_led = view.n;
+	n->led_term = view.term;
+	for (uint32_t i = 0; i < view.n; i++) {
+		n->led_members[i] = view.members[i];
+		n->led_incarnations[i] = nodes[view.members[i]].incarnation;
+		n->led_breaks[i] = link_breaks[n->pnn][view.members[i]];
+	}
+	slotmap_compute(slots, SLOTS, have_slots ? slots_now : NULL, view.members, view.n);
+	memcpy(slots_now, slots, sizeof(slots));
+	have_slots = true;
+	stat_recoveries++;
+	TRACE("node %u begins recovery, view %" PRIu64 ".%" PRIu64 ", %u members", n->pnn, view.term, view.number,
+	      view.n);
+	rec_leader_start(n->leader, view.term, view.number, 2 + (uint32_t)rnd(0x7ffffff0), view.members, view.n, slots,
+			 SLOTS, mono());
+	poll_node(n);
+}
+
+/* ---- wishes: what was lost can only be seen at its ends ---- */
+
+static void wish_event(struct event *e);
+
+void wish(struct node *n)
+{
+	struct rec_wanted m = {.generation = n->rejoin ? 1 : n->wish_generation};
+	struct event *e;
+
+	if (!n->dbd || n->expelled || n->fenced ||
+	    (!n->rejoin && (n->wish_generation == 0 || n->wish_generation != rec_member_generation(n->member)))) {
+		return;
+	}
+	m.reason = talloc_strdup(n->mem, "");
+	send_any(n, view.leader, LANE_PROC_REC_WANTED, &m);
+	if (n->wish_at <= now_ns) {
+		n->wish_at = now_ns + 20 * MS;
+		e = at(n->wish_at, wish_event, (int)n->pnn, 0);
+		e->incarnation = n->incarnation;
+	}
+}
+
+static void wish_event(struct event *e)
+{
+	if (nodes[e->node].incarnation == e->incarnation) {
+		wish(&nodes[e->node]);
+	}
+}
+
+static void on_wanted(struct node *n, uint32_t generation)
+{
+	bool ours = rec_member_is_normal(n->member) && generation == rec_member_generation(n->member);
+
+	if (view.leader == n->pnn && (ours || generation == 1 || generation == rec_leader_generation(n->leader))) {
+		n->lead_wanted = true;
+		n->not_before = now_ns + 5 * MS;
+	}
+}
+
+static void leader_done(void *priv, const struct recovery_id *id, uint32_t generation)
+{
+	(void)priv;
+	(void)id;
+	TRACE("recovery done, generation %u", generation);
+}
+
+static void note(void *priv, const char *text)
+{
+	TRACE("node %u: %s", ((struct node *)priv)->pnn, text);
+}
+
+static int m_list_dbs(void *priv, TALLOC_CTX *mem, struct rec_db_state **dbs, uint32_t *count)
+{
+	struct node *n = priv;
+
+	*dbs = talloc_zero_array(mem, struct rec_db_state, 2);
+	*count = 2;
+	for (uint32_t i = 0; i < 2; i++) {
+		(*dbs)[i] = (struct rec_db_state){.db_id = i + 1,
+						  .flags = i == 0 ? 0 : DB_PERSISTENT,
+						  .changed = n->lineage[i].changed,
+						  .told = {n->lineage[i].n_told, n->lineage[i].told}};
+		if (bug == BUG_NO_LINEAGE) {
+			(*dbs)[i].changed = (struct recovery_id){0};
+		}
+		(*dbs)[i].name = talloc_asprintf(*dbs, "db%u.tdb", i);
+	}
+	return 0;
+}
+
+static int m_may_begin(void *priv, const struct rec_begin *m)
+{
+	struct node *n = priv;
+
+	if (n->expelled || n->fenced || m->leader != view.leader || m->id.term != view.term) {
+		return EAGAIN;
+	}
+	for (uint32_t i = 0; i < m->members.n; i++) {
+		if (!nodes[m->members.v[i]].dbd || !link_is_up(n->pnn, m->members.v[i])) {
+			return EAGAIN;
+		}
+	}
+	return 0;
+}
+
+static void m_begun(void *priv, const struct rec_begin *m)
+{
+	struct node *n = priv;
+
+	(void)m;
+	n->generation = 0;
+	n->content_changed = false;
+	n->wish_generation = 0;
+	n->rejoin = false;
+	if (bug != BUG_SERVE_ALWAYS) {
+		record_db_close(n->db);
+	}
+}
+
+static void *m_find_db(void *priv, const struct rec_db_plan *plan)
+{
+	struct node *n = priv;
+
+	return plan->db_id == 1 ? (void *)&n->file : (void *)&n->content;
+}
+
+static void m_invalidated(void *priv, void *db)
+{
+	struct node *n = priv;
+
+	if (db == &n->file) {
+		clients_kill(n);
+	}
+}
+
+static int db_no(const struct node *n, const void *db)
+{
+	return db == (const void *)&n->file ? 0 : 1;
+}
+
+static void job(struct node *n, void *db, void (*fn)(struct event *), uint64_t after)
+{
+	struct event *e = at(now_ns + 10 * US + rnd(after), fn, (int)n->pnn, db_no(n, db));
+
+	e->incarnation = n->incarnation;
+	e->epoch = n->job_epoch[db_no(n, db)];
+}
+
+static bool job_alive(const struct event *e)
+{
+	const struct node *n = &nodes[e->node];
+
+	return n->dbd && n->incarnation == e->incarnation && n->job_epoch[e->a] == e->epoch;
+}
+
+static void wipe_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+
+	if (!job_alive(e)) {
+		return;
+	}
+	for (int k = 0; k < n_keys && bug != BUG_KEEP_STALE; k++) {
+		n->file[k] = (struct file_record){.locked_by = -1};
+	}
+	rec_member_job_done(n->member, &n->file, 0, mono());
+	poll_node(n);
+}
+
+static int m_start_wipe(void *priv, void *db)
+{
+	job(priv, db, wipe_event, 2 * MS);
+	return 0;
+}
+
+static void scan_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+	struct file_record *f;
+
+	if (!job_alive(e)) {
+		return;
+	}
+	if (n->scan_at == n_keys) {
+		rec_member_job_done(n->member, &n->file, 0, mono());
+		poll_node(n);
+		return;
+	}
+	f = &n->file[n->scan_at];
+	if (f->locked_by >= 0) { /* a scan waits for the lock of a chain */
+		job(n, &n->file, scan_event, 100 * US);
+		return;
+	}
+	if (f->exists) {
+		struct record_key key = key_of(n->scan_at);
+		struct rec_scan_entry entry = {.key = key.p,
+					       .keylen = key.len,
+					       .rsn = f->rsn,
+					       .flags = f->flags,
+					       .dmaster = f->dmaster,
+					       .empty = f->value == 0};
+
+		n->scan_paused = !rec_member_scan_entry(n->member, &n->file, &entry);
+	}
+	n->scan_at++;
+	if (!n->scan_paused) {
+		job(n, &n->file, scan_event, 200 * US);
+	}
+	poll_node(n);
+}
+
+static int m_start_scan(void *priv, void *db)
+{
+	struct node *n = priv;
+
+	n->scan_at = 0;
+	n->scan_paused = false;
+	job(n, db, scan_event, MS);
+	return 0;
+}
+
+static void m_scan_continue(void *priv, void *db)
+{
+	((struct node *)priv)->scan_paused = false;
+	job(priv, db, scan_event, 100 * US);
+}
+
+static void state_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+
+	if (job_alive(e)) {
+		rec_member_state_done(n->member, &n->content, 0, n->content.seqnum, n->content.value, true);
+		poll_node(n);
+	}
+}
+
+static int m_start_state(void *priv, void *db)
+{
+	job(priv, db, state_event, MS);
+	return 0;
+}
+
+static void read_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+
+	if (job_alive(e)) {
+		rec_member_read_batch(n->member, &n->content, (const uint8_t *)&n->content, sizeof(n->content));
+		rec_member_job_done(n->member, &n->content, 0, mono());
+		poll_node(n);
+	}
+}
+
+static int m_start_read(void *priv, void *db)
+{
+	job(priv, db, read_event, MS);
+	return 0;
+}
+
+static void m_read_continue(void *priv, void *db)
+{
+	(void)priv;
+	(void)db;
+}
+
+static int m_start_replace(void *priv, void *db)
+{
+	(void)priv;
+	(void)db;
+	return 0;
+}
+
+static void replace_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+
+	if (job_alive(e)) {
+		if (bug != BUG_NO_REPLACE) {
+			n->content = n->incoming;
+		}
+		rec_member_job_done(n->member, &n->content, 0, mono());
+		poll_node(n);
+	}
+}
+
+static int m_replace_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last)
+{
+	struct node *n = priv;
+
+	if (len == sizeof(n->incoming)) {
+		memcpy(&n->incoming, records, len);
+	}
+	if (last) {
+		job(n, db, replace_event, MS);
+	}
+	return 0;
+}
+
+static void m_stop_jobs(void *priv, void *db)
+{
+	struct node *n = priv;
+
+	n->job_epoch[db_no(n, db)]++;
+}
+
+static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn,
+		   uint32_t owner)
+{
+	struct node *n = priv;
+	struct file_record *f = &n->file[key_index((struct record_key){key, keylen})];
+
+	(void)db;
+	if (f->locked_by >= 0) {
+		return EAGAIN;
+	}
+	if (what != REC_APPLY_POINT && (!f->exists || f->rsn != rsn)) {
+		fail("node %u: order for a copy that is not there", n->pnn);
+	}
+	if (what == REC_APPLY_POINT && f->exists && f->dmaster == n->pnn) {
+		fail("node %u: pointer over an owned record", n->pnn);
+	}
+	TRACE("node %u: %s key %d rsn %" PRIu64 " owner %u", n->pnn,
+	      what == REC_APPLY_ADOPT    ? "adopts"
+	      : what == REC_APPLY_DEMOTE ? "gives up"
+					 : "points at",
+	      key_index((struct record_key){key, keylen}), f->rsn, owner);
+	if (bug == BUG_NO_POINTER && what == REC_APPLY_POINT) {
+		return 0;
+	}
+	f->exists = true;
+	f->dmaster = what == REC_APPLY_ADOPT ? n->pnn : owner;
+	f->rsn += what == REC_APPLY_ADOPT;
+	return 0;
+}
+
+static void m_lineage_tell(void *priv, void *db, const struct recovery_id *id, const struct recovery_id *base)
+{
+	rec_lineage_tell(&((struct node *)priv)->lineage[db_no(priv, db)], id, base);
+}
+
+static void m_lineage_change(void *priv, void *db, const struct recovery_id *id)
+{
+	((struct node *)priv)->lineage[db_no(priv, db)].changed = *id;
+}
+
+static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint32_t generation, const uint32_t *slots,
+		       uint32_t n_slots)
+{
+	struct node *n = priv;
+
+	TRACE("node %u: database %d prepared", n->pnn, db_no(n, db));
+	if (db == &n->file) {
+		record_db_open(n->db, generation, slots, n_slots);
+		if (bug == BUG_SERVE_EARLY) {
+			record_db_serve(n->db, mono());
+		}
+	}
+}
+
+static void m_committed(void *priv, void *db, const struct recovery_id *id, uint32_t generation)
+{
+	struct node *n = priv;
+
+	n->committed[db_no(n, db)] = *id;
+	TRACE("node %u: database %d committed", n->pnn, db_no(n, db));
+	if (db == &n->file) {
+		n->generation = generation;
+		n->stale = false;
+		record_db_serve(n->db, mono());
+		if (!n->clients_running) {
+			clients_start(n);
+		}
+	}
+}
+
+static void m_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members,
+		    uint32_t n_members)
+{
+	struct node *n = priv;
+
+	(void)generation;
+	rec_lineage_end(&n->lineage[0], id);
+	rec_lineage_end(&n->lineage[1], id);
+	for (uint32_t i = 0; i < n_members; i++) {
+		struct node *o = &nodes[members[i]];
+
+		if (!o->content_changed && !n->content_changed &&
+		    recovery_id_cmp(&o->committed[1], &n->committed[1]) == 0 &&
+		    (o->content.seqnum != n->content.seqnum || o->content.value != n->content.value) &&
+		    n->generation == o->generation) {
+			fail("after recovery, persistent contents of %u and %u differ", n->pnn, o->pnn);
+		}
+	}
+}
+
+static const struct rec_leader_ops leader_ops = {send_any, leader_done, note};
+static const struct rec_member_ops member_ops = {.send = send_any,
+						 .list_dbs = m_list_dbs,
+						 .may_begin = m_may_begin,
+						 .begun = m_begun,
+						 .find_db = m_find_db,
+						 .invalidated = m_invalidated,
+						 .start_wipe = m_start_wipe,
+						 .start_scan = m_start_scan,
+						 .scan_continue = m_scan_continue,
+						 .start_state = m_start_state,
+						 .start_read = m_start_read,
+						 .read_continue = m_read_continue,
+						 .start_replace = m_start_replace,
+						 .replace_feed = m_replace_feed,
+						 .stop_jobs = m_stop_jobs,
+						 .apply = m_apply,
+						 .lineage_tell = m_lineage_tell,
+						 .lineage_change = m_lineage_change,
+						 .prepared = m_prepared,
+						 .committed = m_committed,
+						 .ended = m_ended,
+						 .note = note};
+
+#define DELIVER(PROC, type, ...)                                                                                       \
+	case LANE_PROC_##PROC: {                                                                                       \
+		struct type m;                                                                                         \
+		if (type##_decode(tmp, e->buf, e->len, &m) != 0) {                                                     \
+			fail("cannot decode %u", e->proc);                                                             \
+		}                                                                                                      \
+		__VA_ARGS__;                                                                                           \
+		break;                                                                                                 \
+	}
+
+void deliver(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+	uint32_t from = (uint32_t)e->a;
+	TALLOC_CTX *tmp;
+
+	/* The connection was between these two runs of dbd. */
+	if (!n->dbd || n->incarnation != e->incarnation || !nodes[from].dbd ||
+	    nodes[from].incarnation != e->incarnation2 || n->expelled || nodes[from].expelled ||
+	    e->breaks != link_breaks[from][n->pnn]) {
+		return;
+	}
+	tmp = talloc_new(NULL);
+	switch ((int)e->proc) {
+		DELIVER(CALL, lane_call,
+			record_on_call(n->db, from, m.generation, (struct record_key){m.key.data, m.key.len}, mono()));
+		DELIVER(FORWARD, lane_call,
+			record_on_forward(n->db, from, m.generation, m.requester,
+					  (struct record_key){m.key.data, m.key.len}, mono()));
+		DELIVER(GRANT, lane_grant, {
+			struct record_copy c = {
+				.exists = true, .rsn = m.rsn, .flags = m.flags, .data = m.data.data, .len = m.data.len};
+
+			record_on_grant(n->db, from, m.generation, (struct record_key){m.key.data, m.key.len}, &c,
+					mono());
+		});
+		DELIVER(REC_BEGIN, rec_begin, rec_member_on_begin(n->member, from, &m, mono()));
+		DELIVER(REC_BEGIN_REPLY, rec_begin_reply, rec_leader_on_begin_reply(n->leader, from, &m, mono()));
+		DELIVER(REC_PLAN, rec_plan, rec_member_on_plan(n->member, from, &m, mono()));
+		DELIVER(REC_CLAIMS, rec_claims, rec_member_on_claims(n->member, from, &m, mono()));
+		DELIVER(REC_ACK, rec_ack, rec_member_on_ack(n->member, from, &m, mono()));
+		DELIVER(REC_ORDERS, rec_orders, rec_member_on_orders(n->member, from, &m, mono()));
+		DELIVER(REC_CONTENT_STATE, rec_content_state, rec_leader_on_content_state(n->leader, from, &m, mono()));
+		DELIVER(REC_CONTENT_PLAN, rec_content_plan, rec_member_on_content_plan(n->member, from, &m, mono()));
+		DELIVER(REC_CONTENT, rec_content, rec_member_on_content(n->member, from, &m, mono()));
+		DELIVER(REC_DB_PREPARED, rec_db, rec_leader_on_prepared(n->leader, from, &m, mono()));
+		DELIVER(REC_DB_COMMIT, rec_db, rec_member_on_commit(n->member, from, &m, mono()));
+		DELIVER(REC_END, rec_end, rec_member_on_end(n->member, from, &m, mono()));
+		DELIVER(REC_WANTED, rec_wanted, on_wanted(n, m.generation));
+	default:
+		fail("unknown message %u", e->proc);
+	}
+	talloc_free(tmp);
+	poll_node(n);
+}
+
+void dbd_start(struct node *n)
+{
+	struct record_config config = {.own_pnn = n->pnn,
+				       .hold_min_us = 500,
+				       .hold_max_us = 20000,
+				       .retry_min_us = 200,
+				       .retry_max_us = 5000,
+				       .max_hints = 100};
+
+	n->mem = talloc_new(NULL);
+	n->incarnation = ++event_order;
+	n->engine = record_engine_new(n->mem, &config, &record_ops, n);
+	n->db = record_db_new(n->engine, n);
+	n->member = rec_member_new(n->mem, n->pnn, &member_ops, n);
+	n->leader = rec_leader_new(n->mem, n->pnn, &leader_ops, n);
+	n->dbd = true;
+	n->generation = 0;
+	n->poll_at = n->wish_at = n->not_before = 0;
+	n->n_led = n->wish_generation = 0;
+	n->rejoin = n->fenced = false;
+}
+
+void dbd_kill(struct node *n)
+{
+	clients_kill(n);
+	n->dbd = false;
+	n->generation = 0;
+	TALLOC_FREE(n->mem);
+	n->engine = NULL;
+}
