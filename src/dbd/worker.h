@@ -18,7 +18,7 @@
  *
  * Ordered jobs (table below) of one database run one after another in the order they were sent; others run in parallel, with each other and with ordered ones. A
  * worker that dies: its job fails with EPIPE, another is started. Freeing a job's request cancels it (a running one: the worker is killed and replaced; TDB's own
- * transaction recovery and robust mutexes clean up). Jobs wait for clients' locks without limit: the caller sets tevent_req_set_endtime() where it wants one.
+ * transaction recovery and robust mutexes clean up). Jobs wait for clients' locks without limit: the caller frees the request when it has waited enough (deadline_add()).
  * Callbacks of requests run from the event loop, never from within a call into the pool. Descriptors of the daemon are not inherited.
  */
 #define WORKER_PROCESSES_MAX 512U
