@@ -179,6 +179,38 @@ int ctdb_get_runstate(struct ctdb_client *c, uint32_t node, enum ctdb_runstate *
 	return err;
 }
 
+struct tevent_req *ctdb_get_verdict_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node)
+{
+	return control_send(mem, c, node, CLASSIC_CONTROL_CLUSTER_VERDICT, 0, NO_DATA);
+}
+
+int ctdb_get_verdict_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text)
+{
+	struct ctdb_blob data = {.len = 0};
+	int err = control_recv(req, &data);
+
+	if (err != 0) {
+		return err;
+	}
+	if (data.len == 0 || data.data[data.len - 1] != '\0') {
+		return control_malformed(req);
+	}
+	*text = talloc_strdup(mem, (const char *)data.data);
+	return *text != NULL ? 0 : ENOMEM;
+}
+
+int ctdb_get_verdict(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, char **text)
+{
+	struct tevent_req *req = SYNC_SEND(c, ctdb_get_verdict_send(mem, c, node));
+	int err = sync_run(c, req);
+
+	if (err == 0) {
+		err = ctdb_get_verdict_recv(req, mem, text);
+		talloc_free(req);
+	}
+	return err;
+}
+
 struct tevent_req *ctdb_get_pid_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node)
 {
 	return control_send(mem, c, node, CLASSIC_CONTROL_GET_PID, 0, NO_DATA);

@@ -85,6 +85,12 @@ struct tevent_req *ctdb_get_uptime_send(TALLOC_CTX *mem, struct ctdb_client *c, 
 int ctdb_get_uptime_recv(struct tevent_req *req, struct ctdb_uptime *uptime);
 int ctdb_get_uptime(struct ctdb_client *c, uint32_t node, struct ctdb_uptime *uptime);
 
+/* One line of that node's membership daemon: what is the matter with the cluster. Earlier daemons have none:
+ * EREMOTEIO. */
+struct tevent_req *ctdb_get_verdict_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
+int ctdb_get_verdict_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text);
+int ctdb_get_verdict(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, char **text);
+
 /* Process id of the daemon that answers clients there. */
 struct tevent_req *ctdb_get_pid_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_pid_recv(struct tevent_req *req, pid_t *pid);

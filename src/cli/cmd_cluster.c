@@ -13,6 +13,7 @@ static int ask(struct cli *cli, struct facts *f)
 {
 	struct ctdb_nodemap *nodes = NULL;
 	struct ctdb_vnnmap *map = NULL;
+	char *membership = NULL;
 	int err;
 
 	*f = (struct facts){
@@ -25,6 +26,11 @@ static int ask(struct cli *cli, struct facts *f)
 	if (err != 0) {
 		return cli_fail_api(cli, err, "cannot get the status");
 	}
+	err = ctdb_get_verdict(cli->c, CTDB_NODE_CURRENT, cli->c, &membership);
+	if (err != 0 && err != EREMOTEIO && err != ETIMEDOUT) {
+		return cli_fail_api(cli, err, "cannot get the membership");
+	}
+	f->membership = err == 0 ? membership : NULL;
 	f->nodes = nodes;
 	f->generation = map->generation;
 	ctdb_client_set_timeout(cli->c, cli->opt.timeout_ms < LEADER_WAIT_MS ? cli->opt.timeout_ms : LEADER_WAIT_MS);
@@ -95,6 +101,10 @@ int cmd_cluster_status(struct cli *cli, char **argv, int argc)
 	verdict_make(&f, &v);
 	print_verdict(cli, &v);
 	print_nodes(cli, &f);
+	if (f.membership != NULL || cli->opt.format == &output_json) {
+		output_field(&cli->out, "membership", "Membership",
+			     f.membership != NULL ? json_string(f.membership) : json_null());
+	}
 	output_field(&cli->out, "leader", "Leader", f.has_leader ? json_integer(f.leader) : json_null());
 	output_field(&cli->out, "generation", "Generation",
 		     f.generation == CTDB_GENERATION_INVALID ? json_null() : json_integer((json_int_t)f.generation));

@@ -55,7 +55,7 @@ static void advise(struct verdict *v, uint32_t pnn, uint32_t flags)
 	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
 		snprintf(v->next, sizeof(v->next),
 			 "see whether node %u is up, runs ctdbd, can be reached from here, and has the same nodes file, "
-			 "arbitration and dead interval; the log of ctdb-clusterd says if these differ",
+			 "arbitration and dead interval (the line Membership says if these differ)",
 			 pnn);
 	} else if ((flags & CTDB_NODE_BANNED) != 0) {
 		snprintf(v->next, sizeof(v->next),

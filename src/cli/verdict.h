@@ -14,6 +14,7 @@ struct facts {
 	bool has_leader;
 	uint32_t leader;
 	struct ctdb_uptime uptime; /* zeros: not known */
+	const char *membership;	   /* what the membership daemon says; NULL: nothing */
 };
 
 struct verdict {

@@ -364,7 +364,9 @@ void rec_leader_on_begin_reply(struct rec_leader *l, uint32_t from, const struct
 			l->attempt_floor = m->newest.attempt;
 		}
 		text = talloc_asprintf(l->run, "node %u cannot take part yet (%s): beginning again", from,
-				       m->status == EAGAIN ? "it does not see the same view and members yet" : strerror((int)m->status));
+				       m->status == EAGAIN   ? "it does not see the same view and members yet"
+				       : m->status == ESTALE ? "it knows a later attempt"
+							     : strerror((int)m->status));
 
 		want_restart(l, text != NULL ? text : "a node is not ready for a recovery", now);
 		return;

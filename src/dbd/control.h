@@ -56,7 +56,7 @@ typedef void control_handler(struct control *ctl);
 /* ---- control_node.c ---- */
 control_handler control_process_exists, control_ping, control_getvnnmap, control_get_debug, control_set_debug,
 	control_get_recmode, control_set_recmode, control_dump_memory, control_get_pid, control_get_pnn,
-	control_shutdown, control_uptime, control_get_capabilities, control_get_nodemap, control_get_reclock_file,
+	control_shutdown, control_cluster_verdict, control_uptime, control_get_capabilities, control_get_nodemap, control_get_reclock_file,
 	control_get_ban_state, control_get_runstate, control_get_nodes_file, control_check_pid_srvid, control_echo_data,
 	control_ok, control_not_served;
 /* ---- control_message.c ---- */

@@ -2,6 +2,7 @@
 #include "dbd/control.h"
 #include "dbd/srvid.h"
 #include "protocol/classic_native.h"
+#include "protocol/cluster_rpc.h"
 #include "protocol/super_rpc.h"
 #include "shared/log.h"
 #include "shared/msg.h"
@@ -12,7 +13,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SUPER_TIMEOUT_MS 5000
+#define SUPER_TIMEOUT_MS   5000
+#define CLUSTER_TIMEOUT_MS 2000
 
 void control_ok(struct control *ctl)
 {
@@ -147,7 +149,7 @@ void control_shutdown(struct control *ctl)
 	struct rpc_client *client = msg_client(ctl, d->msg, &super);
 	struct tevent_req *req = NULL;
 
-	log_notice("shutdown is asked for by a client");
+	log_notice("a client asks this node to stop (control SHUTDOWN)");
 	if (client != NULL) {
 		req = super_shutdown_send(ctl, d->ev, client, SUPER_TIMEOUT_MS);
 	}
@@ -159,6 +161,37 @@ void control_shutdown(struct control *ctl)
 }
 
 /* ---- state of the cluster ---- */
+
+static void verdict_told(struct tevent_req *req)
+{
+	struct control *ctl = tevent_req_callback_data(req, struct control);
+	struct cluster_status status;
+	int rc = cluster_get_status_recv(req, ctl, &status);
+
+	talloc_free(req);
+	if (rc != 0) {
+		control_reply(ctl, -1, NULL, 0, "ctdb-clusterd does not answer");
+		return;
+	}
+	control_reply_text(ctl, status.verdict);
+}
+
+void control_cluster_verdict(struct control *ctl)
+{
+	struct msg_addr cluster = {.endpoint = "cluster", .node = NODE_SELF};
+	struct daemon *d = ctl->dbd->d;
+	struct rpc_client *client = msg_client(ctl, d->msg, &cluster);
+	struct tevent_req *req = NULL;
+
+	if (client != NULL) {
+		req = cluster_get_status_send(ctl, d->ev, client, CLUSTER_TIMEOUT_MS);
+	}
+	if (req == NULL) {
+		control_reply(ctl, -1, NULL, 0, "no memory");
+		return;
+	}
+	tevent_req_set_callback(req, verdict_told, ctl);
+}
 
 void control_getvnnmap(struct control *ctl)
 {

@@ -403,7 +403,10 @@ def test_other_nodes_file(cluster):
         done = node.run(["ctdb", "record", "get", "work.tdb", "k0"], check=False, **CAPTURE)
     assert done.returncode != 0
     status = output(cluster.node(0).run(["ctdb", "cluster", "status"], check=False, **CAPTURE))
-    assert status.startswith("DEGRADED: 2 of 3 nodes are well; node 2 is disconnected") and "same nodes file" in status
+    assert status.startswith("DEGRADED: 2 of 3 nodes are well; node 2 is disconnected")
+    assert "its nodes file, arbitration or dead interval differs; make them equal" in status
+    status = output(node.run(["ctdb", "cluster", "status"], check=False, **CAPTURE))
+    assert "Membership: nodes file, arbitration or dead interval differs from that of leader node 0: make them equal" in status
     _start_with(cluster, 2, lambda: change(good))
     cluster.wait_ready()
 

@@ -142,6 +142,18 @@ def test_cluster_status(tool, daemon):
     assert (status["leader"], status["generation"], status["recovery"], status["runstate"]) == (2, 362178228, False, "RUNNING")
 
 
+def test_cluster_status_membership(tool, daemon):
+    """What the membership daemon says; earlier daemons have none."""
+    assert status_json(tool, daemon)["membership"] is None
+    assert "Membership" not in good(tool(daemon.path, "cluster", "status"))
+    verdict = 512
+    daemon.override = lambda op, reqid, data: fake.reply_control(reqid, 0, b"node 2 is late\0") if op == verdict else None
+    assert status_json(tool, daemon)["membership"] == "node 2 is late"
+    assert "Membership: node 2 is late\n" in good(tool(daemon.path, "cluster", "status"))
+    daemon.override = lambda op, reqid, data: fake.reply_control(reqid, 0, b"no end") if op == verdict else None
+    bad(tool(daemon.path, "cluster", "status"), 1, "malformed answer")
+
+
 def test_cluster_status_trouble(tool, daemon):
     daemon.nodes[2] = (fake.DISCONNECTED, "10.0.0.3")
     lines = good(tool(daemon.path, "cluster", "status")).splitlines()
