@@ -118,10 +118,20 @@ static int replace_present(struct db *db, const struct recdata *r)
 	return rc;
 }
 
+static bool usable(const struct dbd *dbd, const struct db *db)
+{
+	return recovery_is_normal(dbd->recovery) && db->generation == recovery_generation(dbd->recovery);
+}
+
 static bool try_update(void *priv)
 {
 	struct update_job *job = priv;
 
+	/* While a recovery runs nothing may change but by its orders; it may have begun since the last try. */
+	if (!usable(job->ctl->dbd, job->db)) {
+		control_reply(job->ctl, -1, NULL, 0, "the database is not usable now");
+		return true;
+	}
 	while (job->left > 0) {
 		const uint8_t *p = job->p;
 		size_t left = job->left;
@@ -206,7 +216,6 @@ static void update_persistent(struct control *ctl, struct db *db)
  * and tests. */
 void control_update_record(struct control *ctl)
 {
-	const struct recovery *r = ctl->dbd->recovery;
 	struct db *db;
 	uint32_t db_id;
 
@@ -218,7 +227,7 @@ void control_update_record(struct control *ctl)
 	if (db == NULL) {
 		return;
 	}
-	if (!recovery_is_normal(r) || db->generation != recovery_generation(r) || db->health != NULL) {
+	if (!usable(ctl->dbd, db) || db->health != NULL) {
 		control_reply(ctl, -1, NULL, 0, "the database is not usable now");
 		return;
 	}
