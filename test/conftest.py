@@ -21,7 +21,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes longer than a minute, or tests nothing that sanitizers could find")
-    config.addinivalue_line("markers", "valgrind: also run under valgrind")
+    config.addinivalue_line("markers", "valgrind: also run under valgrind, and with sanitizers by make test")
     # The environment of everything that the tests start: leftovers are found by it.
     os.environ[TEST_TOKEN] = f"{os.getpid()}"
     signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("terminated", 128 + number))
