@@ -344,7 +344,7 @@ def test_h088_whoever_waits_for_locks_has_no_raised_priority(cluster):
             if program in ("ctdb-db-worker", "ctdb-dbkeep", "ctdbd"):
                 found += program == "ctdb-db-worker"
                 assert os.sched_getscheduler(pid) == os.SCHED_OTHER
-                assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0), program
+                assert os.getpriority(os.PRIO_PROCESS, pid) >= min(0, os.getpriority(os.PRIO_PROCESS, 0)), program
     assert found > 0
 
 
