@@ -133,6 +133,28 @@ static int check_use(struct cli *cli, int argc)
 	return 0;
 }
 
+/* Of -n; the old forms say of it what they always said. */
+static int check_node(struct cli *cli)
+{
+	struct ctdb_nodemap *map = NULL;
+	int err;
+
+	if (cli->cmd->object == NULL || cli->opt.node == CTDB_NODE_CURRENT) {
+		return 0;
+	}
+	err = ctdb_get_nodemap(cli->c, CTDB_NODE_CURRENT, cli->c, &map);
+	if (err != 0) {
+		return cli_fail_api(cli, err, "cannot list nodes");
+	}
+	for (uint32_t i = 0; i < map->n; i++) {
+		if (map->nodes[i].pnn == cli->opt.node) {
+			return 0;
+		}
+	}
+	return cli_fail(cli, EXIT_NOT_FOUND, "there is no node %u: ctdb node list shows which there are",
+			cli->opt.node);
+}
+
 /* The command between its surroundings: a failure leaves nothing half printed but in streams of messages. */
 static int run(struct cli *cli, char **argv, int argc)
 {
@@ -149,6 +171,9 @@ static int run(struct cli *cli, char **argv, int argc)
 	code = check_use(cli, argc - used);
 	if (code == 0) {
 		code = cli_connect(cli);
+	}
+	if (code == 0) {
+		code = check_node(cli);
 	}
 	if (code != 0) {
 		return code;

@@ -184,6 +184,11 @@ def test_node_list(tool, daemon):
     assert [n["pnn"] for n in json.loads(good(tool(daemon.path, "-o", "json", "node", "list")))["nodes"]] == [0, 1, 2]
 
 
+def test_node_that_does_not_exist(tool, daemon):
+    bad(tool(daemon.path, "-n", "3", "node", "list"), 3, "there is no node 3")
+    bad(tool(daemon.path, "-n", "3", "db", "list"), 3, "there is no node 3")
+
+
 def test_db_list_and_status(tool, daemon):
     assert good(tool(daemon.path, "db", "list")) == ""
     assert json.loads(good(tool(daemon.path, "-o", "json", "db", "list")))["databases"] == []
