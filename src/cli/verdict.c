@@ -53,10 +53,11 @@ static const char *why(uint32_t flags)
 static void advise(struct verdict *v, uint32_t pnn, uint32_t flags)
 {
 	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
-		snprintf(v->next, sizeof(v->next),
-			 "see whether node %u is up, runs ctdbd, can be reached from here, and has the same nodes file, "
-			 "arbitration and dead interval (the line Membership says if these differ)",
-			 pnn);
+		snprintf(
+			v->next, sizeof(v->next),
+			"see whether node %u is up, runs ctdbd, can be reached from here, and has the same nodes file, "
+			"arbitration and dead interval (the line Membership says if these differ)",
+			pnn);
 	} else if ((flags & CTDB_NODE_BANNED) != 0) {
 		snprintf(v->next, sizeof(v->next),
 			 "the log of node %u says why it was banned; it comes back when the ban ends", pnn);
@@ -106,7 +107,9 @@ static bool starting(const struct facts *f, struct verdict *v)
 		 ctdb_runstate_name(f->runstate));
 	since(v, f->uptime.started, f->uptime.now);
 	if (f->runstate != CTDB_RUNSTATE_SHUTDOWN) {
-		snprintf(v->next, sizeof(v->next), "wait; if it lasts, see that a majority of the nodes runs with the same nodes file; the log of this "
+		snprintf(v->next, sizeof(v->next),
+			 "wait; if it lasts, see that a majority of the nodes runs with the same nodes file; the log "
+			 "of this "
 			 "node says what it waits for");
 	}
 	return true;

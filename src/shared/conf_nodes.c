@@ -123,8 +123,8 @@ static int parse_line(struct parser *p, const char *text, unsigned line, char **
 	int ret;
 
 	if (nodes->n == CONF_NODES_MAX) {
-		*err = talloc_asprintf(nodes, "%s:%u: more than %u nodes are not possible: remove the rest", p->path, line,
-				       CONF_NODES_MAX);
+		*err = talloc_asprintf(nodes, "%s:%u: more than %u nodes are not possible: remove the rest", p->path,
+				       line, CONF_NODES_MAX);
 		return EINVAL;
 	}
 	ret = text[0] == '#' ? parse_deleted(p, text, line, &node) : parse_live(p, text, line, &node, err);

@@ -280,8 +280,8 @@ static void link_conn_log_end(const struct link_conn *conn, enum link_conn_state
 	} else if (conn->outgoing) {
 		link_connect_failed(conn->peer, why);
 	} else {
-		log_ratelimited(LOG_LVL_WARNING, 10000, "%s: connection from %s (node %u) closed: %s", mesh->config.name,
-				peer->text, peer->pnn, why);
+		log_ratelimited(LOG_LVL_WARNING, 10000, "%s: connection from %s (node %u) closed: %s",
+				mesh->config.name, peer->text, peer->pnn, why);
 	}
 }
 
