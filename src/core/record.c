@@ -1,106 +1,12 @@
 /* The record engine: migration of records between nodes as a distributed queue. See record.h and ARCHITECTURE.md. */
-#include "core/record.h"
+#include "core/record_private.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "base/dlist.h"
 #include "base/hash.h"
 
 #define HASH_BUCKETS_MIN 64
-#define HOLD_SLOTS 256
-/* A client that comes again for a record that left this recently, unused, missed it. */
-#define MISS_WINDOW_MS 100
-#define HINT_DELAY_MS 100
-#define HINT_TRIES 5
-/* Of a record that its location master has just made; each move to another node raises it. */
-#define RSN_CREATED 1
-
-struct record_call {
-	struct dlist link; /* rec.waiters, or db.parked while the database is closed */
-	struct rec *rec;
-	struct record_db *db;
-	uint8_t *key; /* only while parked */
-	size_t keylen;
-	uint64_t who;
-	bool use;
-	void *priv;
-};
-
-struct node_request {
-	struct dlist link;
-	uint32_t node;
-};
-
-/* A key with something going on. */
-struct rec {
-	struct rec *hash_next;
-	struct dlist timer; /* engine.timers while due is set */
-	struct record_db *db;
-	uint32_t hash;
-	size_t keylen;
-	uint8_t *key;
-	struct dlist waiters;	/* local calls */
-	struct dlist inbox;	/* location master: CALLs that wait for the chain lock, in order */
-	uint32_t forwarded;	/* FORWARD that waits for the chain lock: its requester */
-	bool asked;		/* our CALL or FORWARD is out */
-	bool have_grant;	/* a GRANT waits for the chain lock */
-	struct record_copy grant; /* data: grant_buf */
-	uint8_t *grant_buf;
-	uint32_t next;		/* whom we give it to */
-	uint32_t tail;		/* location master while it owns or waits: last of the queue behind it */
-	bool holding;		/* R6 */
-	bool seen_used;
-	uint64_t held_for;	/* client */
-	uint32_t held_hash;	/* of the data when it was answered */
-	struct mono hold_until, hold_limit;
-	uint32_t retry_us;
-	struct mono due;
-};
-
-/* What is remembered about how long clients need to come for a record (R6); direct mapped by key hash. */
-struct hold_memory {
-	uint32_t hash;
-	uint32_t hold_us;
-	uint64_t who;
-	struct mono given;
-	bool unused; /* given away without having been seen in use */
-};
-
-struct hint {
-	struct dlist link;
-	uint64_t rsn;
-	struct mono due;
-	unsigned tries;
-	size_t keylen;
-	uint8_t key[];
-};
-
-struct record_db {
-	struct dlist link;
-	struct record_engine *e;
-	void *priv;
-	bool open, serving;
-	uint32_t generation;
-	uint32_t *slots;
-	uint32_t n_slots;
-	struct rec **buckets;
-	uint32_t n_buckets, n_recs;
-	struct dlist parked; /* client calls of a closed database */
-	uint32_t n_calls;
-	struct dlist hints;
-	uint32_t n_hints;
-	struct hold_memory memory[HOLD_SLOTS];
-};
-
-struct record_engine {
-	struct record_config config;
-	struct record_ops ops;
-	void *priv;
-	struct dlist dbs;
-	struct dlist timers;
-	struct record_stats stats;
-};
 
 /* What one run over a key decided; carried out after the file says the same (R1). */
 struct run {
@@ -117,191 +23,6 @@ struct forward {
 };
 
 static void rec_run(struct rec *r, struct mono now);
-
-/* ---- table of keys ---- */
-
-static struct record_key rec_key(const struct rec *r)
-{
-	return (struct record_key){r->key, r->keylen};
-}
-
-static uint32_t lmaster_of(const struct record_db *db, uint32_t hash)
-{
-	return db->slots[hash % db->n_slots];
-}
-
-static bool is_lmaster(const struct record_db *db, uint32_t hash)
-{
-	return lmaster_of(db, hash) == db->e->config.own_pnn;
-}
-
-static void grow(struct record_db *db)
-{
-	uint32_t n = db->n_buckets * 2;
-	struct rec **b = talloc_zero_array(db, struct rec *, n);
-
-	if (b == NULL) {
-		return; /* longer chains, nothing worse */
-	}
-	for (uint32_t i = 0; i < db->n_buckets; i++) {
-		while (db->buckets[i] != NULL) {
-			struct rec *r = db->buckets[i];
-
-			db->buckets[i] = r->hash_next;
-			r->hash_next = b[r->hash & (n - 1)];
-			b[r->hash & (n - 1)] = r;
-		}
-	}
-	talloc_free(db->buckets);
-	db->buckets = b;
-	db->n_buckets = n;
-}
-
-static struct rec *rec_find(const struct record_db *db, struct record_key key, uint32_t hash)
-{
-	struct rec *r;
-
-	for (r = db->buckets[hash & (db->n_buckets - 1)]; r != NULL; r = r->hash_next) {
-		if (r->hash == hash && r->keylen == key.len && memcmp(r->key, key.p, key.len) == 0) {
-			return r;
-		}
-	}
-	return NULL;
-}
-
-static struct rec *rec_get(struct record_db *db, struct record_key key)
-{
-	uint32_t hash = hash_lookup3(key.p, key.len);
-	struct rec *r = rec_find(db, key, hash);
-
-	if (r != NULL) {
-		return r;
-	}
-	r = talloc_zero(db, struct rec);
-	if (r == NULL) {
-		return NULL;
-	}
-	r->key = talloc_size(r, key.len > 0 ? key.len : 1);
-	if (r->key == NULL) {
-		talloc_free(r);
-		return NULL;
-	}
-	memcpy(r->key, key.p, key.len);
-	r->keylen = key.len;
-	r->hash = hash;
-	r->db = db;
-	r->forwarded = r->next = r->tail = RECORD_NODE_NONE;
-	dlist_init(&r->waiters);
-	dlist_init(&r->inbox);
-	if (db->n_recs >= db->n_buckets * 2) {
-		grow(db);
-	}
-	r->hash_next = db->buckets[hash & (db->n_buckets - 1)];
-	db->buckets[hash & (db->n_buckets - 1)] = r;
-	db->n_recs++;
-	return r;
-}
-
-static void rec_free(struct rec *r)
-{
-	struct rec **p = &r->db->buckets[r->hash & (r->db->n_buckets - 1)];
-
-	while (*p != r) {
-		p = &(*p)->hash_next;
-	}
-	*p = r->hash_next;
-	r->db->n_recs--;
-	dlist_remove(&r->timer);
-	talloc_free(r);
-}
-
-static bool rec_idle(const struct rec *r)
-{
-	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->asked && !r->have_grant &&
-	       r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding;
-}
-
-static void rec_due(struct rec *r, struct mono due)
-{
-	r->due = due;
-	if (!dlist_linked(&r->timer)) {
-		dlist_add_tail(&r->db->e->timers, &r->timer);
-	}
-}
-
-static void rec_not_due(struct rec *r)
-{
-	r->due = MONO_NEVER;
-	dlist_remove(&r->timer);
-}
-
-/* ---- R6: holding a record for the clients that were just answered ---- */
-
-static struct hold_memory *hold_memory_get(struct record_db *db, uint32_t hash)
-{
-	struct hold_memory *m = &db->memory[hash % HOLD_SLOTS];
-
-	if (m->hash != hash || m->hold_us == 0) {
-		*m = (struct hold_memory){.hash = hash, .hold_us = db->e->config.hold_min_us};
-	}
-	return m;
-}
-
-/* A client asks again. Did it miss the record last time? Then the next hold is longer. */
-static void hold_learn(struct record_db *db, uint32_t hash, uint64_t who, struct mono now)
-{
-	struct hold_memory *m = hold_memory_get(db, hash);
-
-	if (m->unused && m->who == who && mono_is_set(m->given) && mono_ms_between(m->given, now) < MISS_WINDOW_MS) {
-		m->hold_us = m->hold_us * 2 < db->e->config.hold_max_us ? m->hold_us * 2 : db->e->config.hold_max_us;
-		db->e->stats.misses++;
-	}
-	m->unused = false;
-}
-
-static void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, struct mono now)
-{
-	struct hold_memory *m = hold_memory_get(r->db, r->hash);
-
-	r->held_for = who;
-	r->held_hash = hash_lookup3(copy->data, copy->len);
-	r->seen_used = false;
-	if (!r->holding || r->next == RECORD_NODE_NONE) {
-		r->hold_limit = mono_add_us(now, 4ULL * m->hold_us);
-	}
-	r->hold_until = mono_min(mono_add_us(now, m->hold_us), r->hold_limit);
-	r->holding = true;
-	r->db->e->stats.holds++;
-}
-
-/* May the record go, as far as the clients here are concerned? Called with the chain lock held. */
-static bool hold_over(struct rec *r, const struct record_copy *copy, struct mono now)
-{
-	if (!r->holding) {
-		return true;
-	}
-	if (hash_lookup3(copy->data, copy->len) != r->held_hash) {
-		r->seen_used = true;
-	}
-	return r->seen_used || !mono_before(now, r->hold_until);
-}
-
-static void hold_end(struct rec *r, bool given, struct mono now)
-{
-	struct hold_memory *m;
-
-	if (!r->holding) {
-		return;
-	}
-	m = hold_memory_get(r->db, r->hash);
-	m->who = r->held_for;
-	m->given = now;
-	m->unused = given && !r->seen_used;
-	if (r->seen_used && m->hold_us > r->db->e->config.hold_min_us) {
-		m->hold_us -= m->hold_us / 8;
-	}
-	r->holding = false;
-}
 
 /* ---- calls ---- */
 
@@ -402,7 +123,7 @@ void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, st
 	if (!generation_fits(db, generation)) {
 		return;
 	}
-	if (!is_lmaster(db, hash_lookup3(key.p, key.len))) {
+	if (!rec_is_lmaster(db, hash_lookup3(key.p, key.len))) {
 		inconsistent(db, key, "CALL to a node that is not the location master");
 		return;
 	}
@@ -428,7 +149,7 @@ void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation,
 	if (!generation_fits(db, generation)) {
 		return;
 	}
-	if (lmaster_of(db, hash_lookup3(key.p, key.len)) != from) {
+	if (rec_lmaster_of(db, hash_lookup3(key.p, key.len)) != from) {
 		inconsistent(db, key, "FORWARD from a node that is not the location master");
 		return;
 	}
@@ -518,7 +239,7 @@ static void run_take_grant(struct rec *r, struct run *run)
 /* The location master makes a record that nobody has. */
 static void run_create(struct rec *r, struct run *run)
 {
-	if (run->copy.exists || r->asked || !is_lmaster(r->db, r->hash)) {
+	if (run->copy.exists || r->asked || !rec_is_lmaster(r->db, r->hash)) {
 		return;
 	}
 	run->copy = (struct record_copy){.exists = true, .rsn = RSN_CREATED, .dmaster = r->db->e->config.own_pnn};
@@ -576,7 +297,7 @@ static bool run_ask(struct rec *r, struct run *run)
 		return false;
 	}
 	r->asked = true;
-	if (is_lmaster(r->db, r->hash)) {
+	if (rec_is_lmaster(r->db, r->hash)) {
 		run_forward(r, run, run->copy.dmaster, r->db->e->config.own_pnn);
 		return false;
 	}
@@ -617,7 +338,7 @@ static void run_send(struct rec *r, struct run *run, bool call)
 		talloc_free(f);
 	}
 	if (call) {
-		db->e->ops.send_call(db->priv, lmaster_of(db, r->hash), db->generation, rec_key(r));
+		db->e->ops.send_call(db->priv, rec_lmaster_of(db, r->hash), db->generation, rec_key(r));
 	}
 }
 
@@ -757,86 +478,6 @@ done:
 		return;
 	}
 	rec_schedule(r, now);
-}
-
-/* ---- deletion hints ---- */
-
-void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
-{
-	struct hint *h;
-
-	if (!db->open || !is_lmaster(db, hash_lookup3(key.p, key.len)) || db->n_hints >= db->e->config.max_hints) {
-		return;
-	}
-	h = talloc_size(db, sizeof(*h) + key.len);
-	if (h == NULL) {
-		return;
-	}
-	*h = (struct hint){.rsn = rsn, .due = mono_add_ms(now, HINT_DELAY_MS), .keylen = key.len};
-	memcpy(h->key, key.p, key.len);
-	dlist_add_tail(&db->hints, &h->link);
-	db->n_hints++;
-	db->e->stats.hints++;
-}
-
-static void hint_free(struct record_db *db, struct hint *h)
-{
-	dlist_remove(&h->link);
-	db->n_hints--;
-	talloc_free(h);
-}
-
-/*
- * Still empty, ours, untouched, and it never left this node: then its absence says the same (lesson H-026). Not even empty: the header that another node kept would
- * outrank the copies of the key's next life, which begins at rsn 1 again, and a recovery after the death of their owner would choose it.
- */
-static bool hint_deletable(const struct record_db *db, const struct hint *h, const struct record_copy *c)
-{
-	return c->exists && c->len == 0 && c->dmaster == db->e->config.own_pnn && c->rsn == h->rsn && c->rsn == RSN_CREATED &&
-	       (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
-}
-
-/* false: locked, try again later */
-static bool hint_run(struct record_db *db, struct hint *h)
-{
-	struct record_key key = {h->key, h->keylen};
-	struct record_copy copy;
-	int ret;
-
-	if (rec_find(db, key, hash_lookup3(key.p, key.len)) != NULL) {
-		return ++h->tries >= HINT_TRIES;
-	}
-	ret = db->e->ops.trylock(db->priv, key);
-	if (ret != 0) {
-		return ret != EAGAIN || ++h->tries >= HINT_TRIES;
-	}
-	if (db->e->ops.read(db->priv, key, &copy) == 0 && hint_deletable(db, h, &copy) && db->e->ops.remove(db->priv, key) == 0) {
-		db->e->stats.hints_deleted++;
-	}
-	db->e->ops.unlock(db->priv, key);
-	return true;
-}
-
-/* At most a bounded number a turn: the rest waits for the next. Returns when the first is due. */
-static struct mono hints_run(struct record_db *db, struct mono now)
-{
-	unsigned budget = 256;
-
-	while (!dlist_empty(&db->hints) && budget-- > 0) {
-		struct hint *h = dlist_entry(dlist_first(&db->hints), struct hint, link);
-
-		if (mono_before(now, h->due)) {
-			return h->due;
-		}
-		if (hint_run(db, h)) {
-			hint_free(db, h);
-			continue;
-		}
-		dlist_remove(&h->link);
-		h->due = mono_add_ms(now, HINT_DELAY_MS);
-		dlist_add_tail(&db->hints, &h->link);
-	}
-	return dlist_empty(&db->hints) ? MONO_NEVER : mono_add_us(now, 1000);
 }
 
 /* ---- opening and closing ---- */

@@ -1,0 +1,88 @@
+/* The record engine: records that clients deleted and that may go from the file. */
+#include "core/record_private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/hash.h"
+
+#define HINT_DELAY_MS 100
+#define HINT_TRIES 5
+
+void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
+{
+	struct hint *h;
+
+	if (!db->open || !rec_is_lmaster(db, hash_lookup3(key.p, key.len)) || db->n_hints >= db->e->config.max_hints) {
+		return;
+	}
+	h = talloc_size(db, sizeof(*h) + key.len);
+	if (h == NULL) {
+		return;
+	}
+	*h = (struct hint){.rsn = rsn, .due = mono_add_ms(now, HINT_DELAY_MS), .keylen = key.len};
+	memcpy(h->key, key.p, key.len);
+	dlist_add_tail(&db->hints, &h->link);
+	db->n_hints++;
+	db->e->stats.hints++;
+}
+
+void hint_free(struct record_db *db, struct hint *h)
+{
+	dlist_remove(&h->link);
+	db->n_hints--;
+	talloc_free(h);
+}
+
+/*
+ * Still empty, ours, untouched, and it never left this node: then its absence says the same (lesson H-026). Not even empty: the header that another node kept would
+ * outrank the copies of the key's next life, which begins at rsn 1 again, and a recovery after the death of their owner would choose it.
+ */
+static bool hint_deletable(const struct record_db *db, const struct hint *h, const struct record_copy *c)
+{
+	return c->exists && c->len == 0 && c->dmaster == db->e->config.own_pnn && c->rsn == h->rsn && c->rsn == RSN_CREATED &&
+	       (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
+}
+
+/* false: locked, try again later */
+static bool hint_run(struct record_db *db, struct hint *h)
+{
+	struct record_key key = {h->key, h->keylen};
+	struct record_copy copy;
+	int ret;
+
+	if (rec_find(db, key, hash_lookup3(key.p, key.len)) != NULL) {
+		return ++h->tries >= HINT_TRIES;
+	}
+	ret = db->e->ops.trylock(db->priv, key);
+	if (ret != 0) {
+		return ret != EAGAIN || ++h->tries >= HINT_TRIES;
+	}
+	if (db->e->ops.read(db->priv, key, &copy) == 0 && hint_deletable(db, h, &copy) && db->e->ops.remove(db->priv, key) == 0) {
+		db->e->stats.hints_deleted++;
+	}
+	db->e->ops.unlock(db->priv, key);
+	return true;
+}
+
+/* At most a bounded number a turn: the rest waits for the next. Returns when the first is due. */
+struct mono hints_run(struct record_db *db, struct mono now)
+{
+	unsigned budget = 256;
+
+	while (!dlist_empty(&db->hints) && budget-- > 0) {
+		struct hint *h = dlist_entry(dlist_first(&db->hints), struct hint, link);
+
+		if (mono_before(now, h->due)) {
+			return h->due;
+		}
+		if (hint_run(db, h)) {
+			hint_free(db, h);
+			continue;
+		}
+		dlist_remove(&h->link);
+		h->due = mono_add_ms(now, HINT_DELAY_MS);
+		dlist_add_tail(&db->hints, &h->link);
+	}
+	return dlist_empty(&db->hints) ? MONO_NEVER : mono_add_us(now, 1000);
+}

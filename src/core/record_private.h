@@ -1,0 +1,119 @@
+/* What the files of the record engine share: record.c (the protocol), record_table.c (keys, holding), record_hint.c. Not for others. */
+#ifndef CORE_RECORD_PRIVATE_H
+#define CORE_RECORD_PRIVATE_H
+
+#include "base/dlist.h"
+#include "core/record.h"
+
+#define HOLD_SLOTS 256
+/* Of a record that its location master has just made; each move to another node raises it. */
+#define RSN_CREATED 1
+
+struct record_call {
+	struct dlist link; /* rec.waiters, or db.parked while the database is closed */
+	struct rec *rec;
+	struct record_db *db;
+	uint8_t *key; /* only while parked */
+	size_t keylen;
+	uint64_t who;
+	bool use;
+	void *priv;
+};
+
+struct node_request {
+	struct dlist link;
+	uint32_t node;
+};
+
+/* A key with something going on. */
+struct rec {
+	struct rec *hash_next;
+	struct dlist timer; /* engine.timers while due is set */
+	struct record_db *db;
+	uint32_t hash;
+	size_t keylen;
+	uint8_t *key;
+	struct dlist waiters;	/* local calls */
+	struct dlist inbox;	/* location master: CALLs that wait for the chain lock, in order */
+	uint32_t forwarded;	/* FORWARD that waits for the chain lock: its requester */
+	bool asked;		/* our CALL or FORWARD is out */
+	bool have_grant;	/* a GRANT waits for the chain lock */
+	struct record_copy grant; /* data: grant_buf */
+	uint8_t *grant_buf;
+	uint32_t next;		/* whom we give it to */
+	uint32_t tail;		/* location master while it owns or waits: last of the queue behind it */
+	bool holding;		/* R6 */
+	bool seen_used;
+	uint64_t held_for;	/* client */
+	uint32_t held_hash;	/* of the data when it was answered */
+	struct mono hold_until, hold_limit;
+	uint32_t retry_us;
+	struct mono due;
+};
+
+/* What is remembered about how long clients need to come for a record (R6); direct mapped by key hash. */
+struct hold_memory {
+	uint32_t hash;
+	uint32_t hold_us;
+	uint64_t who;
+	struct mono given;
+	bool unused; /* given away without having been seen in use */
+};
+
+struct hint {
+	struct dlist link;
+	uint64_t rsn;
+	struct mono due;
+	unsigned tries;
+	size_t keylen;
+	uint8_t key[];
+};
+
+struct record_db {
+	struct dlist link;
+	struct record_engine *e;
+	void *priv;
+	bool open, serving;
+	uint32_t generation;
+	uint32_t *slots;
+	uint32_t n_slots;
+	struct rec **buckets;
+	uint32_t n_buckets, n_recs;
+	struct dlist parked; /* client calls of a closed database */
+	uint32_t n_calls;
+	struct dlist hints;
+	uint32_t n_hints;
+	struct hold_memory memory[HOLD_SLOTS];
+};
+
+struct record_engine {
+	struct record_config config;
+	struct record_ops ops;
+	void *priv;
+	struct dlist dbs;
+	struct dlist timers;
+	struct record_stats stats;
+};
+
+/* ---- record_table.c: keys with something going on ---- */
+struct record_key rec_key(const struct rec *r);
+uint32_t rec_lmaster_of(const struct record_db *db, uint32_t hash);
+bool rec_is_lmaster(const struct record_db *db, uint32_t hash);
+struct rec *rec_find(const struct record_db *db, struct record_key key, uint32_t hash);
+struct rec *rec_get(struct record_db *db, struct record_key key);
+void rec_free(struct rec *r);
+bool rec_idle(const struct rec *r);
+void rec_due(struct rec *r, struct mono due);
+void rec_not_due(struct rec *r);
+
+/* ---- record_table.c: R6, holding a record for the clients that were just answered ---- */
+void hold_learn(struct record_db *db, uint32_t hash, uint64_t who, struct mono now);
+void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, struct mono now);
+bool hold_over(struct rec *r, const struct record_copy *copy, struct mono now);
+void hold_end(struct rec *r, bool given, struct mono now);
+
+/* ---- record_hint.c ---- */
+void hint_free(struct record_db *db, struct hint *h);
+struct mono hints_run(struct record_db *db, struct mono now);
+
+#endif

@@ -1,0 +1,194 @@
+/* The record engine: the table of keys with something going on, and how long a record is held for its clients. */
+#include "core/record_private.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+
+/* A client that comes again for a record that left this recently, unused, missed it. */
+#define MISS_WINDOW_MS 100
+
+/* ---- table of keys ---- */
+
+struct record_key rec_key(const struct rec *r)
+{
+	return (struct record_key){r->key, r->keylen};
+}
+
+uint32_t rec_lmaster_of(const struct record_db *db, uint32_t hash)
+{
+	return db->slots[hash % db->n_slots];
+}
+
+bool rec_is_lmaster(const struct record_db *db, uint32_t hash)
+{
+	return rec_lmaster_of(db, hash) == db->e->config.own_pnn;
+}
+
+static void grow(struct record_db *db)
+{
+	uint32_t n = db->n_buckets * 2;
+	struct rec **b = talloc_zero_array(db, struct rec *, n);
+
+	if (b == NULL) {
+		return; /* longer chains, nothing worse */
+	}
+	for (uint32_t i = 0; i < db->n_buckets; i++) {
+		while (db->buckets[i] != NULL) {
+			struct rec *r = db->buckets[i];
+
+			db->buckets[i] = r->hash_next;
+			r->hash_next = b[r->hash & (n - 1)];
+			b[r->hash & (n - 1)] = r;
+		}
+	}
+	talloc_free(db->buckets);
+	db->buckets = b;
+	db->n_buckets = n;
+}
+
+struct rec *rec_find(const struct record_db *db, struct record_key key, uint32_t hash)
+{
+	struct rec *r;
+
+	for (r = db->buckets[hash & (db->n_buckets - 1)]; r != NULL; r = r->hash_next) {
+		if (r->hash == hash && r->keylen == key.len && memcmp(r->key, key.p, key.len) == 0) {
+			return r;
+		}
+	}
+	return NULL;
+}
+
+struct rec *rec_get(struct record_db *db, struct record_key key)
+{
+	uint32_t hash = hash_lookup3(key.p, key.len);
+	struct rec *r = rec_find(db, key, hash);
+
+	if (r != NULL) {
+		return r;
+	}
+	r = talloc_zero(db, struct rec);
+	if (r == NULL) {
+		return NULL;
+	}
+	r->key = talloc_size(r, key.len > 0 ? key.len : 1);
+	if (r->key == NULL) {
+		talloc_free(r);
+		return NULL;
+	}
+	memcpy(r->key, key.p, key.len);
+	r->keylen = key.len;
+	r->hash = hash;
+	r->db = db;
+	r->forwarded = r->next = r->tail = RECORD_NODE_NONE;
+	dlist_init(&r->waiters);
+	dlist_init(&r->inbox);
+	if (db->n_recs >= db->n_buckets * 2) {
+		grow(db);
+	}
+	r->hash_next = db->buckets[hash & (db->n_buckets - 1)];
+	db->buckets[hash & (db->n_buckets - 1)] = r;
+	db->n_recs++;
+	return r;
+}
+
+void rec_free(struct rec *r)
+{
+	struct rec **p = &r->db->buckets[r->hash & (r->db->n_buckets - 1)];
+
+	while (*p != r) {
+		p = &(*p)->hash_next;
+	}
+	*p = r->hash_next;
+	r->db->n_recs--;
+	dlist_remove(&r->timer);
+	talloc_free(r);
+}
+
+bool rec_idle(const struct rec *r)
+{
+	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->asked && !r->have_grant &&
+	       r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding;
+}
+
+void rec_due(struct rec *r, struct mono due)
+{
+	r->due = due;
+	if (!dlist_linked(&r->timer)) {
+		dlist_add_tail(&r->db->e->timers, &r->timer);
+	}
+}
+
+void rec_not_due(struct rec *r)
+{
+	r->due = MONO_NEVER;
+	dlist_remove(&r->timer);
+}
+
+/* ---- R6: holding a record for the clients that were just answered ---- */
+
+static struct hold_memory *hold_memory_get(struct record_db *db, uint32_t hash)
+{
+	struct hold_memory *m = &db->memory[hash % HOLD_SLOTS];
+
+	if (m->hash != hash || m->hold_us == 0) {
+		*m = (struct hold_memory){.hash = hash, .hold_us = db->e->config.hold_min_us};
+	}
+	return m;
+}
+
+/* A client asks again. Did it miss the record last time? Then the next hold is longer. */
+void hold_learn(struct record_db *db, uint32_t hash, uint64_t who, struct mono now)
+{
+	struct hold_memory *m = hold_memory_get(db, hash);
+
+	if (m->unused && m->who == who && mono_is_set(m->given) && mono_ms_between(m->given, now) < MISS_WINDOW_MS) {
+		m->hold_us = m->hold_us * 2 < db->e->config.hold_max_us ? m->hold_us * 2 : db->e->config.hold_max_us;
+		db->e->stats.misses++;
+	}
+	m->unused = false;
+}
+
+void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, struct mono now)
+{
+	struct hold_memory *m = hold_memory_get(r->db, r->hash);
+
+	r->held_for = who;
+	r->held_hash = hash_lookup3(copy->data, copy->len);
+	r->seen_used = false;
+	if (!r->holding || r->next == RECORD_NODE_NONE) {
+		r->hold_limit = mono_add_us(now, 4ULL * m->hold_us);
+	}
+	r->hold_until = mono_min(mono_add_us(now, m->hold_us), r->hold_limit);
+	r->holding = true;
+	r->db->e->stats.holds++;
+}
+
+/* May the record go, as far as the clients here are concerned? Called with the chain lock held. */
+bool hold_over(struct rec *r, const struct record_copy *copy, struct mono now)
+{
+	if (!r->holding) {
+		return true;
+	}
+	if (hash_lookup3(copy->data, copy->len) != r->held_hash) {
+		r->seen_used = true;
+	}
+	return r->seen_used || !mono_before(now, r->hold_until);
+}
+
+void hold_end(struct rec *r, bool given, struct mono now)
+{
+	struct hold_memory *m;
+
+	if (!r->holding) {
+		return;
+	}
+	m = hold_memory_get(r->db, r->hash);
+	m->who = r->held_for;
+	m->given = now;
+	m->unused = given && !r->seen_used;
+	if (r->seen_used && m->hold_us > r->db->e->config.hold_min_us) {
+		m->hold_us -= m->hold_us / 8;
+	}
+	r->holding = false;
+}
