@@ -34,6 +34,7 @@ struct recovery {
 	struct recovery_times times;
 	/* Leading. */
 	struct led led;
+	struct mono led_at; /* when the last attempt began */
 	bool wanted;
 	struct mono not_before;		     /* no recovery for a mere wish before that */
 	struct mono missing_since[LANE_NODES]; /* link to a member of the view is down */

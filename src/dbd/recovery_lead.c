@@ -137,6 +137,24 @@ static void begin(struct recovery *r, const struct led *want)
 	recovery_kick(r);
 }
 
+/* A process that keeps a record locked holds up its database, and with it the end of the recovery: said in the log, with what is waited for. */
+static void watch_slow(struct recovery *r, struct mono now)
+{
+	TALLOC_CTX *tmp;
+
+	if (!rec_leader_running(r->leader)) {
+		return;
+	}
+	mono_timer_set_earlier(r->lead_timer, mono_add_ms(now, MISSING_LOG_MS));
+	if (mono_ms_between(r->led_at, now) < MISSING_LOG_MS) {
+		return;
+	}
+	tmp = talloc_new(r);
+	log_ratelimited(LOG_LVL_WARNING, MISSING_LOG_MS, "recovery waits since %llu s for %s; does a process there keep a record locked?",
+			(unsigned long long)(mono_ms_between(r->led_at, now) / 1000), rec_leader_waiting_for(tmp, r->leader));
+	talloc_free(tmp);
+}
+
 void recovery_lead(struct recovery *r)
 {
 	struct mono now = mono_now();
@@ -159,9 +177,12 @@ void recovery_lead(struct recovery *r)
 		if (r->wanted) {
 			mono_timer_set_earlier(r->lead_timer, r->not_before);
 		}
+		watch_slow(r, now);
 		return;
 	}
 	begin(r, &want);
+	r->led_at = now;
+	watch_slow(r, now);
 	if (rec_leader_wants_restart(r->leader, &restart)) {
 		mono_timer_set_earlier(r->lead_timer, restart);
 	}
