@@ -58,7 +58,7 @@ struct record_call;
 
 /* db_priv: as given to record_db_new(). */
 struct record_ops {
-	/* The chain lock of the key, only tried: 0, EAGAIN, or errno (then the engine treats the database as broken for now). */
+	/* The chain lock of the key, only tried: 0, EAGAIN, or errno: callers get it and a recovery is asked for. */
 	int (*trylock)(void *db_priv, struct record_key key);
 	void (*unlock)(void *db_priv, struct record_key key);
 	/* Under the lock. A value too short for a header counts as not existing. */

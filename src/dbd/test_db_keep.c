@@ -227,7 +227,7 @@ static void test_configuration_changed(void **state)
 	struct db *v = test_attach(p->t, "locking.tdb", 0);
 
 	if ((db_open_flags(v) & TDB_MUTEX_LOCKING) == 0) {
-		skip();
+		skip(); /* a system without robust mutexes */
 	}
 	wait_listed(p, 1);
 	dbd_end(p);
