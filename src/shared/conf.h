@@ -10,6 +10,11 @@
 
 #include "shared/log.h"
 
+#define CONF_NODE_ADDRS 2 /* paths between two nodes */
+
+enum conf_security { CONF_SECURITY_TLS, CONF_SECURITY_NONE };
+enum conf_carrier { CONF_CARRIER_LINKS, CONF_CARRIER_TUNNEL };
+
 enum conf_arbitration { CONF_ARBITRATION_MAJORITY, CONF_ARBITRATION_NONE, CONF_ARBITRATION_LOCK, CONF_ARBITRATION_ETCD };
 
 /*
@@ -42,6 +47,11 @@ struct conf {
 	struct {
 		uint16_t port;	  /* transportd, 4379 */
 		uint16_t db_port; /* the databases' own lane, 4380 */
+		enum conf_security security; /* tls */
+		char *key_file;	  /* etc/cluster.key */
+		enum conf_carrier carrier; /* links; tunnel: through an existing ctdbd */
+		char *tunnel_socket; /* its client socket; NULL: /run/ctdb/ctdbd.socket */
+		uint32_t interface_version; /* 2; 1: talk as the version before did */
 	} transport;
 	struct {
 		bool tdb_mutexes;      /* true */
@@ -78,7 +88,10 @@ int conf_load(TALLOC_CTX *mem, const char *path, struct conf **conf, char **err)
 struct conf_node {
 	bool deleted;		      /* starts with '#': the pnn stays; 0.0.0.0 if what follows is no address */
 	struct sockaddr_storage addr; /* port 0 */
-	char *text;		      /* the address as text in canonical form */
+	char *text;		      /* addr as text in canonical form */
+	uint32_t n_addrs;	      /* 1, or 2 with a second address as back-up path */
+	struct sockaddr_storage addrs[CONF_NODE_ADDRS]; /* [0] is addr */
+	char *texts[CONF_NODE_ADDRS];
 };
 
 /* Deleted ones included. */

@@ -12,6 +12,10 @@
 /* Node numbers with a meaning, in endpoint addresses. */
 #define NODE_SELF 0xFFFFFFFEU
 #define NODE_UNKNOWN 0xFFFFFFFFU
+/* Groups: destinations of notifications. The own node is among them if it qualifies. */
+#define NODE_GROUP_ALL	     0xFFFFFFF0U /* the nodes list */
+#define NODE_GROUP_CONNECTED 0xFFFFFFF1U /* linked */
+#define NODE_GROUP_ACTIVE    0xFFFFFFF2U /* of the current view */
 
 /*
  * One request that a server works on. Made by the carrier (msg.c), a talloc object. A two-way call is answered exactly once, by
@@ -22,6 +26,7 @@ struct rpc_call {
 	uint32_t source_node;	     /* pnn the request came from */
 	const char *source_endpoint; /* "db", "cli.4711": for logs and for subscriptions */
 	uint32_t source_uid;	     /* uid of the sender if on this node, else UINT32_MAX */
+	int32_t source_pid;	     /* pid of the sender if on this node, else 0 */
 	bool oneway;		     /* it came as a notification: nobody waits for an answer */
 	void (*answer)(struct rpc_call *call, int32_t status, const uint8_t *buf, size_t len); /* carrier's */
 	void *carrier;
