@@ -98,9 +98,14 @@ uint32_t client_random(void)
 	return v;
 }
 
+struct timeval timeout_endtime(uint32_t timeout_ms)
+{
+	return tevent_timeval_current_ofs(timeout_ms / 1000, (timeout_ms % 1000) * 1000);
+}
+
 struct timeval client_endtime(const struct ctdb_client *c)
 {
-	return tevent_timeval_current_ofs(c->timeout_ms / 1000, (c->timeout_ms % 1000) * 1000);
+	return timeout_endtime(c->timeout_ms);
 }
 
 /* ---- life ---- */
@@ -133,11 +138,13 @@ static int client_destructor(struct ctdb_client *c)
 	ops_fail(c, ENOTCONN);
 	ops_orphan(c);
 	listeners_orphan(c);
-	dlist_for_each_safe(e, &c->dbs) {
+	dlist_for_each_safe(e, &c->dbs)
+	{
 		dlist_entry(e, struct ctdb_db, link)->c = NULL;
 		dlist_remove(e);
 	}
-	dlist_for_each_safe(e, &c->files) {
+	dlist_for_each_safe(e, &c->files)
+	{
 		dlist_remove(e);
 	}
 	return 0;

@@ -16,7 +16,8 @@ static const char *control_name(uint32_t opcode)
 	return strncmp(name, ENUM_PREFIX, strlen(ENUM_PREFIX)) == 0 ? name + strlen(ENUM_PREFIX) : name;
 }
 
-struct tevent_req *ctdb_control_send(TALLOC_CTX *mem, struct ctdb_client *c, const struct ctdb_control *k)
+static struct tevent_req *control_begin(TALLOC_CTX *mem, struct ctdb_client *c, const struct ctdb_control *k,
+					uint32_t timeout_ms)
 {
 	struct classic_req_control p = {
 		.opcode = k->opcode, .srvid = k->srvid, .flags = k->flags, .data = blob_of(k->data)};
@@ -25,6 +26,7 @@ struct tevent_req *ctdb_control_send(TALLOC_CTX *mem, struct ctdb_client *c, con
 		.destnode = k->node,
 		.no_reply = (k->flags & CTDB_CONTROL_NOREPLY) != 0,
 		.what = control_name(k->opcode),
+		.timeout_ms = timeout_ms,
 	};
 	struct tevent_req *req;
 
@@ -34,6 +36,19 @@ struct tevent_req *ctdb_control_send(TALLOC_CTX *mem, struct ctdb_client *c, con
 		talloc_free(r.body.data);
 	}
 	return req;
+}
+
+struct tevent_req *ctdb_control_send(TALLOC_CTX *mem, struct ctdb_client *c, const struct ctdb_control *k)
+{
+	return control_begin(mem, c, k, 0);
+}
+
+struct tevent_req *control_timeout_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode,
+					struct ctdb_data data, uint32_t timeout_ms)
+{
+	struct ctdb_control k = {.node = node, .opcode = opcode, .data = data};
+
+	return control_begin(mem, c, &k, timeout_ms);
 }
 
 /* The decoded reply; its blobs point into req. */

@@ -54,6 +54,7 @@ int client_queue(struct ctdb_client *c, uint32_t operation, uint32_t destnode, u
 void client_lost(struct ctdb_client *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* When an operation that starts now times out. */
 struct timeval client_endtime(const struct ctdb_client *c);
+struct timeval timeout_endtime(uint32_t timeout_ms);
 /* A client on a connected socket, without node number. It owns fd. */
 struct ctdb_client *client_new(TALLOC_CTX *mem, struct tevent_context *ev, int fd, uint32_t timeout_ms);
 
@@ -89,9 +90,10 @@ void ops_orphan(struct ctdb_client *c);
 struct request {
 	uint32_t operation, destnode;
 	struct ctdb_blob body;
-	int err;          /* not 0: the body could not be made; the request fails with it */
-	bool no_reply;    /* finished when it is queued */
-	const char *what; /* for error texts */
+	int err;             /* not 0: the body could not be made; the request fails with it */
+	bool no_reply;       /* finished when it is queued */
+	uint32_t timeout_ms; /* 0: the client's */
+	const char *what;    /* for error texts */
 };
 struct tevent_req *request_send(TALLOC_CTX *mem, struct ctdb_client *c, const struct request *r);
 /* Body of the reply, which stays in req. */
@@ -110,6 +112,8 @@ int call_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_data *data);
 /* A control whose answer is status 0 and data. */
 struct tevent_req *control_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint64_t srvid,
 				struct ctdb_data data);
+struct tevent_req *control_timeout_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode,
+					struct ctdb_data data, uint32_t timeout_ms);
 struct tevent_req *control_db_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode,
 				   uint32_t db_id);
 int control_recv(struct tevent_req *req, struct ctdb_blob *data); /* points into req */

@@ -13,6 +13,7 @@ struct request_state {
 	const char *what;
 	uint32_t reqid;
 	uint32_t operation; /* of the request */
+	uint32_t timeout_ms;
 	struct ctdb_blob reply;
 };
 
@@ -54,7 +55,8 @@ void op_end(struct op *op)
 
 void ops_fail(struct ctdb_client *c, int err)
 {
-	dlist_for_each(e, &c->ops) {
+	dlist_for_each(e, &c->ops)
+	{
 		struct tevent_req *req = dlist_entry(e, struct op, link)->req;
 
 		if (tevent_req_is_in_progress(req)) {
@@ -66,7 +68,8 @@ void ops_fail(struct ctdb_client *c, int err)
 
 void ops_orphan(struct ctdb_client *c)
 {
-	dlist_for_each_safe(e, &c->ops) {
+	dlist_for_each_safe(e, &c->ops)
+	{
 		dlist_entry(e, struct op, link)->c = NULL;
 		dlist_remove(e);
 	}
@@ -79,7 +82,8 @@ static struct dlist *bucket(struct ctdb_client *c, uint32_t reqid)
 
 static struct request_state *request_find(struct ctdb_client *c, uint32_t reqid)
 {
-	dlist_for_each(e, bucket(c, reqid)) {
+	dlist_for_each(e, bucket(c, reqid))
+	{
 		struct request_state *s = dlist_entry(e, struct request_state, link);
 
 		if (s->reqid == reqid) {
@@ -141,7 +145,9 @@ struct tevent_req *request_send(TALLOC_CTX *mem, struct ctdb_client *c, const st
 	if (req == NULL) {
 		return NULL;
 	}
-	*s = (struct request_state){.what = r->what, .operation = r->operation};
+	*s = (struct request_state){.what = r->what,
+				    .operation = r->operation,
+				    .timeout_ms = r->timeout_ms != 0 ? r->timeout_ms : c->timeout_ms};
 	op_begin(&s->op, c, req);
 	talloc_set_destructor(s, request_destructor);
 	if (tevent_req_error(req, request_queue(c, r, &s->reqid))) {
@@ -151,7 +157,7 @@ struct tevent_req *request_send(TALLOC_CTX *mem, struct ctdb_client *c, const st
 		tevent_req_done(req);
 		return tevent_req_post(req, c->ev);
 	}
-	if (!tevent_req_set_endtime(req, c->ev, client_endtime(c))) {
+	if (!tevent_req_set_endtime(req, c->ev, timeout_endtime(s->timeout_ms))) {
 		return tevent_req_post(req, c->ev);
 	}
 	dlist_add_tail(bucket(c, s->reqid), &s->link);
@@ -216,7 +222,7 @@ int request_recv(struct tevent_req *req, struct ctdb_blob *body)
 	if (req_failed(req, &err)) {
 		if (err == ETIMEDOUT) {
 			client_fail(s->op.c, err, "%s: no answer of the CTDB daemon within %u ms", s->what,
-				    s->op.c == NULL ? 0 : s->op.c->timeout_ms);
+				    s->timeout_ms);
 		}
 		return err;
 	}

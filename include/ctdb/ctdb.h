@@ -5,6 +5,7 @@
 #include <ctdb/client.h>
 #include <ctdb/cluster.h>
 #include <ctdb/db.h>
+#include <ctdb/interface.h>
 #include <ctdb/message.h>
 #include <ctdb/record.h>
 #include <ctdb/transaction.h>
