@@ -78,6 +78,7 @@ struct client {
 	uint32_t n_registrations;
 	struct dlist notifies; /* control_message.c: messages to send when it goes */
 	uint32_t n_calls;
+	uint32_t n_gateway; /* gateway.c: requests to daemons that wait for their answer */
 	void *commit; /* commit.c: the one that runs for this client */
 };
 

@@ -59,6 +59,9 @@ control_handler control_process_exists, control_ping, control_getvnnmap, control
 	control_shutdown, control_cluster_verdict, control_uptime, control_get_capabilities, control_get_nodemap, control_get_reclock_file,
 	control_get_ban_state, control_get_runstate, control_get_nodes_file, control_check_pid_srvid, control_echo_data,
 	control_ok, control_not_served;
+/* ---- gateway.c ---- */
+#define GATEWAY_PENDING_MAX 64U /* requests of one client that wait for their answer */
+control_handler control_interface_call;
 /* ---- control_message.c ---- */
 control_handler control_register_srvid, control_deregister_srvid, control_register_notify, control_deregister_notify;
 void client_fire_notifies(struct client *c);

@@ -80,6 +80,7 @@ static const struct control_entry table[] = {
 	ENTRY(TCP_CLIENT_PASSED, 56, LOCAL, control_ok),
 	ENTRY(PUSH_RECORD, ANY, false, control_push_record),
 	ENTRY(CLUSTER_VERDICT, 0, false, control_cluster_verdict),
+	ENTRY(INTERFACE_CALL, ANY, LOCAL, control_interface_call),
 };
 
 const struct control_entry *control_lookup(uint32_t opcode)
