@@ -191,7 +191,7 @@ class Cluster:
     def __init__(self, state, config):
         self.state, self.config = state, config
         self.namespaces = config["mode"] == "netns"
-        self.product = products.make(config["bindir"], config["debian"])
+        self.product = products.make(config["bindir"], config["debian"], self.namespaces)
         self.nodes = [Node(self, pnn) for pnn in range(config["nodes"])]
         self.switch = Switch(state, "switch", True)
         self.outside = Machine(state, "client", True)
@@ -205,8 +205,8 @@ class Cluster:
             raise ClusterError("network namespaces need root: run this by sudo, or use --loopback")
         if samba_on_nodes:
             samba.require()
-        if mode == "loopback" and (samba_on_nodes or debian):
-            raise ClusterError("--samba and --debian-ctdb need network namespaces (root); they do not work with --loopback")
+        if mode == "loopback" and samba_on_nodes:
+            raise ClusterError("--samba needs network namespaces (root); it does not work with --loopback")
         config = {"mode": mode, "nodes": nodes, "samba": samba_on_nodes, "arbitration": arbitration, "range": "",
                   "bindir": os.path.abspath(bindir) if bindir else None, "debian": os.path.abspath(debian) if debian else None,
                   "extra_config": extra_config}

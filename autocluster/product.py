@@ -1,5 +1,6 @@
 """What runs on the nodes: this project's suite, or Debian's ctdb as a peer to compare with."""
 
+import glob
 import json
 import os
 import shutil
@@ -75,8 +76,8 @@ class Suite:
 class DebianPeer:
     """Debian's ctdbd 4.17 from an unpacked package."""
 
-    def __init__(self, root):
-        self.root = os.path.abspath(root)
+    def __init__(self, root, namespaces):
+        self.root, self.namespaces = os.path.abspath(root), namespaces
         if not os.access(os.path.join(self.root, "usr/sbin/ctdbd"), os.X_OK):
             raise ClusterError(f"{self.root}/usr/sbin/ctdbd is missing: unpack Debian's package there by dpkg -x ctdb_*.deb {self.root}")
 
@@ -86,6 +87,10 @@ class DebianPeer:
                 "[logging]\n"
                 f"\tlocation = file:{paths.log}/log.ctdb\n"
                 "\tlog level = NOTICE\n"
+                "[database]\n"
+                f"\tvolatile database directory = {paths.var}/volatile\n"
+                f"\tpersistent database directory = {paths.var}/persistent\n"
+                f"\tstate database directory = {paths.var}/state\n"
                 "[legacy]\n"
                 "\trealtime scheduling = false\n")
 
@@ -93,7 +98,14 @@ class DebianPeer:
         return [os.path.join(self.root, "usr/sbin/ctdbd"), "-i"]
 
     def env(self):
-        return {"LD_LIBRARY_PATH": f"{self.root}/usr/lib/x86_64-linux-gnu/samba",
+        """In namespaces the helpers are where the package has them; on loopback the daemon has to be told, and its test mode takes all
+        paths from CTDB_BASE."""
+        helpers = f"{self.root}/usr/libexec/ctdb"
+        test_mode = {"CTDB_TEST_MODE": "1", "CTDB_LOCK_HELPER": f"{helpers}/ctdb_lock_helper", "CTDB_EVENTD": f"{helpers}/ctdb-eventd",
+                     "CTDB_RECOVERY_HELPER": f"{helpers}/ctdb_recovery_helper", "CTDB_TAKEOVER_HELPER": f"{helpers}/ctdb_takeover_helper",
+                     "CTDB_CLUSTER_MUTEX_HELPER": f"{helpers}/ctdb_mutex_fcntl_helper", "CTDB_EVENT_HELPER": f"{helpers}/ctdb-event"}
+        libraries = sorted(glob.glob(f"{self.root}/usr/lib/*/samba"))
+        return {**({} if self.namespaces else test_mode), "LD_LIBRARY_PATH": ":".join(libraries),
                 "PATH": f"{self.root}/usr/bin:{self.root}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
     def mounts(self):
@@ -116,8 +128,8 @@ class DebianPeer:
         return (f"it does not see node {', '.join(map(str, missing))} as active" if missing else None), None
 
 
-def make(bindir, debian):
-    return DebianPeer(debian) if debian else Suite(bindir or default_bindir())
+def make(bindir, debian, namespaces=True):
+    return DebianPeer(debian, namespaces) if debian else Suite(bindir or default_bindir())
 
 
 def run_status(node, product):

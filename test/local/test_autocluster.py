@@ -240,8 +240,8 @@ def test_keeper_starts_a_dead_ctdbd_again(fake):
 @pytest.mark.parametrize("words, problem", [
     (["up", "a/b"], "can not be a cluster's name"),
     (["up", "one", "--nodes", "1000"], "1 to 64 nodes"),
-    (["up", "one", "--loopback", "--samba"], "do not work with --loopback"),
-    (["up", "one", "--loopback", "--debian-ctdb", "/nowhere"], "do not work with --loopback"),
+    (["up", "one", "--loopback", "--samba"], "does not work with --loopback"),
+    (["up", "one", "--loopback", "--debian-ctdb", "/nowhere"], "unpack Debian's package there"),
     (["status", "none"], "there is no cluster none"),
     (["fault", "none", "0", "power-off"], "there is no cluster none"),
 ])
