@@ -19,6 +19,7 @@
 #include "protocol/natives_table.h"
 #include "protocol/super_table.h"
 #include "protocol/transport_table.h"
+#include "protocol/tunnel_table.h"
 #include "protocol/worker_table.h"
 
 #define ROUNDS  40
@@ -280,7 +281,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TABLE(classic), TABLE(cluster), TABLE(constructs), TABLE(db),    TABLE(dbkeep),    TABLE(lane),
-		TABLE(link),    TABLE(msg),     TABLE(natives),    TABLE(super), TABLE(transport), TABLE(worker),
+		TABLE(link),    TABLE(msg),     TABLE(natives),    TABLE(super), TABLE(transport), TABLE(tunnel), TABLE(worker),
 	};
 	int failed;
 
