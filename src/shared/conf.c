@@ -230,6 +230,7 @@ static int default_paths(struct conf *conf, char **err)
 	p->var = own ? talloc_asprintf(conf, "%s/var", base) : talloc_strdup(conf, "/var/lib/ctdb");
 	p->config = talloc_asprintf(conf, "%s/ctdb.conf", p->etc);
 	p->nodes = talloc_asprintf(conf, "%s/nodes", p->etc);
+	conf->transport.key_file = talloc_asprintf(conf, "%s/cluster.key", p->etc);
 	p->socket = talloc_asprintf(conf, "%s/ctdbd.socket", p->run);
 	p->msg_dir = talloc_asprintf(conf, "%s/msg", p->run);
 	p->libexec = find_libexec(conf);
@@ -240,7 +241,7 @@ static int default_paths(struct conf *conf, char **err)
 				     : talloc_strdup(conf, "file:/var/log/ctdb/log.ctdb");
 	if (p->config == NULL || p->nodes == NULL || p->socket == NULL || p->msg_dir == NULL || p->libexec == NULL ||
 	    p->db_volatile == NULL || p->db_persistent == NULL || p->db_state == NULL ||
-	    conf->logging.location == NULL) {
+	    conf->logging.location == NULL || conf->transport.key_file == NULL) {
 		return ENOMEM;
 	}
 	return 0;

@@ -70,18 +70,50 @@ struct parser {
 	unsigned *line_of; /* by pnn */
 };
 
+/* "A" or "A,B". 0; EINVAL: *bad is what is no address, or NULL if there are too many. text is cut into pieces. */
+static int parse_addresses(char *text, struct conf_node *node, const char **bad)
+{
+	char *next;
+
+	*bad = NULL;
+	for (char *s = text; s != NULL; s = next) {
+		size_t len;
+
+		next = strchr(s, ',');
+		if (next != NULL) {
+			*next++ = '\0';
+		}
+		s += strspn(s, " \t");
+		len = strlen(s);
+		while (len > 0 && strchr(" \t", s[len - 1]) != NULL) {
+			s[--len] = '\0';
+		}
+		if (node->n_addrs == CONF_NODE_ADDRS) {
+			return EINVAL;
+		}
+		if (!parse_address(s, &node->addrs[node->n_addrs])) {
+			*bad = s;
+			return EINVAL;
+		}
+		node->n_addrs++;
+	}
+	return 0;
+}
+
 /* "#10.0.0.3": a deleted node. "# words": one as well, since all who read this file by the established rule count it
  * so. */
-static int parse_deleted(struct parser *p, const char *text, unsigned line, struct conf_node *node)
+static int parse_deleted(struct parser *p, char *text, unsigned line, struct conf_node *node)
 {
+	const char *bad;
 	char *notice;
 
-	node->deleted = true;
 	text += strspn(text, "# \t");
-	if (parse_address(text, &node->addr)) {
+	if (parse_addresses(text, node, &bad) == 0) {
+		node->deleted = true;
 		return 0;
 	}
-	parse_address("0.0.0.0", &node->addr);
+	*node = (struct conf_node){.deleted = true, .n_addrs = 1};
+	parse_address("0.0.0.0", &node->addrs[0]);
 	notice = talloc_asprintf(
 		p->nodes,
 		"%s:%u: this comment counts as a deleted node and takes node number %u: the nodes file has no "
@@ -93,30 +125,81 @@ static int parse_deleted(struct parser *p, const char *text, unsigned line, stru
 	return notice == NULL ? ENOMEM : 0;
 }
 
-static int parse_live(struct parser *p, const char *text, unsigned line, struct conf_node *node, char **err)
+/* The line of a live node that has the address, 0 if there is none. */
+static unsigned line_with(const struct parser *p, const struct sockaddr_storage *addr)
 {
 	const struct conf_nodes *nodes = p->nodes;
 
-	if (!parse_address(text, &node->addr)) {
-		*err = talloc_asprintf(nodes, "%s:%u: \"%s\" is not an IPv4 or IPv6 address: %s", p->path, line, text,
-				       what_to_do);
-		return EINVAL;
-	}
-	if (!usable_address(&node->addr)) {
-		*err = talloc_asprintf(nodes, "%s:%u: \"%s\" cannot be the address of a node", p->path, line, text);
-		return EINVAL;
-	}
 	for (uint32_t i = 0; i < nodes->n; i++) {
-		if (!nodes->v[i].deleted && same_address(&nodes->v[i].addr, &node->addr)) {
-			*err = talloc_asprintf(nodes, "%s:%u: address %s is already in line %u: each node once",
-					       p->path, line, text, p->line_of[i]);
-			return EINVAL;
+		for (uint32_t k = 0; !nodes->v[i].deleted && k < nodes->v[i].n_addrs; k++) {
+			if (same_address(&nodes->v[i].addrs[k], addr)) {
+				return p->line_of[i];
+			}
 		}
 	}
 	return 0;
 }
 
-static int parse_line(struct parser *p, const char *text, unsigned line, char **err)
+static int check_address(const struct parser *p, const struct conf_node *node, uint32_t k, unsigned line, char **err)
+{
+	const struct sockaddr_storage *addr = &node->addrs[k];
+	char *text = canonical(p->nodes, addr);
+	unsigned other;
+
+	if (text == NULL) {
+		return ENOMEM;
+	}
+	if (!usable_address(addr)) {
+		*err = talloc_asprintf(p->nodes, "%s:%u: \"%s\" cannot be the address of a node", p->path, line, text);
+		return EINVAL;
+	}
+	if (k > 0 && same_address(&node->addrs[0], addr)) {
+		*err = talloc_asprintf(p->nodes,
+				       "%s:%u: address %s is twice in this line: give another one, or only one",
+				       p->path, line, text);
+		return EINVAL;
+	}
+	other = line_with(p, addr);
+	if (other != 0) {
+		*err = talloc_asprintf(p->nodes, "%s:%u: address %s is already in line %u: each address once", p->path,
+				       line, text, other);
+		return EINVAL;
+	}
+	return 0;
+}
+
+static int parse_live(struct parser *p, char *text, unsigned line, struct conf_node *node, char **err)
+{
+	const char *bad;
+	int ret = parse_addresses(text, node, &bad);
+
+	if (ret != 0 && bad == NULL) {
+		*err = talloc_asprintf(p->nodes, "%s:%u: more than %u addresses of one node are not possible", p->path,
+				       line, CONF_NODE_ADDRS);
+	} else if (ret != 0) {
+		*err = talloc_asprintf(p->nodes, "%s:%u: \"%s\" is not an IPv4 or IPv6 address: %s", p->path, line, bad,
+				       what_to_do);
+	}
+	for (uint32_t k = 0; ret == 0 && k < node->n_addrs; k++) {
+		ret = check_address(p, node, k, line, err);
+	}
+	return ret;
+}
+
+static int name_addresses(TALLOC_CTX *mem, struct conf_node *node)
+{
+	for (uint32_t k = 0; k < node->n_addrs; k++) {
+		node->texts[k] = canonical(mem, &node->addrs[k]);
+		if (node->texts[k] == NULL) {
+			return ENOMEM;
+		}
+	}
+	node->addr = node->addrs[0];
+	node->text = node->texts[0];
+	return 0;
+}
+
+static int parse_line(struct parser *p, char *text, unsigned line, char **err)
 {
 	struct conf_nodes *nodes = p->nodes;
 	struct conf_node node = {.deleted = false};
@@ -133,11 +216,7 @@ static int parse_line(struct parser *p, const char *text, unsigned line, char **
 	}
 	nodes->v = talloc_realloc(nodes, nodes->v, struct conf_node, nodes->n + 1);
 	p->line_of = talloc_realloc(nodes, p->line_of, unsigned, nodes->n + 1);
-	if (nodes->v == NULL || p->line_of == NULL) {
-		return ENOMEM;
-	}
-	node.text = canonical(nodes->v, &node.addr);
-	if (node.text == NULL) {
+	if (nodes->v == NULL || p->line_of == NULL || name_addresses(nodes, &node) != 0) {
 		return ENOMEM;
 	}
 	p->line_of[nodes->n] = line;
@@ -227,6 +306,26 @@ static bool on_interface(const struct ifaddrs *list, const struct sockaddr_stora
 	return false;
 }
 
+static bool any_on_interface(const struct ifaddrs *list, const struct conf_node *node)
+{
+	for (uint32_t k = 0; k < node->n_addrs; k++) {
+		if (on_interface(list, &node->addrs[k])) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool has_address(const struct conf_node *node, const struct sockaddr_storage *addr)
+{
+	for (uint32_t k = 0; k < node->n_addrs; k++) {
+		if (same_address(&node->addrs[k], addr)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static int self_by_interface(TALLOC_CTX *mem, const struct conf *conf, const struct conf_nodes *nodes, uint32_t *pnn,
 			     char **err)
 {
@@ -240,7 +339,7 @@ static int self_by_interface(TALLOC_CTX *mem, const struct conf *conf, const str
 		return ret;
 	}
 	for (uint32_t i = 0; i < nodes->n; i++) {
-		if (!nodes->v[i].deleted && on_interface(list, &nodes->v[i].addr)) {
+		if (!nodes->v[i].deleted && any_on_interface(list, &nodes->v[i])) {
 			*(n_found == 0 ? &found : &second) = i;
 			n_found++;
 		}
@@ -256,11 +355,11 @@ static int self_by_interface(TALLOC_CTX *mem, const struct conf *conf, const str
 				       "address, or set node address in [cluster] of %s",
 				       conf->path.nodes, conf->path.config);
 	} else {
-		*err = talloc_asprintf(mem,
-				       "%s: %u of its addresses are on interfaces of this machine (%s, %s): set node "
-				       "address in [cluster] of %s",
-				       conf->path.nodes, n_found, nodes->v[found].text, nodes->v[second].text,
-				       conf->path.config);
+		*err = talloc_asprintf(
+			mem,
+			"%s: %u of its nodes have addresses on interfaces of this machine (%s, %s): set node "
+			"address in [cluster] of %s",
+			conf->path.nodes, n_found, nodes->v[found].text, nodes->v[second].text, conf->path.config);
 	}
 	return ENOENT;
 }
@@ -273,7 +372,7 @@ int conf_nodes_self(TALLOC_CTX *mem, const struct conf *conf, const struct conf_
 		return self_by_interface(mem, conf, nodes, pnn, err);
 	}
 	for (uint32_t i = 0; parse_address(conf->cluster.node_address, &want) && i < nodes->n; i++) {
-		if (!nodes->v[i].deleted && same_address(&nodes->v[i].addr, &want)) {
+		if (!nodes->v[i].deleted && has_address(&nodes->v[i], &want)) {
 			*pnn = i;
 			return 0;
 		}

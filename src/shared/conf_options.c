@@ -60,6 +60,11 @@ const struct conf_option conf_options[] = {
 
 	NUMBER("transport", "port", CONF_U16, transport.port, "4379", 1, 65535),
 	NUMBER("transport", "db port", CONF_U16, transport.db_port, "4380", 1, 65535),
+	OPTION("transport", "security", CONF_SECURITY, transport.security, "tls"),
+	OPTION("transport", "key file", CONF_FILE, transport.key_file, NULL),
+	OPTION("transport", "carrier", CONF_CARRIER, transport.carrier, "links"),
+	OPTION("transport", "tunnel socket", CONF_FILE, transport.tunnel_socket, NULL),
+	NUMBER("transport", "interface version", CONF_U32, transport.interface_version, "2", 1, 2),
 
 	OPTION("database", "volatile database directory", CONF_DIRECTORY, path.db_volatile, NULL),
 	OPTION("database", "persistent database directory", CONF_DIRECTORY, path.db_persistent, NULL),
@@ -226,6 +231,32 @@ static int parse_arbitration(TALLOC_CTX *mem, const char *value, enum conf_arbit
 	return 0;
 }
 
+static int parse_security(TALLOC_CTX *mem, const char *value, enum conf_security *result, char **err)
+{
+	if (strcasecmp(value, "tls") == 0) {
+		*result = CONF_SECURITY_TLS;
+	} else if (strcasecmp(value, "none") == 0) {
+		*result = CONF_SECURITY_NONE;
+	} else {
+		*err = talloc_strdup(mem, "give tls, or none for links that anybody on the network may read and forge");
+		return EINVAL;
+	}
+	return 0;
+}
+
+static int parse_carrier(TALLOC_CTX *mem, const char *value, enum conf_carrier *result, char **err)
+{
+	if (strcasecmp(value, "links") == 0) {
+		*result = CONF_CARRIER_LINKS;
+	} else if (strcasecmp(value, "tunnel") == 0) {
+		*result = CONF_CARRIER_TUNNEL;
+	} else {
+		*err = talloc_strdup(mem, "give links, or tunnel for packets through an existing ctdbd");
+		return EINVAL;
+	}
+	return 0;
+}
+
 static int check_location(TALLOC_CTX *mem, const char *value, char **err)
 {
 	struct log_sink *sink;
@@ -261,7 +292,8 @@ static int check_string(const struct conf_option *opt, TALLOC_CTX *mem, const ch
 	} else if (opt->type == CONF_ADDRESS && inet_pton(AF_INET, value, addr) != 1 &&
 		   inet_pton(AF_INET6, value, addr) != 1) {
 		*err = talloc_strdup(mem, "give a numeric IPv4 or IPv6 address without port");
-	} else if ((opt->type == CONF_DIRECTORY || opt->type == CONF_FILE) && value[0] != '/' && value[0] != '!') {
+	} else if ((opt->type == CONF_DIRECTORY || opt->type == CONF_FILE) && value[0] != '/' &&
+		   (value[0] != '!' || strncmp(opt->name, "nodes ", 6) != 0)) {
 		*err = talloc_strdup(mem, "give an absolute path");
 	} else if (opt->type == CONF_DIRECTORY && (stat(value, &st) != 0 || !S_ISDIR(st.st_mode))) {
 		*err = talloc_asprintf(mem, "there is no directory %s: create it", value);
@@ -307,9 +339,13 @@ static int set_number(const struct conf_option *opt, struct conf *conf, void *fi
 int conf_option_set(const struct conf_option *opt, struct conf *conf, const char *value, char **err)
 {
 	void *field = opt->offset == CONF_NO_EFFECT ? NULL : (char *)conf + opt->offset;
-	enum conf_arbitration arbitration;
-	enum log_level level;
-	bool b;
+	union {
+		enum conf_arbitration arbitration;
+		enum conf_security security;
+		enum conf_carrier carrier;
+		enum log_level level;
+		bool b;
+	} none;
 
 	if (value[0] == '\0') {
 		*err = talloc_strdup(conf, "give a value, or remove the line");
@@ -324,11 +360,15 @@ int conf_option_set(const struct conf_option *opt, struct conf *conf, const char
 	case CONF_TRANSPORT:
 		return set_string(opt, conf, field, value, err);
 	case CONF_BOOL:
-		return parse_bool(conf, value, field != NULL ? field : &b, err);
+		return parse_bool(conf, value, field != NULL ? field : &none.b, err);
 	case CONF_ARBITRATION:
-		return parse_arbitration(conf, value, field != NULL ? field : &arbitration, err);
+		return parse_arbitration(conf, value, field != NULL ? field : &none.arbitration, err);
+	case CONF_SECURITY:
+		return parse_security(conf, value, field != NULL ? field : &none.security, err);
+	case CONF_CARRIER:
+		return parse_carrier(conf, value, field != NULL ? field : &none.carrier, err);
 	case CONF_LEVEL:
-		if (!log_level_parse(value, field != NULL ? field : &level)) {
+		if (!log_level_parse(value, field != NULL ? field : &none.level)) {
 			*err = talloc_strdup(conf,
 					     "give ERROR, WARNING, NOTICE, INFO or DEBUG, or a number from 0 to 10");
 			return EINVAL;
@@ -357,6 +397,10 @@ static size_t plain_size(enum conf_type type)
 		return sizeof(uint32_t);
 	case CONF_ARBITRATION:
 		return sizeof(enum conf_arbitration);
+	case CONF_SECURITY:
+		return sizeof(enum conf_security);
+	case CONF_CARRIER:
+		return sizeof(enum conf_carrier);
 	case CONF_LEVEL:
 		return sizeof(enum log_level);
 	case CONF_STRING:

@@ -17,6 +17,8 @@ enum conf_type {
 	CONF_MS,    /* uint32_t milliseconds; units ms, s, min */
 	CONF_BYTES, /* uint32_t bytes; units KiB, MiB, GiB */
 	CONF_ARBITRATION,
+	CONF_SECURITY,
+	CONF_CARRIER,
 	CONF_LEVEL,
 	CONF_LOCATION,  /* of the log */
 	CONF_ADDRESS,   /* numeric, without port */

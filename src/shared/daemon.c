@@ -179,13 +179,26 @@ static void stop_signal(struct tevent_context *ev, struct tevent_signal *se, int
 	daemon_stop(priv, sig == SIGINT ? "interrupted" : "terminated by signal");
 }
 
+static bool same_node(const struct conf_node *a, const struct conf_node *b)
+{
+	if (a->deleted != b->deleted || a->n_addrs != b->n_addrs) {
+		return false;
+	}
+	for (uint32_t k = 0; k < a->n_addrs; k++) {
+		if (strcmp(a->texts[k], b->texts[k]) != 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static bool same_nodes(const struct conf_nodes *a, const struct conf_nodes *b)
 {
 	if (a->n != b->n) {
 		return false;
 	}
 	for (uint32_t i = 0; i < a->n; i++) {
-		if (a->v[i].deleted != b->v[i].deleted || strcmp(a->v[i].text, b->v[i].text) != 0) {
+		if (!same_node(&a->v[i], &b->v[i])) {
 			return false;
 		}
 	}

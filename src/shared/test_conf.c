@@ -439,6 +439,28 @@ static void test_nodes(void **state)
 	assert_null(n->notice);
 }
 
+static void test_second_addresses(void **state)
+{
+	struct world *w = *state;
+	struct conf_nodes *n = nodes_good(w, "10.0.0.1 , FD00::0:1\n#10.0.0.2,10.1.0.2\n10.0.0.3\n# us, them\n");
+
+	assert_int_equal(n->n, 4);
+	assert_int_equal(n->v[0].n_addrs, 2);
+	assert_string_equal(n->v[0].text, "10.0.0.1");
+	assert_string_equal(n->v[0].texts[0], "10.0.0.1");
+	assert_string_equal(n->v[0].texts[1], "fd00::1");
+	assert_int_equal(n->v[0].addr.ss_family, AF_INET);
+	assert_int_equal(n->v[0].addrs[1].ss_family, AF_INET6);
+	assert_true(n->v[1].deleted);
+	assert_int_equal(n->v[1].n_addrs, 2);
+	assert_string_equal(n->v[1].texts[1], "10.1.0.2");
+	assert_int_equal(n->v[2].n_addrs, 1);
+	assert_true(n->v[3].deleted);
+	assert_int_equal(n->v[3].n_addrs, 1);
+	assert_string_equal(n->v[3].text, "0.0.0.0");
+	assert_non_null(n->notice);
+}
+
 static void test_nodes_comment(void **state)
 {
 	struct world *w = *state;
@@ -474,6 +496,12 @@ static void test_bad_nodes(void **state)
 	static const struct {
 		const char *text, *error;
 	} bad[] = {
+		{"10.0.0.1,10.0.0.1\n", "nodes:1: address 10.0.0.1 is twice in this line: give another one, or only one"},
+		{"10.0.0.1,10.1.0.1\n#10.0.0.9\n10.0.0.3, 10.1.0.1\n",
+		 "nodes:3: address 10.1.0.1 is already in line 1: each address once"},
+		{"10.0.0.1,10.1.0.1,10.2.0.1\n", "nodes:1: more than 2 addresses of one node are not possible"},
+		{"10.0.0.1,\n", "nodes:1: \"\" is not an IPv4 or IPv6 address: write one address per line, the same file on all nodes"},
+		{"10.0.0.1,::ffff:10.0.0.2\n", "nodes:1: \"::ffff:10.0.0.2\" cannot be the address of a node"},
 		{"", "nodes: holds no node: write one address per line, the same file on all nodes"},
 		{"\n#10.0.0.1\n", "nodes: holds no node: write one address per line, the same file on all nodes"},
 		{"10.0.0.1\n10.0.0.2:4379\n", "nodes:2: \"10.0.0.2:4379\" is not an IPv4 or IPv6 address: write one "
@@ -485,7 +513,7 @@ static void test_bad_nodes(void **state)
 		{"224.0.0.1\n", "nodes:1: \"224.0.0.1\" cannot be the address of a node"},
 		{"ff02::1\n", "nodes:1: \"ff02::1\" cannot be the address of a node"},
 		{"fd00::1\n10.0.0.2\n#10.0.0.3\n\nfd00:0::1\n",
-		 "nodes:5: address fd00:0::1 is already in line 1: each node once"},
+		 "nodes:5: address fd00::1 is already in line 1: each address once"},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -519,6 +547,8 @@ static void test_self(void **state)
 
 	assert_int_equal(conf_nodes_self(w, conf, nodes_good(w, "192.0.2.1\n#127.0.0.1\n127.0.0.1\n"), &pnn, &err), 0);
 	assert_int_equal(pnn, 2);
+	assert_int_equal(conf_nodes_self(w, conf, nodes_good(w, "192.0.2.1\n192.0.2.2,127.0.0.1\n"), &pnn, &err), 0);
+	assert_int_equal(pnn, 1);
 	assert_int_equal(conf_nodes_self(w, conf, nodes_good(w, "192.0.2.1\n#127.0.0.1\n"), &pnn, &err), ENOENT);
 	assert_non_null(strstr(err, "/nodes: none of its addresses is on an interface of this machine"));
 	conf->cluster.node_address = talloc_strdup(conf, "192.0.2.1");
@@ -632,7 +662,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_defaults),          T(test_system_paths),  T(test_values),     T(test_existing_file),
 		T(test_present_name_wins), T(test_bad_files),     T(test_unreadable), T(test_long_value),
-		T(test_fragments),         T(test_update),        T(test_nodes),      T(test_nodes_comment),
+		T(test_fragments),         T(test_update),        T(test_nodes),      T(test_nodes_comment), T(test_second_addresses),
 		T(test_too_many_nodes), T(test_bad_nodes),         T(test_no_nodes_file), T(test_self),       T(test_manual),
 		T(test_example),
 	};
