@@ -310,7 +310,9 @@ int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **lane, char **err)
 		.port = dbd->d->conf->transport.db_port,
 		.own_pnn = dbd->d->pnn,
 		.incarnation = dbd->d->incarnation,
-		.interface_version = LANE_VERSION,
+		.interface_version =
+			dbd->d->conf->transport.interface_version != 0 ? dbd->d->conf->transport.interface_version : LINK_INTERFACE,
+		.n_classes = 1, /* the order between all frames matters */
 		.heartbeat_ms = dbd->d->conf->cluster.heartbeat_interval,
 		.dead_ms = dbd->d->conf->cluster.dead_interval,
 		.reconnect_ms = 50,

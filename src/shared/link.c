@@ -356,6 +356,10 @@ int link_mesh_new(TALLOC_CTX *mem, struct tevent_context *ev, const struct link_
 	struct link_mesh *mesh;
 	int ret;
 
+	if (config->keys != NULL) {
+		*err = talloc_asprintf(mem, "mesh %s: TLS is not there yet", config->name);
+		return ENOTSUP;
+	}
 	if (config->own_pnn >= nodes->n || nodes->v[config->own_pnn].deleted || strlen(config->name) > 31 ||
 	    config->max_frame < 4 || config->heartbeat_ms == 0 || config->dead_ms == 0 || config->incarnation == 0) {
 		*err = talloc_asprintf(mem, "mesh %s: node %u is not in the nodes list, or a parameter is out of range",
@@ -454,4 +458,32 @@ void link_stats(const struct link_mesh *mesh, uint32_t pnn, struct link_stats *s
 	const struct link_peer *peer = link_peer(mesh, pnn);
 
 	*stats = peer != NULL ? peer->stats : (struct link_stats){.up = false};
+	if (peer != NULL) {
+		stats->n_paths = 1;
+		snprintf(stats->path[0].address, sizeof(stats->path[0].address), "%s", peer->text);
+		stats->path[0].up = stats->path[0].active = stats->up;
+		stats->path[0].rtt_us = stats->rtt_us;
+		stats->path[0].security = stats->up ? "none" : "";
+	}
+}
+
+int link_send_class(struct link_mesh *mesh, uint32_t pnn, enum link_class link_class, uint32_t type,
+		    const struct iovec *parts, int n_parts)
+{
+	return link_send(mesh, pnn, type, parts, n_parts);
+}
+
+size_t link_queued_class(const struct link_mesh *mesh, uint32_t pnn, enum link_class link_class)
+{
+	return link_class == LINK_CLASS_CONTROL ? link_queued(mesh, pnn) : 0;
+}
+
+int link_mesh_set_keys(struct link_mesh *mesh, const struct cluster_keys *keys)
+{
+	return EINVAL; /* no mesh has keys yet */
+}
+
+uint32_t link_peer_version(const struct link_mesh *mesh, uint32_t pnn)
+{
+	return link_is_up(mesh, pnn) ? 1 : 0;
 }
