@@ -169,6 +169,13 @@ int control_status_recv(struct tevent_req *req, int32_t *status)
 	return 0;
 }
 
+int control_done_recv(struct tevent_req *req)
+{
+	struct ctdb_blob none = {.len = 0};
+
+	return control_recv(req, &none);
+}
+
 int control_u32_recv(struct tevent_req *req, uint32_t *value)
 {
 	struct ctdb_blob data = {.len = 0};

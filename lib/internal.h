@@ -70,6 +70,17 @@ int sync_run(struct ctdb_client *c, struct tevent_req *req);
 /* NULL when sync_check() fails, so that nothing is sent. */
 #define SYNC_SEND(c, send) (sync_check(c) == 0 ? (send) : NULL)
 
+/* Body of a synchronous function: sends, waits, receives from req. */
+#define SYNC_RETURN(c, send, recv)                                                                                     \
+	struct tevent_req *req = SYNC_SEND(c, send);                                                                   \
+	int err = sync_run(c, req);                                                                                    \
+                                                                                                                       \
+	if (err == 0) {                                                                                                \
+		err = (recv);                                                                                          \
+		talloc_free(req);                                                                                      \
+	}                                                                                                              \
+	return err
+
 /* Whether a finished request failed, and with which errno. */
 bool req_failed(struct tevent_req *req, int *err);
 int req_simple_recv(struct tevent_req *req); /* 0 or errno */
@@ -99,6 +110,7 @@ struct tevent_req *request_send(TALLOC_CTX *mem, struct ctdb_client *c, const st
 /* Body of the reply, which stays in req. */
 int request_recv(struct tevent_req *req, struct ctdb_blob *body);
 struct ctdb_client *request_client(struct tevent_req *req);
+bool request_was_sent(struct tevent_req *req); /* it did not fail before it was queued */
 const char *request_what(struct tevent_req *req);
 /* 0 or EPROTO: the body is not what the protocol says */
 int request_reply(struct ctdb_client *c, const struct classic_header *hdr, const uint8_t *body, size_t len);
@@ -118,6 +130,7 @@ struct tevent_req *control_db_send(TALLOC_CTX *mem, struct ctdb_client *c, uint3
 				   uint32_t db_id);
 int control_recv(struct tevent_req *req, struct ctdb_blob *data); /* points into req */
 int control_status_recv(struct tevent_req *req, int32_t *status); /* for controls whose status is the result */
+int control_done_recv(struct tevent_req *req);                    /* for those without data: 0 or errno */
 int control_u32_recv(struct tevent_req *req, uint32_t *value);
 int control_text_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text);
 /* A control that nobody answers. 0, ENOTCONN, ENOBUFS, ENOMEM */
@@ -166,6 +179,17 @@ static inline struct ctdb_blob blob_of(struct ctdb_data d)
 	} u = {.in = d.data};
 
 	return (struct ctdb_blob){.len = (uint32_t)d.len, .data = u.out};
+}
+
+/* The same for texts. */
+static inline char *string_of(const char *text)
+{
+	union {
+		const char *in;
+		char *out;
+	} u = {.in = text};
+
+	return u.out;
 }
 
 static inline struct ctdb_data data_of_blob(struct ctdb_blob b)

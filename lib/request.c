@@ -14,6 +14,7 @@ struct request_state {
 	uint32_t reqid;
 	uint32_t operation; /* of the request */
 	uint32_t timeout_ms;
+	bool sent; /* handed to the connection */
 	struct ctdb_blob reply;
 };
 
@@ -153,6 +154,7 @@ struct tevent_req *request_send(TALLOC_CTX *mem, struct ctdb_client *c, const st
 	if (tevent_req_error(req, request_queue(c, r, &s->reqid))) {
 		return tevent_req_post(req, c->ev);
 	}
+	s->sent = true;
 	if (r->no_reply) {
 		tevent_req_done(req);
 		return tevent_req_post(req, c->ev);
@@ -235,6 +237,13 @@ struct ctdb_client *request_client(struct tevent_req *req)
 	struct request_state *s = tevent_req_data(req, struct request_state);
 
 	return s->op.c;
+}
+
+bool request_was_sent(struct tevent_req *req)
+{
+	struct request_state *s = tevent_req_data(req, struct request_state);
+
+	return s->sent;
 }
 
 const char *request_what(struct tevent_req *req)

@@ -20,14 +20,17 @@ enum ctdb_node_flag {
 };
 #define CTDB_NODE_INACTIVE 0x39U /* mask: takes no part in databases */
 
+/* As the kernel takes it: family in host order, address and port in network order. */
+union ctdb_addr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
 struct ctdb_node {
 	uint32_t pnn;
-	uint32_t flags; /* enum ctdb_node_flag */
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} addr; /* sa.sa_family 0: unknown */
+	uint32_t flags;	      /* enum ctdb_node_flag */
+	union ctdb_addr addr; /* sa.sa_family 0: unknown */
 };
 
 struct ctdb_nodemap {

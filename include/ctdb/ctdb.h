@@ -7,6 +7,7 @@
 #include <ctdb/db.h>
 #include <ctdb/interface.h>
 #include <ctdb/message.h>
+#include <ctdb/node.h>
 #include <ctdb/record.h>
 #include <ctdb/transaction.h>
 
