@@ -28,12 +28,13 @@ def emit_header(model):
 
 def header_body(w, model):
     w.w('/*\n * NAME_NSIZE: encoded size of a structure of fixed size. NAME_NFIXED: size of the part before the first variable-length field.\n'
-        ' * ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.\n */\n')
+        ' * nput: into a buffer of exactly nsize() bytes (ENOSPC: it is smaller; more: zeroed behind). ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.\n */\n')
     for d in structs(model):
         lay, n = layout.of(d), d.name
         w.w(f'#define {n.upper()}_{"NFIXED" if lay.variable else "NSIZE"} {lay.size}')
         w.w(f'size_t {n}_nsize(const struct {n} *v);')
         w.w(f'int {n}_nencode(TALLOC_CTX *mem, const struct {n} *v, struct ctdb_blob *out);')
+        w.w(f'int {n}_nput(uint8_t *buf, size_t size, const struct {n} *v);')
         w.w(f'int {n}_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct {n} *v, size_t *used);')
         if is_flat(d):
             w.w(f'int {n}_nview(const uint8_t *buf, size_t len, struct {n} *v, size_t *used);')
@@ -368,16 +369,19 @@ def size_list(w, f, t, e):
 
 def encode_function(w, d):
     n = d.name
+    with w.function(f'int {n}_nput(uint8_t *buf, size_t size, const struct {n} *v)'):
+        w.w('struct native_out x = {.start = buf, .p = buf, .end = buf + size};\n')
+        w.w(f'memset(buf, 0, size);\n{n}_nwrite(&x, v);\nreturn x.err;')
     with w.function(f'int {n}_nencode(TALLOC_CTX *mem, const struct {n} *v, struct ctdb_blob *out)'):
-        w.w(f'size_t size = {n}_nsize(v);\nstruct native_out x = {{0}};\nuint8_t *buf;\n')
+        w.w(f'size_t size = {n}_nsize(v);\nuint8_t *buf;\nint err;\n')
         with w.block('if (size > UINT32_MAX)'):
             w.w('return EMSGSIZE;')
-        w.w('buf = talloc_zero_size(mem, size);')
+        w.w('buf = talloc_size(mem, size);')
         with w.block('if (buf == NULL)'):
             w.w('return ENOMEM;')
-        w.w(f'x.start = buf;\nx.p = buf;\nx.end = buf + size;\n{n}_nwrite(&x, v);')
-        with w.block('if (x.err != 0)'):
-            w.w('talloc_free(buf);\nreturn x.err;')
+        w.w(f'err = {n}_nput(buf, size, v);')
+        with w.block('if (err != 0)'):
+            w.w('talloc_free(buf);\nreturn err;')
         w.w('out->len = (uint32_t)size;\nout->data = buf;\nreturn 0;')
 
 
@@ -397,10 +401,14 @@ def decode_function(w, d):
     with w.function(f'int {n}_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct {n} *v, size_t *used)'):
         w.w('struct native_in in = native_in_over(buf, len, false);')
         if alloc:
-            w.w(f'TALLOC_CTX *all = talloc_named_const(mem, 0, "struct {n}");\n')
+            # Also the room for all copies; what has no NUL in the input may not fit and is allocated.
+            room = contains(d, (Bytes, String))
+            w.w(f'TALLOC_CTX *all = talloc_named_const(mem, {"len" if room else 0}, "struct {n}");\n')
             w.w('memset(v, 0, sizeof(*v));')
             with w.block('if (all == NULL)'):
                 w.w('return ENOMEM;')
+            if room:
+                w.w('in.room = all;\nin.room_end = in.room + len;')
             w.w(f'{n}_nread(&in, all, v);')
         else:
             w.w(f'\n{n}_nread(&in, mem, v);')

@@ -1,7 +1,7 @@
 """Part "rpc": server table, dispatch, replies, typed client stubs (tevent_req) for the program of a file."""
 
 from cwriter import comment, header, source
-from emit_types import proc_enum
+from emit_types import proc_enum, view_room
 from model import GenError, is_flat
 
 
@@ -116,7 +116,7 @@ def handler(w, model, p):
         if p.arg is None:
             null_check(w, p)
             w.w(f'srv->{p.cname}(priv, call);\nreturn 0;')
-        elif p.oneway and is_flat(p.arg):
+        elif p.oneway and (is_flat(p.arg) or view_room(p.arg)):
             handle_view(w, p)
         elif p.oneway:
             handle_oneway(w, p)
@@ -133,9 +133,10 @@ def null_check(w, p):
 
 
 def handle_view(w, p):
-    w.w(f'struct {p.arg.name} arg;\nint err;\n')
+    flat = is_flat(p.arg)
+    w.w(f'struct {p.arg.name} arg;' + ('' if flat else f'\nchar room[{p.arg.name.upper()}_VIEW_ROOM];') + '\nint err;\n')
     null_check(w, p)
-    w.w(f'err = {p.arg.name}_view(buf, len, &arg);')
+    w.w(f'err = {p.arg.name}_view(buf, len, &arg);' if flat else f'err = {p.arg.name}_view_at(buf, len, &arg, room);')
     with w.block('if (err == 0)'):
         w.w(f'srv->{p.cname}(priv, call, &arg);')
     w.w('return err;')

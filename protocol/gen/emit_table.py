@@ -2,6 +2,7 @@
 
 from cwriter import header, source
 from emit_native import structs
+from emit_types import view_room
 from model import is_flat
 
 # member of struct gen_type: (function suffix, result, parameters before/after v, arguments, is v const)
@@ -9,13 +10,16 @@ BASIC = (('random', 'random', 'void', 'uint64_t *r, TALLOC_CTX *mem, void *v', '
          ('equal', 'equal', 'bool', 'const void *a, const void *b', 'a, b'),
          ('xdr_size', 'size', 'size_t', 'const void *v', 'v'),
          ('encode', 'encode', 'int', 'TALLOC_CTX *mem, const void *v, struct ctdb_blob *out', 'mem, v, out'),
+         ('encode_to', 'encode_to', 'int', 'TALLOC_CTX *mem, struct xdr_buf *buf, const void *v, struct ctdb_blob *out', 'mem, buf, v, out'),
          ('decode', 'decode', 'int', 'TALLOC_CTX *mem, const uint8_t *buf, size_t len, void *v', 'mem, buf, len, v'),
          ('validate', 'validate', 'int', 'const void *v', 'v'),
          ('to_json', 'to_json', 'json_t *', 'const void *v', 'v'),
          ('print', 'print', 'void', 'FILE *f, const void *v', 'f, v'))
 VIEW = (('view', 'view', 'int', 'const uint8_t *buf, size_t len, void *v', 'buf, len, v'),)
+VIEW_AT = (('view_at', 'view_at', 'int', 'const uint8_t *buf, size_t len, void *v, char *room', 'buf, len, v, room'),)
 NATIVE = (('nsize', 'nsize', 'size_t', 'const void *v', 'v'),
           ('nencode', 'nencode', 'int', 'TALLOC_CTX *mem, const void *v, struct ctdb_blob *out', 'mem, v, out'),
+          ('nput', 'nput', 'int', 'uint8_t *buf, size_t size, const void *v', 'buf, size, v'),
           ('ndecode', 'ndecode', 'int', 'TALLOC_CTX *mem, const uint8_t *buf, size_t len, void *v, size_t *used', 'mem, buf, len, v, used'))
 NVIEW = (('nview', 'nview', 'int', 'const uint8_t *buf, size_t len, void *v, size_t *used', 'buf, len, v, used'),)
 
@@ -38,7 +42,7 @@ def emit_source(model):
 
 def members(model, d):
     native = d in structs(model)
-    return BASIC + (VIEW if is_flat(d) else ()) + (NATIVE if native else ()) + (NVIEW if native and is_flat(d) else ())
+    return BASIC + (VIEW if is_flat(d) else VIEW_AT if view_room(d) else ()) + (NATIVE if native else ()) + (NVIEW if native and is_flat(d) else ())
 
 
 def source_body(w, model):

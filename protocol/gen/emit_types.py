@@ -127,10 +127,38 @@ def prototypes(w, d):
     w.w(f'void {n}_put(struct xdr_out *out, const struct {n} *v);')
     w.w(f'void {n}_get(struct xdr_in *in, TALLOC_CTX *mem, struct {n} *v);')
     w.w(f'int {n}_encode(TALLOC_CTX *mem, const struct {n} *v, struct ctdb_blob *out);')
+    w.w(f'int {n}_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct {n} *v, struct ctdb_blob *out);')
     w.w(f'int {n}_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct {n} *v);')
     if is_flat(d):
         w.w(f'int {n}_view(const uint8_t *buf, size_t len, struct {n} *v);')
+    elif view_room(d):
+        w.w(f'#define {n.upper()}_VIEW_ROOM {view_room(d)}')
+        w.w(f'int {n}_view_at(const uint8_t *buf, size_t len, struct {n} *v, char room[{n.upper()}_VIEW_ROOM]);')
     w.w(f'int {n}_validate(const struct {n} *v);\n')
+
+
+# Bytes on a stack are enough for the strings of a view.
+VIEW_ROOM_MAX = 4096
+
+
+def strings_room(t):
+    """Bytes that all strings of a value take, with their NULs; a type that no view_at is made for: None."""
+    t = strip(t)
+    if isinstance(t, String):
+        return t.max + 1
+    if isinstance(t, (List, Optional, UnionType)) or (isinstance(t, StructType) and t.recursive):
+        return None
+    if isinstance(t, Array):
+        room = strings_room(t.elem)
+        return None if room is None else room * t.n
+    rooms = [strings_room(p) for p in parts(t)]
+    return None if None in rooms else sum(rooms)
+
+
+def view_room(d):
+    """Room for view_at; 0: there is none, because the type is flat or not of a kind that has it."""
+    room = strings_room(d)
+    return room if room and room <= VIEW_ROOM_MAX else 0
 
 
 # ---- source ----
@@ -150,6 +178,9 @@ def source_body(w, model):
         w.w(f'static void {d.name}_put_at(struct xdr_out *out, const struct {d.name} *v, unsigned depth);')
         w.w(f'static void {d.name}_get_at(struct xdr_in *in, TALLOC_CTX *mem, struct {d.name} *v, unsigned depth);\n')
     for d in model.composites():
+        if in_run(d):
+            store_function(w, d)
+            load_function(w, d)
         size_function(w, d)
         put_function(w, d)
         get_function(w, d)
@@ -157,6 +188,8 @@ def source_body(w, model):
         decode_function(w, d)
         if is_flat(d):
             view_function(w, d)
+        elif view_room(d):
+            view_at_function(w, d)
         validate_function(w, d)
 
 
@@ -209,12 +242,12 @@ def enum_valid(w, d):
 
 def enum_codec(w, d):
     enum_valid(w, d)
-    with w.function(f'static void {d.name}_put(struct xdr_out *out, enum {d.name} v)'):
+    with w.function(f'static inline void {d.name}_store(struct xdr_out *out, uint8_t *p, enum {d.name} v)'):
         with w.block(f'if (!{d.name}_valid((int)v))'):
             w.w('xdr_out_fail(out, EINVAL);')
-        w.w('xdr_put_u32(out, (uint32_t)v);')
-    with w.function(f'static enum {d.name} {d.name}_get(struct xdr_in *in)'):
-        w.w('int v = (int)xdr_get_u32(in);\n')
+        w.w('xdr_store_u32(p, (uint32_t)v);')
+    with w.function(f'static inline enum {d.name} {d.name}_load(struct xdr_in *in, const uint8_t *p)'):
+        w.w('int v = (int)xdr_load_u32(p);\n')
         with w.block(f'if (in->err == 0 && !{d.name}_valid(v))'):
             w.w('in->err = EBADMSG;')
         w.w(f'return in->err == 0 ? (enum {d.name})v : {d.members[0][0]};')
@@ -233,6 +266,114 @@ def arms(w, d, visit, bad):
             with w.case('default', None if bad.startswith('return') else 'break;'):
                 if bad:
                     w.w(bad)
+
+
+# runs: fields of fixed size that follow each other are checked once
+
+
+RUN_MAX = 256  # XDR_RUN_MAX
+
+
+def in_run(t):
+    size = fixed_size(t)
+    return size is not None and size <= RUN_MAX
+
+
+def runs(fields):
+    """Lists of fields: those of a list with more than one, or of a kind that can be in a run, are of fixed size."""
+    found, size = [], RUN_MAX + 1
+    for i, f in enumerate(fields):
+        s = fixed_size(f.type) if in_run(f.type) else RUN_MAX + 1
+        since = f.since and f.since != fields[i - 1].since
+        if since or size + s > RUN_MAX:
+            found.append([])
+            size = 0
+        found[-1].append(f)
+        size += s
+    return found
+
+
+def at(offset):
+    return f'p + {offset}' if offset else 'p'
+
+
+def offsets(fields):
+    offset = 0
+    for f in fields:
+        yield f, offset
+        offset += fixed_size(f.type)
+
+
+def store_one(w, t, e, where, level=0):
+    """Writes e, of fixed size, to the address where."""
+    t = strip(t)
+    if isinstance(t, Prim):
+        cast = {'i32': '(uint32_t)', 'i64': '(uint64_t)'}.get(t.short, '')
+        fn = {'i32': 'u32', 'i64': 'u64', 'bool': 'u32'}.get(t.short, t.short)
+        w.w(f'xdr_store_{fn}({where}, {cast}{e}{" ? 1 : 0" if t.short == "bool" else ""});')
+    elif isinstance(t, Opaque):
+        if t.n % 4:
+            w.w(f'xdr_store_u32({where} + {((t.n + 3) & ~3) - 4}, 0);')
+        w.w(f'memcpy({where}, {e}, {t.text});')
+    elif isinstance(t, Array):
+        with for_loop(w, level, t.text):
+            store_one(w, t.elem, f'{e}[{index(level)}]', f'{where} + (size_t){index(level)} * {fixed_size(t.elem)}', level + 1)
+    elif isinstance(t, EnumType):
+        w.w(f'{t.name}_store(out, {where}, {e});')
+    else:
+        w.w(f'{t.name}_store(out, {where}, &{e});')
+
+
+def load_one(w, t, e, where, level=0):
+    t = strip(t)
+    if isinstance(t, Prim):
+        cast = {'i32': '(int32_t)', 'i64': '(int64_t)'}.get(t.short, '')
+        fn = {'i32': 'u32', 'i64': 'u64'}.get(t.short, t.short)
+        w.w(f'{e} = {cast}xdr_load_{fn}({"in, " if t.short == "bool" else ""}{where});')
+    elif isinstance(t, Opaque):
+        w.w(f'memcpy({e}, {where}, {t.text});')
+        if t.n % 4:
+            w.w(f'xdr_check_padding(in, {where}, {t.text});')
+    elif isinstance(t, Array):
+        with for_loop(w, level, t.text):
+            load_one(w, t.elem, f'{e}[{index(level)}]', f'{where} + (size_t){index(level)} * {fixed_size(t.elem)}', level + 1)
+    elif isinstance(t, EnumType):
+        w.w(f'{e} = {t.name}_load(in, {where});')
+    else:
+        w.w(f'{t.name}_load(in, {where}, &{e});')
+
+
+def store_function(w, d):
+    with w.function(f'static inline void {d.name}_store(struct xdr_out *out, uint8_t *p, const struct {d.name} *v)'):
+        for f, offset in offsets(d.fields):
+            store_one(w, f.type, f'v->{f.name}', at(offset))
+
+
+def load_function(w, d):
+    with w.function(f'static inline void {d.name}_load(struct xdr_in *in, const uint8_t *p, struct {d.name} *v)'):
+        for f, offset in offsets(d.fields):
+            load_one(w, f.type, f'v->{f.name}', at(offset))
+
+
+def put_run(w, fields, owner):
+    if not in_run(fields[0].type):
+        put_one(w, fields[0].type, f'v->{fields[0].name}', 0, owner)
+        return
+    with w.block(''):
+        w.w(f'uint8_t *p = xdr_reserve(out, {sum(fixed_size(f.type) for f in fields)});\n')
+        with w.block('if (p != NULL)'):
+            for f, offset in offsets(fields):
+                store_one(w, f.type, f'v->{f.name}', at(offset))
+
+
+def get_run(w, fields, owner):
+    if not in_run(fields[0].type):
+        get_one(w, fields[0].type, f'v->{fields[0].name}', 0, owner)
+        return
+    with w.block(''):
+        w.w(f'const uint8_t *p = xdr_take(in, {sum(fixed_size(f.type) for f in fields)});\n')
+        for f, offset in offsets(fields):
+            load_one(w, f.type, f'v->{f.name}', at(offset))
 
 
 # size
@@ -313,8 +454,8 @@ def put_function(w, d):
             put_one(w, d.disc.type, f'v->{d.disc.name}', 0, d)
             arms(w, d, lambda f: put_one(w, f.type, f'v->u.{f.name}', 0, d), 'xdr_out_fail(out, EINVAL);')
         else:
-            for f in d.fields:
-                put_one(w, f.type, f'v->{f.name}', 0, d)
+            for run in runs(d.fields):
+                put_run(w, run, d)
 
 
 def address(e):
@@ -328,7 +469,10 @@ def put_one(w, t, e, level, owner):
         fn = {'i32': 'u32', 'i64': 'u64'}.get(t.short, t.short)
         w.w(f'xdr_put_{fn}(out, {cast}{e});')
     elif isinstance(t, EnumType):
-        w.w(f'{t.name}_put(out, {e});')
+        with w.block(''):
+            w.w('uint8_t *p = xdr_reserve(out, 4);\n')
+            with w.block('if (p != NULL)'):
+                w.w(f'{t.name}_store(out, p, {e});')
     elif isinstance(t, Opaque):
         w.w(f'xdr_put_bytes(out, {e}, {t.text});')
     elif isinstance(t, Bytes):
@@ -355,26 +499,17 @@ def put_one(w, t, e, level, owner):
 # get
 
 
-def has_blob(t):
-    return is_flat(t) and contains(t, Bytes)
-
-
 def get_function(w, d):
     n = d.name
     public = f'void {n}_get(struct xdr_in *in, TALLOC_CTX *mem, struct {n} *v)'
     if d.recursive:
-        sig = f'static void {n}_get_at(struct xdr_in *in, TALLOC_CTX *mem, struct {n} *v, unsigned depth)'
-        call = f'{n}_get_at(in, mem, v, 0);'
-    elif has_blob(d):
-        sig = f'static void {n}_read(struct xdr_in *in, TALLOC_CTX *mem, bool view, struct {n} *v)'
-        call = f'{n}_read(in, mem, false, v);'
-    else:
-        sig, call = public, None
-    with w.function(sig):
-        get_body(w, d)
-    if call:
+        with w.function(f'static void {n}_get_at(struct xdr_in *in, TALLOC_CTX *mem, struct {n} *v, unsigned depth)'):
+            get_body(w, d)
         with w.function(public):
-            w.w(call)
+            w.w(f'{n}_get_at(in, mem, v, 0);')
+        return
+    with w.function(public):
+        get_body(w, d)
 
 
 def get_body(w, d):
@@ -386,30 +521,32 @@ def get_body(w, d):
         get_one(w, d.disc.type, f'v->{d.disc.name}', 0, d)
         arms(w, d, lambda f: get_one(w, f.type, f'v->u.{f.name}', 0, d), 'xdr_in_fail(in, EBADMSG);')
         return
-    for i, f in enumerate(d.fields):
-        if f.since and f.since != d.fields[i - 1].since:
+    previous = None
+    for run in runs(d.fields):
+        f = run[0]
+        if f.since and f.since != previous:
             # Sent by an older version: what follows is not there.
             with w.block('if (in->err == 0 && xdr_left(in) == 0)'):
-                for g in d.fields[i:]:
+                for g in d.fields[d.fields.index(f):]:
                     default(w, g.type, f'v->{g.name}', 0)
                 w.w('return;')
-        get_one(w, f.type, f'v->{f.name}', 0, d)
+        get_run(w, run, d)
+        previous = run[-1].since
 
 
 def get_one(w, t, e, level, owner, mem='mem'):
     """Reads e. What is allocated belongs to mem; elements of a list belong to the list."""
     t = strip(t)
-    view = 'view' if has_blob(owner) else 'false'
     if isinstance(t, Prim):
         cast = {'i32': '(int32_t)', 'i64': '(int64_t)'}.get(t.short, '')
         fn = {'i32': 'u32', 'i64': 'u64'}.get(t.short, t.short)
         w.w(f'{e} = {cast}xdr_get_{fn}(in);')
     elif isinstance(t, EnumType):
-        w.w(f'{e} = {t.name}_get(in);')
+        w.w(f'{e} = {t.name}_load(in, xdr_take(in, 4));')
     elif isinstance(t, Opaque):
         w.w(f'xdr_get_fixed(in, {e}, {t.text});')
     elif isinstance(t, Bytes):
-        w.w(f'xdr_get_blob(in, {mem}, {t.text}, {view}, {address(e)});')
+        w.w(f'xdr_get_blob(in, {mem}, {t.text}, {address(e)});')
     elif isinstance(t, String):
         w.w(f'{e} = xdr_get_string(in, {mem}, {t.text});')
     elif isinstance(t, Array):
@@ -426,8 +563,6 @@ def get_one(w, t, e, level, owner, mem='mem'):
             get_one(w, t.elem, f'(*{e})', level, owner, e)
     elif t.recursive:
         w.w(f'{t.name}_get_at(in, {mem}, {address(e)}, {"depth + 1" if owner.recursive else "0"});')
-    elif has_blob(t):
-        w.w(f'{t.name}_read(in, {mem}, {view}, {address(e)});')
     else:
         w.w(f'{t.name}_get(in, {mem}, {address(e)});')
 
@@ -469,6 +604,17 @@ def encode_function(w, d):
         with w.block('if (x.err != 0)'):
             w.w('talloc_free(buf);\nreturn x.err;')
         w.w('out->len = (uint32_t)size;\nout->data = buf;\nreturn 0;')
+    with w.function(f'int {n}_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct {n} *v, struct ctdb_blob *out)'):
+        w.w(f'size_t size = {n}_size(v);\nstruct xdr_out x = {{0}};\n')
+        with w.block('if (size > UINT32_MAX)'):
+            w.w('return EMSGSIZE;')
+        w.w('x.p = xdr_buf_room(mem, buf, size);')
+        with w.block('if (x.p == NULL)'):
+            w.w('return ENOMEM;')
+        w.w(f'x.end = x.p + size;\n{n}_put(&x, v);')
+        with w.block('if (x.err == 0)'):
+            w.w('out->len = (uint32_t)size;\nout->data = buf->data;')
+        w.w('return x.err;')
 
 
 def decode_function(w, d):
@@ -477,11 +623,15 @@ def decode_function(w, d):
     with w.function(f'int {n}_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct {n} *v)'):
         w.w('struct xdr_in in = xdr_in_over(buf, len);')
         if alloc:
-            # One parent for all: what a malformed input made us allocate goes at once.
-            w.w(f'TALLOC_CTX *all = talloc_named_const(mem, 0, "struct {n}");')
+            # One parent for all: what a malformed input made us allocate goes at once. It is also the room for all copies: each is preceded by
+            # 4 bytes of length in the input, so that it fits with its NUL.
+            room = contains(d, (Bytes, String))
+            w.w('TALLOC_CTX *all = ' + (f'talloc_named_const(mem, len, "struct {n}");' if room else f'talloc_named_const(mem, 0, "struct {n}");'))
             w.w('\nmemset(v, 0, sizeof(*v));')
             with w.block('if (all == NULL)'):
                 w.w('return ENOMEM;')
+            if room:
+                w.w('in.room = all;\nin.room_end = in.room + len;')
             w.w(f'{n}_get(&in, all, v);')
             with w.block('if (in.err != 0)'):
                 w.w('talloc_free(all);\nmemset(v, 0, sizeof(*v));')
@@ -493,14 +643,25 @@ def decode_function(w, d):
         w.w('return in.err;')
 
 
+def view_end(w):
+    with w.block('if (in.err != 0)'):
+        w.w('memset(v, 0, sizeof(*v));')
+    w.w('return in.err;')
+
+
 def view_function(w, d):
     n = d.name
     with w.function(f'int {n}_view(const uint8_t *buf, size_t len, struct {n} *v)'):
-        w.w('struct xdr_in in = xdr_in_over(buf, len);\n')
-        w.w(f'{n}_read(&in, NULL, true, v);' if has_blob(d) else f'{n}_get(&in, NULL, v);')
-        with w.block('if (in.err != 0)'):
-            w.w('memset(v, 0, sizeof(*v));')
-        w.w('return in.err;')
+        w.w(f'struct xdr_in in = xdr_in_over(buf, len);\n\nin.view = true;\n{n}_get(&in, NULL, v);')
+        view_end(w)
+
+
+def view_at_function(w, d):
+    n = d.name
+    with w.function(f'int {n}_view_at(const uint8_t *buf, size_t len, struct {n} *v, char room[{n.upper()}_VIEW_ROOM])'):
+        w.w('struct xdr_in in = xdr_in_over(buf, len);\n\nin.view = true;')
+        w.w(f'in.room = (uint8_t *)room;\nin.room_end = in.room + {n.upper()}_VIEW_ROOM;\n{n}_get(&in, NULL, v);')
+        view_end(w)
 
 
 # validate

@@ -11,12 +11,15 @@
 
 #include "base/xdr.h"
 
-/* Reader. err is sticky: 0, EBADMSG or ENOMEM. view: blobs point into the input instead of being copied below the
- * parent given. */
+/*
+ * Reader. err is sticky: 0, EBADMSG or ENOMEM. view: blobs point into the input instead of being copied. [room,
+ * room_end): where copies of blobs and strings go as long as it lasts; then, and when it is NULL, they are talloc'ed.
+ */
 struct native_in {
 	const uint8_t *start, *p, *end;
 	bool view;
 	int err;
+	uint8_t *room, *room_end;
 };
 
 /* Writer into a zeroed buffer that was sized by NAME_nsize(). err is sticky: 0, EMSGSIZE, EINVAL or ENOSPC. */
@@ -159,6 +162,35 @@ static inline void native_room_align(struct native_out *out, size_t align)
 	native_room(out, (size_t)(out->start - out->p) & (align - 1));
 }
 
+/* n bytes for a copy: in the reader's room, or below mem when that is used up. NULL with err set. */
+static inline uint8_t *native_copy_room(struct native_in *in, TALLOC_CTX *mem, size_t n)
+{
+	uint8_t *p = in->room;
+
+	if (p == NULL || (size_t)(in->room_end - p) < n) {
+		p = talloc_size(mem, n);
+		if (p == NULL) {
+			native_in_fail(in, ENOMEM);
+		}
+		return p;
+	}
+	in->room += n;
+	return p;
+}
+
+static inline char *native_copy_string(struct native_in *in, TALLOC_CTX *mem, const uint8_t *p, size_t n)
+{
+	char *s = (char *)native_copy_room(in, mem, n + 1);
+
+	if (s != NULL) {
+		if (n > 0) {
+			memcpy(s, p, n);
+		}
+		s[n] = '\0';
+	}
+	return s;
+}
+
 static inline void native_get_blob(struct native_in *in, TALLOC_CTX *mem, size_t len, uint32_t max,
 				   struct ctdb_blob *blob)
 {
@@ -172,12 +204,15 @@ static inline void native_get_blob(struct native_in *in, TALLOC_CTX *mem, size_t
 	if (p == NULL || len == 0) {
 		return;
 	}
-	blob->data = in->view ? (uint8_t *)(uintptr_t)p : talloc_memdup(mem, p, len);
-	if (blob->data == NULL) {
-		in->err = ENOMEM;
+	if (in->view) {
+		*blob = (struct ctdb_blob){(uint32_t)len, (uint8_t *)(uintptr_t)p};
 		return;
 	}
-	blob->len = (uint32_t)len;
+	blob->data = native_copy_room(in, mem, len);
+	if (blob->data != NULL) {
+		memcpy(blob->data, p, len);
+		blob->len = (uint32_t)len;
+	}
 }
 
 /* len bytes, with their NUL unless nonul; length 0 is the empty string either way. A NUL elsewhere, or a missing one,
@@ -186,7 +221,6 @@ static inline char *native_get_string(struct native_in *in, TALLOC_CTX *mem, siz
 {
 	const uint8_t *p = native_take(in, len);
 	size_t n = len;
-	char *s;
 
 	if (p != NULL && !nonul && len > 0) {
 		n = len - 1;
@@ -200,28 +234,19 @@ static inline char *native_get_string(struct native_in *in, TALLOC_CTX *mem, siz
 	if (in->err != 0) {
 		return NULL;
 	}
-	s = talloc_strndup(mem, n > 0 ? (const char *)p : "", n);
-	if (s == NULL) {
-		in->err = ENOMEM;
-	}
-	return s;
+	return native_copy_string(in, mem, p, n);
 }
 
 /* char[n] with a NUL somewhere; what follows the NUL is ignored. */
 static inline char *native_get_chars(struct native_in *in, TALLOC_CTX *mem, const uint8_t *p, size_t n, uint32_t max)
 {
 	size_t len = strnlen((const char *)p, n);
-	char *s;
 
 	if (len == n || len > max) {
 		native_in_fail(in, EBADMSG);
 		return NULL;
 	}
-	s = talloc_strndup(mem, (const char *)p, len);
-	if (s == NULL) {
-		native_in_fail(in, ENOMEM);
-	}
-	return s;
+	return native_copy_string(in, mem, p, len);
 }
 
 /* Zeroed array for n elements that take at least min_size bytes each: checked against the bytes present before it is

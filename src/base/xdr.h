@@ -14,11 +14,19 @@ struct ctdb_blob {
 	uint8_t *data;
 };
 
-/* Reader. err is sticky: the first error stays (EBADMSG; ENOMEM from xdr_talloc.h); after it every get returns zeros
- * and reads nothing. */
+/* A run of fields of fixed size that is checked once has at most so many bytes. */
+#define XDR_RUN_MAX 256
+
+/*
+ * Reader. err is sticky: the first error stays (EBADMSG; ENOMEM from xdr_talloc.h); after it every get returns zeros
+ * and reads nothing. view: blobs point into the input instead of being copied. [room, room_end): where copies of blobs
+ * and strings go as long as it lasts; then, and when it is NULL, they are talloc'ed.
+ */
 struct xdr_in {
 	const uint8_t *p, *end;
 	int err;
+	bool view;
+	uint8_t *room, *room_end;
 };
 
 /* Writer into a caller's buffer that was sized by NAME_size(). err is sticky. Overrun sets it to ENOSPC and writes
@@ -27,6 +35,14 @@ struct xdr_out {
 	uint8_t *p, *end;
 	int err;
 };
+
+/* A buffer that encoders use again and again, for messages that are copied on at once. Zeroed: empty. */
+struct xdr_buf {
+	uint8_t *data; /* talloc'ed below the first user's mem */
+	size_t size;
+};
+
+#define XDR_BUF_KEEP (256U * 1024) /* what xdr_buf_trim() leaves */
 
 static inline size_t xdr_pad(size_t n)
 {
@@ -54,34 +70,65 @@ static inline bool xdr_room(struct xdr_out *out, size_t n)
 	return out->err == 0;
 }
 
-static inline uint32_t xdr_get_u32(struct xdr_in *in)
+static inline uint32_t xdr_load_u32(const uint8_t *p)
 {
 	uint32_t v;
 
-	if (!xdr_has(in, 4)) {
-		return 0;
-	}
-	memcpy(&v, in->p, 4);
-	in->p += 4;
+	memcpy(&v, p, sizeof(v));
 	return be32toh(v);
 }
 
-static inline uint64_t xdr_get_u64(struct xdr_in *in)
+static inline uint64_t xdr_load_u64(const uint8_t *p)
 {
 	uint64_t v;
 
-	if (!xdr_has(in, 8)) {
-		return 0;
-	}
-	memcpy(&v, in->p, 8);
-	in->p += 8;
+	memcpy(&v, p, sizeof(v));
 	return be64toh(v);
 }
 
-/* XDR bool: anything but 0 and 1 is malformed. */
-static inline bool xdr_get_bool(struct xdr_in *in)
+static inline void xdr_store_u32(uint8_t *p, uint32_t v)
 {
-	uint32_t v = xdr_get_u32(in);
+	uint32_t be = htobe32(v);
+
+	memcpy(p, &be, sizeof(be));
+}
+
+static inline void xdr_store_u64(uint8_t *p, uint64_t v)
+{
+	uint64_t be = htobe64(v);
+
+	memcpy(p, &be, sizeof(be));
+}
+
+/* The next n <= XDR_RUN_MAX bytes, consumed; zeros with err set when fewer are left. */
+static inline const uint8_t *xdr_take(struct xdr_in *in, size_t n)
+{
+	static const uint8_t zeros[XDR_RUN_MAX];
+	const uint8_t *p = in->p;
+
+	if (!xdr_has(in, n)) {
+		return zeros;
+	}
+	in->p += n;
+	return p;
+}
+
+/* Room for n bytes, consumed; NULL with err set. */
+static inline uint8_t *xdr_reserve(struct xdr_out *out, size_t n)
+{
+	uint8_t *p = out->p;
+
+	if (!xdr_room(out, n)) {
+		return NULL;
+	}
+	out->p += n;
+	return p;
+}
+
+/* XDR bool: anything but 0 and 1 is malformed. */
+static inline bool xdr_load_bool(struct xdr_in *in, const uint8_t *p)
+{
+	uint32_t v = xdr_load_u32(p);
 
 	if (v > 1) {
 		in->err = EBADMSG;
@@ -89,45 +136,60 @@ static inline bool xdr_get_bool(struct xdr_in *in)
 	return v == 1;
 }
 
+static inline uint32_t xdr_get_u32(struct xdr_in *in)
+{
+	return xdr_load_u32(xdr_take(in, 4));
+}
+
+static inline uint64_t xdr_get_u64(struct xdr_in *in)
+{
+	return xdr_load_u64(xdr_take(in, 8));
+}
+
+static inline bool xdr_get_bool(struct xdr_in *in)
+{
+	return xdr_load_bool(in, xdr_take(in, 4));
+}
+
+/* n is 1 to 3. */
+static inline bool xdr_zero_padding(const uint8_t *p, size_t n)
+{
+	return p[0] == 0 && (n < 2 || p[1] == 0) && (n < 3 || p[2] == 0);
+}
+
 /* Points to n bytes inside the input (padding consumed, must be zero), or NULL with err set. */
 static inline const uint8_t *xdr_get_bytes(struct xdr_in *in, size_t n)
 {
 	const uint8_t *p = in->p;
-	size_t i;
+	size_t padded = xdr_pad(n);
 
-	if (!xdr_has(in, n) || !xdr_has(in, xdr_pad(n))) {
+	if (!xdr_has(in, n) || !xdr_has(in, padded)) {
 		return NULL;
 	}
-	for (i = n; i < xdr_pad(n); i++) {
-		if (p[i] != 0) {
-			in->err = EBADMSG;
-			return NULL;
-		}
+	if (padded != n && !xdr_zero_padding(p + n, padded - n)) {
+		in->err = EBADMSG;
+		return NULL;
 	}
-	in->p += xdr_pad(n);
+	in->p += padded;
 	return p;
 }
 
 static inline void xdr_put_u32(struct xdr_out *out, uint32_t v)
 {
-	uint32_t be = htobe32(v);
+	uint8_t *p = xdr_reserve(out, 4);
 
-	if (!xdr_room(out, 4)) {
-		return;
+	if (p != NULL) {
+		xdr_store_u32(p, v);
 	}
-	memcpy(out->p, &be, 4);
-	out->p += 4;
 }
 
 static inline void xdr_put_u64(struct xdr_out *out, uint64_t v)
 {
-	uint64_t be = htobe64(v);
+	uint8_t *p = xdr_reserve(out, 8);
 
-	if (!xdr_room(out, 8)) {
-		return;
+	if (p != NULL) {
+		xdr_store_u64(p, v);
 	}
-	memcpy(out->p, &be, 8);
-	out->p += 8;
 }
 
 static inline void xdr_put_bool(struct xdr_out *out, bool v)
@@ -139,15 +201,13 @@ static inline void xdr_put_bool(struct xdr_out *out, bool v)
 static inline void xdr_put_bytes(struct xdr_out *out, const void *data, size_t n)
 {
 	size_t padded = xdr_pad(n);
+	uint8_t *p = xdr_reserve(out, padded);
 
-	if (!xdr_room(out, padded)) {
+	if (p == NULL || n == 0) {
 		return;
 	}
-	if (n > 0) {
-		memcpy(out->p, data, n);
-	}
-	memset(out->p + n, 0, padded - n);
-	out->p += padded;
+	xdr_store_u32(p + padded - 4, 0);
+	memcpy(p, data, n);
 }
 
 #endif

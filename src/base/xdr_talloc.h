@@ -43,8 +43,20 @@ static inline const uint8_t *xdr_get_counted(struct xdr_in *in, uint32_t max, ui
 	return in->err == 0 ? xdr_get_bytes(in, *len) : NULL;
 }
 
-/* view: the blob points into the input, else it is a copy below mem. */
-static inline void xdr_get_blob(struct xdr_in *in, TALLOC_CTX *mem, uint32_t max, bool view, struct ctdb_blob *blob)
+/* n bytes for a copy: in the reader's room, or below mem when that is used up. NULL: no memory, err is not set. */
+static inline uint8_t *xdr_copy_room(struct xdr_in *in, TALLOC_CTX *mem, size_t n)
+{
+	uint8_t *p = in->room;
+
+	if (p == NULL || (size_t)(in->room_end - p) < n) {
+		return talloc_size(mem, n);
+	}
+	in->room += n;
+	return p;
+}
+
+/* A view's blob points into the input, else it is a copy. */
+static inline void xdr_get_blob(struct xdr_in *in, TALLOC_CTX *mem, uint32_t max, struct ctdb_blob *blob)
 {
 	uint32_t len;
 	const uint8_t *p = xdr_get_counted(in, max, &len);
@@ -53,12 +65,17 @@ static inline void xdr_get_blob(struct xdr_in *in, TALLOC_CTX *mem, uint32_t max
 	if (in->err != 0 || len == 0) {
 		return;
 	}
-	blob->data = view ? (uint8_t *)(uintptr_t)p : talloc_memdup(mem, p, len);
-	blob->len = len;
-	if (blob->data == NULL) {
-		blob->len = 0;
-		in->err = ENOMEM;
+	if (in->view) {
+		*blob = (struct ctdb_blob){len, (uint8_t *)(uintptr_t)p};
+		return;
 	}
+	blob->data = xdr_copy_room(in, mem, len);
+	if (blob->data == NULL) {
+		in->err = ENOMEM;
+		return;
+	}
+	blob->len = len;
+	memcpy(blob->data, p, len);
 }
 
 /* A NUL inside is malformed: the C string would not be what was sent. */
@@ -75,21 +92,34 @@ static inline char *xdr_get_string(struct xdr_in *in, TALLOC_CTX *mem, uint32_t 
 		in->err = EBADMSG;
 		return NULL;
 	}
-	s = talloc_strndup(mem, (const char *)p, len);
+	s = (char *)xdr_copy_room(in, mem, (size_t)len + 1);
 	if (s == NULL) {
 		in->err = ENOMEM;
+		return NULL;
 	}
+	memcpy(s, p, len);
+	s[len] = '\0';
 	return s;
 }
 
 static inline char *xdr_empty_string(struct xdr_in *in, TALLOC_CTX *mem)
 {
-	char *s = talloc_strdup(mem, "");
+	char *s = (char *)xdr_copy_room(in, mem, 1);
 
 	if (s == NULL) {
 		xdr_in_fail(in, ENOMEM);
+		return NULL;
 	}
+	*s = '\0';
 	return s;
+}
+
+/* Padding of an opaque[n] that is part of a run of fields; n bytes at p, then 1 to 3 of padding. */
+static inline void xdr_check_padding(struct xdr_in *in, const uint8_t *p, size_t n)
+{
+	if (!xdr_zero_padding(p + n, xdr_pad(n) - n)) {
+		xdr_in_fail(in, EBADMSG);
+	}
 }
 
 /* opaque[n]: zeros with err set. */
@@ -131,21 +161,35 @@ static inline void *xdr_get_array(struct xdr_in *in, TALLOC_CTX *mem, size_t siz
 	return v;
 }
 
-static inline double xdr_get_double(struct xdr_in *in)
+static inline double xdr_load_double(const uint8_t *p)
 {
-	uint64_t bits = xdr_get_u64(in);
+	uint64_t bits = xdr_load_u64(p);
 	double v;
 
 	memcpy(&v, &bits, sizeof(v));
 	return v;
 }
 
-static inline void xdr_put_double(struct xdr_out *out, double v)
+static inline void xdr_store_double(uint8_t *p, double v)
 {
 	uint64_t bits;
 
 	memcpy(&bits, &v, sizeof(bits));
-	xdr_put_u64(out, bits);
+	xdr_store_u64(p, bits);
+}
+
+static inline double xdr_get_double(struct xdr_in *in)
+{
+	return xdr_load_double(xdr_take(in, 8));
+}
+
+static inline void xdr_put_double(struct xdr_out *out, double v)
+{
+	uint8_t *p = xdr_reserve(out, 8);
+
+	if (p != NULL) {
+		xdr_store_double(p, v);
+	}
 }
 
 static inline void xdr_put_count(struct xdr_out *out, uint32_t n, uint32_t max)
@@ -163,6 +207,32 @@ static inline void xdr_put_blob(struct xdr_out *out, const struct ctdb_blob *blo
 	}
 	xdr_put_count(out, blob->len, max);
 	xdr_put_bytes(out, blob->data, blob->len);
+}
+
+/* At least n bytes; what was in it is lost. NULL: no memory, the buffer is empty then. */
+static inline uint8_t *xdr_buf_room(TALLOC_CTX *mem, struct xdr_buf *buf, size_t n)
+{
+	size_t size = 1024;
+
+	if (n <= buf->size) {
+		return buf->data;
+	}
+	while (size < n) {
+		size *= 2;
+	}
+	talloc_free(buf->data);
+	buf->data = talloc_size(mem, size);
+	buf->size = buf->data != NULL ? size : 0;
+	return buf->data;
+}
+
+/* After a large message. */
+static inline void xdr_buf_trim(struct xdr_buf *buf)
+{
+	if (buf->size > XDR_BUF_KEEP) {
+		TALLOC_FREE(buf->data);
+		buf->size = 0;
+	}
 }
 
 /* NULL is the empty string. */

@@ -2,6 +2,18 @@
 #include "protocol/layouts.h"
 #include "base/xdr_talloc.h"
 
+static inline void point_store(struct xdr_out *out, uint8_t *p, const struct point *v)
+{
+	xdr_store_u32(p, v->colour);
+	xdr_store_u64(p + 4, v->x);
+}
+
+static inline void point_load(struct xdr_in *in, const uint8_t *p, struct point *v)
+{
+	v->colour = xdr_load_u32(p);
+	v->x = xdr_load_u64(p + 4);
+}
+
 size_t point_size(const struct point *v)
 {
 	return 12;
@@ -9,14 +21,24 @@ size_t point_size(const struct point *v)
 
 void point_put(struct xdr_out *out, const struct point *v)
 {
-	xdr_put_u32(out, v->colour);
-	xdr_put_u64(out, v->x);
+	{
+		uint8_t *p = xdr_reserve(out, 12);
+
+		if (p != NULL) {
+			xdr_store_u32(p, v->colour);
+			xdr_store_u64(p + 4, v->x);
+		}
+	}
 }
 
 void point_get(struct xdr_in *in, TALLOC_CTX *mem, struct point *v)
 {
-	v->colour = xdr_get_u32(in);
-	v->x = xdr_get_u64(in);
+	{
+		const uint8_t *p = xdr_take(in, 12);
+
+		v->colour = xdr_load_u32(p);
+		v->x = xdr_load_u64(p + 4);
+	}
 }
 
 int point_encode(TALLOC_CTX *mem, const struct point *v, struct ctdb_blob *out)
@@ -44,6 +66,27 @@ int point_encode(TALLOC_CTX *mem, const struct point *v, struct ctdb_blob *out)
 	return 0;
 }
 
+int point_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct point *v, struct ctdb_blob *out)
+{
+	size_t size = point_size(v);
+	struct xdr_out x = {0};
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	x.p = xdr_buf_room(mem, buf, size);
+	if (x.p == NULL) {
+		return ENOMEM;
+	}
+	x.end = x.p + size;
+	point_put(&x, v);
+	if (x.err == 0) {
+		out->len = (uint32_t)size;
+		out->data = buf->data;
+	}
+	return x.err;
+}
+
 int point_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct point *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
@@ -60,6 +103,7 @@ int point_view(const uint8_t *buf, size_t len, struct point *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
 
+	in.view = true;
 	point_get(&in, NULL, v);
 	if (in.err != 0) {
 		memset(v, 0, sizeof(*v));
@@ -84,29 +128,49 @@ size_t shape_size(const struct shape *v)
 
 void shape_put(struct xdr_out *out, const struct shape *v)
 {
-	xdr_put_u32(out, v->length);
-	point_put(out, &v->centre);
+	{
+		uint8_t *p = xdr_reserve(out, 16);
+
+		if (p != NULL) {
+			xdr_store_u32(p, v->length);
+			point_store(out, p + 4, &v->centre);
+		}
+	}
 	xdr_put_string(out, v->name, 20);
 	xdr_put_count(out, v->corners.n, 100);
 	for (uint32_t i = 0; i < v->corners.n && out->err == 0; i++) {
 		point_put(out, &v->corners.v[i]);
 	}
 	xdr_put_blob(out, &v->blob, 50);
-	xdr_put_u32(out, v->flags);
+	{
+		uint8_t *p = xdr_reserve(out, 4);
+
+		if (p != NULL) {
+			xdr_store_u32(p, v->flags);
+		}
+	}
 }
 
 void shape_get(struct xdr_in *in, TALLOC_CTX *mem, struct shape *v)
 {
-	v->length = xdr_get_u32(in);
-	point_get(in, mem, &v->centre);
+	{
+		const uint8_t *p = xdr_take(in, 16);
+
+		v->length = xdr_load_u32(p);
+		point_load(in, p + 4, &v->centre);
+	}
 	v->name = xdr_get_string(in, mem, 20);
 	v->corners.n = xdr_get_count(in, 100, 12);
 	v->corners.v = xdr_get_array(in, mem, sizeof(v->corners.v[0]), v->corners.n);
 	for (uint32_t i = 0; i < v->corners.n && in->err == 0; i++) {
 		point_get(in, v->corners.v, &v->corners.v[i]);
 	}
-	xdr_get_blob(in, mem, 50, false, &v->blob);
-	v->flags = xdr_get_u32(in);
+	xdr_get_blob(in, mem, 50, &v->blob);
+	{
+		const uint8_t *p = xdr_take(in, 4);
+
+		v->flags = xdr_load_u32(p);
+	}
 }
 
 int shape_encode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out)
@@ -134,15 +198,38 @@ int shape_encode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out)
 	return 0;
 }
 
+int shape_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct shape *v, struct ctdb_blob *out)
+{
+	size_t size = shape_size(v);
+	struct xdr_out x = {0};
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	x.p = xdr_buf_room(mem, buf, size);
+	if (x.p == NULL) {
+		return ENOMEM;
+	}
+	x.end = x.p + size;
+	shape_put(&x, v);
+	if (x.err == 0) {
+		out->len = (uint32_t)size;
+		out->data = buf->data;
+	}
+	return x.err;
+}
+
 int shape_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct shape *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
-	TALLOC_CTX *all = talloc_named_const(mem, 0, "struct shape");
+	TALLOC_CTX *all = talloc_named_const(mem, len, "struct shape");
 
 	memset(v, 0, sizeof(*v));
 	if (all == NULL) {
 		return ENOMEM;
 	}
+	in.room = all;
+	in.room_end = in.room + len;
 	shape_get(&in, all, v);
 	if (in.err != 0) {
 		talloc_free(all);

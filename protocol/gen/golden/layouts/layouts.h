@@ -31,6 +31,7 @@ size_t point_size(const struct point *v);
 void point_put(struct xdr_out *out, const struct point *v);
 void point_get(struct xdr_in *in, TALLOC_CTX *mem, struct point *v);
 int point_encode(TALLOC_CTX *mem, const struct point *v, struct ctdb_blob *out);
+int point_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct point *v, struct ctdb_blob *out);
 int point_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct point *v);
 int point_view(const uint8_t *buf, size_t len, struct point *v);
 int point_validate(const struct point *v);
@@ -39,6 +40,7 @@ size_t shape_size(const struct shape *v);
 void shape_put(struct xdr_out *out, const struct shape *v);
 void shape_get(struct xdr_in *in, TALLOC_CTX *mem, struct shape *v);
 int shape_encode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out);
+int shape_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct shape *v, struct ctdb_blob *out);
 int shape_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct shape *v);
 int shape_validate(const struct shape *v);
 

@@ -42,26 +42,32 @@ size_t point_nsize(const struct point *v)
 	return 16;
 }
 
+int point_nput(uint8_t *buf, size_t size, const struct point *v)
+{
+	struct native_out x = {.start = buf, .p = buf, .end = buf + size};
+
+	memset(buf, 0, size);
+	point_nwrite(&x, v);
+	return x.err;
+}
+
 int point_nencode(TALLOC_CTX *mem, const struct point *v, struct ctdb_blob *out)
 {
 	size_t size = point_nsize(v);
-	struct native_out x = {0};
 	uint8_t *buf;
+	int err;
 
 	if (size > UINT32_MAX) {
 		return EMSGSIZE;
 	}
-	buf = talloc_zero_size(mem, size);
+	buf = talloc_size(mem, size);
 	if (buf == NULL) {
 		return ENOMEM;
 	}
-	x.start = buf;
-	x.p = buf;
-	x.end = buf + size;
-	point_nwrite(&x, v);
-	if (x.err != 0) {
+	err = point_nput(buf, size, v);
+	if (err != 0) {
 		talloc_free(buf);
-		return x.err;
+		return err;
 	}
 	out->len = (uint32_t)size;
 	out->data = buf;
@@ -163,26 +169,32 @@ size_t shape_nsize(const struct shape *v)
 	return n;
 }
 
+int shape_nput(uint8_t *buf, size_t size, const struct shape *v)
+{
+	struct native_out x = {.start = buf, .p = buf, .end = buf + size};
+
+	memset(buf, 0, size);
+	shape_nwrite(&x, v);
+	return x.err;
+}
+
 int shape_nencode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out)
 {
 	size_t size = shape_nsize(v);
-	struct native_out x = {0};
 	uint8_t *buf;
+	int err;
 
 	if (size > UINT32_MAX) {
 		return EMSGSIZE;
 	}
-	buf = talloc_zero_size(mem, size);
+	buf = talloc_size(mem, size);
 	if (buf == NULL) {
 		return ENOMEM;
 	}
-	x.start = buf;
-	x.p = buf;
-	x.end = buf + size;
-	shape_nwrite(&x, v);
-	if (x.err != 0) {
+	err = shape_nput(buf, size, v);
+	if (err != 0) {
 		talloc_free(buf);
-		return x.err;
+		return err;
 	}
 	out->len = (uint32_t)size;
 	out->data = buf;
@@ -192,12 +204,14 @@ int shape_nencode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out)
 int shape_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct shape *v, size_t *used)
 {
 	struct native_in in = native_in_over(buf, len, false);
-	TALLOC_CTX *all = talloc_named_const(mem, 0, "struct shape");
+	TALLOC_CTX *all = talloc_named_const(mem, len, "struct shape");
 
 	memset(v, 0, sizeof(*v));
 	if (all == NULL) {
 		return ENOMEM;
 	}
+	in.room = all;
+	in.room_end = in.room + len;
 	shape_nread(&in, all, v);
 	if (in.err != 0) {
 		talloc_free(all);

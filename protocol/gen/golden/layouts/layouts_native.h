@@ -10,18 +10,20 @@
 
 /*
  * NAME_NSIZE: encoded size of a structure of fixed size. NAME_NFIXED: size of the part before the first variable-length field.
- * ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.
+ * nput: into a buffer of exactly nsize() bytes (ENOSPC: it is smaller; more: zeroed behind). ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.
  */
 
 #define POINT_NSIZE 16
 size_t point_nsize(const struct point *v);
 int point_nencode(TALLOC_CTX *mem, const struct point *v, struct ctdb_blob *out);
+int point_nput(uint8_t *buf, size_t size, const struct point *v);
 int point_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct point *v, size_t *used);
 int point_nview(const uint8_t *buf, size_t len, struct point *v, size_t *used);
 
 #define SHAPE_NFIXED 32
 size_t shape_nsize(const struct shape *v);
 int shape_nencode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out);
+int shape_nput(uint8_t *buf, size_t size, const struct shape *v);
 int shape_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct shape *v, size_t *used);
 
 #endif

@@ -42,17 +42,17 @@ static bool verdict_valid(int v)
 	return false;
 }
 
-static void verdict_put(struct xdr_out *out, enum verdict v)
+static inline void verdict_store(struct xdr_out *out, uint8_t *p, enum verdict v)
 {
 	if (!verdict_valid((int)v)) {
 		xdr_out_fail(out, EINVAL);
 	}
-	xdr_put_u32(out, (uint32_t)v);
+	xdr_store_u32(p, (uint32_t)v);
 }
 
-static enum verdict verdict_get(struct xdr_in *in)
+static inline enum verdict verdict_load(struct xdr_in *in, const uint8_t *p)
 {
-	int v = (int)xdr_get_u32(in);
+	int v = (int)xdr_load_u32(p);
 
 	if (in->err == 0 && !verdict_valid(v)) {
 		in->err = EBADMSG;
@@ -70,19 +70,24 @@ size_t entry_size(const struct entry *v)
 
 void entry_put(struct xdr_out *out, const struct entry *v)
 {
-	xdr_put_u64(out, v->rsn);
-	xdr_put_blob(out, &v->key, KEY_MAX);
-}
+	{
+		uint8_t *p = xdr_reserve(out, 8);
 
-static void entry_read(struct xdr_in *in, TALLOC_CTX *mem, bool view, struct entry *v)
-{
-	v->rsn = xdr_get_u64(in);
-	xdr_get_blob(in, mem, KEY_MAX, view, &v->key);
+		if (p != NULL) {
+			xdr_store_u64(p, v->rsn);
+		}
+	}
+	xdr_put_blob(out, &v->key, KEY_MAX);
 }
 
 void entry_get(struct xdr_in *in, TALLOC_CTX *mem, struct entry *v)
 {
-	entry_read(in, mem, false, v);
+	{
+		const uint8_t *p = xdr_take(in, 8);
+
+		v->rsn = xdr_load_u64(p);
+	}
+	xdr_get_blob(in, mem, KEY_MAX, &v->key);
 }
 
 int entry_encode(TALLOC_CTX *mem, const struct entry *v, struct ctdb_blob *out)
@@ -110,15 +115,38 @@ int entry_encode(TALLOC_CTX *mem, const struct entry *v, struct ctdb_blob *out)
 	return 0;
 }
 
+int entry_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct entry *v, struct ctdb_blob *out)
+{
+	size_t size = entry_size(v);
+	struct xdr_out x = {0};
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	x.p = xdr_buf_room(mem, buf, size);
+	if (x.p == NULL) {
+		return ENOMEM;
+	}
+	x.end = x.p + size;
+	entry_put(&x, v);
+	if (x.err == 0) {
+		out->len = (uint32_t)size;
+		out->data = buf->data;
+	}
+	return x.err;
+}
+
 int entry_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct entry *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
-	TALLOC_CTX *all = talloc_named_const(mem, 0, "struct entry");
+	TALLOC_CTX *all = talloc_named_const(mem, len, "struct entry");
 
 	memset(v, 0, sizeof(*v));
 	if (all == NULL) {
 		return ENOMEM;
 	}
+	in.room = all;
+	in.room_end = in.room + len;
 	entry_get(&in, all, v);
 	if (in.err != 0) {
 		talloc_free(all);
@@ -131,7 +159,8 @@ int entry_view(const uint8_t *buf, size_t len, struct entry *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
 
-	entry_read(&in, NULL, true, v);
+	in.view = true;
+	entry_get(&in, NULL, v);
 	if (in.err != 0) {
 		memset(v, 0, sizeof(*v));
 	}
@@ -164,7 +193,13 @@ size_t report_size(const struct report *v)
 
 void report_put(struct xdr_out *out, const struct report *v)
 {
-	verdict_put(out, v->how);
+	{
+		uint8_t *p = xdr_reserve(out, 4);
+
+		if (p != NULL) {
+			verdict_store(out, p, v->how);
+		}
+	}
 	xdr_put_string(out, v->text, 100);
 	xdr_put_count(out, v->entries.n, 8);
 	for (uint32_t i = 0; i < v->entries.n && out->err == 0; i++) {
@@ -174,27 +209,41 @@ void report_put(struct xdr_out *out, const struct report *v)
 	if (v->best != NULL) {
 		entry_put(out, v->best);
 	}
-	xdr_put_bool(out, v->complete);
+	{
+		uint8_t *p = xdr_reserve(out, 4);
+
+		if (p != NULL) {
+			xdr_store_u32(p, v->complete ? 1 : 0);
+		}
+	}
 }
 
 void report_get(struct xdr_in *in, TALLOC_CTX *mem, struct report *v)
 {
-	v->how = verdict_get(in);
+	{
+		const uint8_t *p = xdr_take(in, 4);
+
+		v->how = verdict_load(in, p);
+	}
 	v->text = xdr_get_string(in, mem, 100);
 	v->entries.n = xdr_get_count(in, 8, 12);
 	v->entries.v = xdr_get_array(in, mem, sizeof(v->entries.v[0]), v->entries.n);
 	for (uint32_t i = 0; i < v->entries.n && in->err == 0; i++) {
-		entry_read(in, v->entries.v, false, &v->entries.v[i]);
+		entry_get(in, v->entries.v, &v->entries.v[i]);
 	}
 	v->best = xdr_get_bool(in) ? xdr_get_array(in, mem, sizeof(*v->best), 1) : NULL;
 	if (v->best != NULL) {
-		entry_read(in, v->best, false, v->best);
+		entry_get(in, v->best, v->best);
 	}
 	if (in->err == 0 && xdr_left(in) == 0) {
 		v->complete = false;
 		return;
 	}
-	v->complete = xdr_get_bool(in);
+	{
+		const uint8_t *p = xdr_take(in, 4);
+
+		v->complete = xdr_load_bool(in, p);
+	}
 }
 
 int report_encode(TALLOC_CTX *mem, const struct report *v, struct ctdb_blob *out)
@@ -222,15 +271,38 @@ int report_encode(TALLOC_CTX *mem, const struct report *v, struct ctdb_blob *out
 	return 0;
 }
 
+int report_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct report *v, struct ctdb_blob *out)
+{
+	size_t size = report_size(v);
+	struct xdr_out x = {0};
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	x.p = xdr_buf_room(mem, buf, size);
+	if (x.p == NULL) {
+		return ENOMEM;
+	}
+	x.end = x.p + size;
+	report_put(&x, v);
+	if (x.err == 0) {
+		out->len = (uint32_t)size;
+		out->data = buf->data;
+	}
+	return x.err;
+}
+
 int report_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct report *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
-	TALLOC_CTX *all = talloc_named_const(mem, 0, "struct report");
+	TALLOC_CTX *all = talloc_named_const(mem, len, "struct report");
 
 	memset(v, 0, sizeof(*v));
 	if (all == NULL) {
 		return ENOMEM;
 	}
+	in.room = all;
+	in.room_end = in.room + len;
 	report_get(&in, all, v);
 	if (in.err != 0) {
 		talloc_free(all);
@@ -279,7 +351,13 @@ size_t answer_size(const struct answer *v)
 
 void answer_put(struct xdr_out *out, const struct answer *v)
 {
-	verdict_put(out, v->how);
+	{
+		uint8_t *p = xdr_reserve(out, 4);
+
+		if (p != NULL) {
+			verdict_store(out, p, v->how);
+		}
+	}
 	switch ((int)v->how) {
 	case GOOD:
 		entry_put(out, &v->u.found);
@@ -289,22 +367,17 @@ void answer_put(struct xdr_out *out, const struct answer *v)
 	}
 }
 
-static void answer_read(struct xdr_in *in, TALLOC_CTX *mem, bool view, struct answer *v)
+void answer_get(struct xdr_in *in, TALLOC_CTX *mem, struct answer *v)
 {
 	memset(v, 0, sizeof(*v));
-	v->how = verdict_get(in);
+	v->how = verdict_load(in, xdr_take(in, 4));
 	switch ((int)v->how) {
 	case GOOD:
-		entry_read(in, mem, view, &v->u.found);
+		entry_get(in, mem, &v->u.found);
 		break;
 	default:
 		break;
 	}
-}
-
-void answer_get(struct xdr_in *in, TALLOC_CTX *mem, struct answer *v)
-{
-	answer_read(in, mem, false, v);
 }
 
 int answer_encode(TALLOC_CTX *mem, const struct answer *v, struct ctdb_blob *out)
@@ -332,15 +405,38 @@ int answer_encode(TALLOC_CTX *mem, const struct answer *v, struct ctdb_blob *out
 	return 0;
 }
 
+int answer_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct answer *v, struct ctdb_blob *out)
+{
+	size_t size = answer_size(v);
+	struct xdr_out x = {0};
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	x.p = xdr_buf_room(mem, buf, size);
+	if (x.p == NULL) {
+		return ENOMEM;
+	}
+	x.end = x.p + size;
+	answer_put(&x, v);
+	if (x.err == 0) {
+		out->len = (uint32_t)size;
+		out->data = buf->data;
+	}
+	return x.err;
+}
+
 int answer_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct answer *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
-	TALLOC_CTX *all = talloc_named_const(mem, 0, "struct answer");
+	TALLOC_CTX *all = talloc_named_const(mem, len, "struct answer");
 
 	memset(v, 0, sizeof(*v));
 	if (all == NULL) {
 		return ENOMEM;
 	}
+	in.room = all;
+	in.room_end = in.room + len;
 	answer_get(&in, all, v);
 	if (in.err != 0) {
 		talloc_free(all);
@@ -353,7 +449,8 @@ int answer_view(const uint8_t *buf, size_t len, struct answer *v)
 {
 	struct xdr_in in = xdr_in_over(buf, len);
 
-	answer_read(&in, NULL, true, v);
+	in.view = true;
+	answer_get(&in, NULL, v);
 	if (in.err != 0) {
 		memset(v, 0, sizeof(*v));
 	}

@@ -23,6 +23,11 @@ static int any_entry_encode(TALLOC_CTX *mem, const void *v, struct ctdb_blob *ou
 	return entry_encode(mem, v, out);
 }
 
+static int any_entry_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const void *v, struct ctdb_blob *out)
+{
+	return entry_encode_to(mem, buf, v, out);
+}
+
 static int any_entry_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, void *v)
 {
 	return entry_decode(mem, buf, len, v);
@@ -68,6 +73,11 @@ static int any_report_encode(TALLOC_CTX *mem, const void *v, struct ctdb_blob *o
 	return report_encode(mem, v, out);
 }
 
+static int any_report_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const void *v, struct ctdb_blob *out)
+{
+	return report_encode_to(mem, buf, v, out);
+}
+
 static int any_report_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, void *v)
 {
 	return report_decode(mem, buf, len, v);
@@ -108,6 +118,11 @@ static int any_answer_encode(TALLOC_CTX *mem, const void *v, struct ctdb_blob *o
 	return answer_encode(mem, v, out);
 }
 
+static int any_answer_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const void *v, struct ctdb_blob *out)
+{
+	return answer_encode_to(mem, buf, v, out);
+}
+
 static int any_answer_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, void *v)
 {
 	return answer_decode(mem, buf, len, v);
@@ -141,6 +156,7 @@ const struct gen_type small_types[] = {
 		.equal = any_entry_equal,
 		.xdr_size = any_entry_xdr_size,
 		.encode = any_entry_encode,
+		.encode_to = any_entry_encode_to,
 		.decode = any_entry_decode,
 		.validate = any_entry_validate,
 		.to_json = any_entry_to_json,
@@ -155,6 +171,7 @@ const struct gen_type small_types[] = {
 		.equal = any_report_equal,
 		.xdr_size = any_report_xdr_size,
 		.encode = any_report_encode,
+		.encode_to = any_report_encode_to,
 		.decode = any_report_decode,
 		.validate = any_report_validate,
 		.to_json = any_report_to_json,
@@ -167,6 +184,7 @@ const struct gen_type small_types[] = {
 		.equal = any_answer_equal,
 		.xdr_size = any_answer_xdr_size,
 		.encode = any_answer_encode,
+		.encode_to = any_answer_encode_to,
 		.decode = any_answer_decode,
 		.validate = any_answer_validate,
 		.to_json = any_answer_to_json,
