@@ -28,7 +28,7 @@ def emit_header(model):
 
 def header_body(w, model):
     w.w('/*\n * NAME_NSIZE: encoded size of a structure of fixed size. NAME_NFIXED: size of the part before the first variable-length field.\n'
-        ' * nput: into a buffer of exactly nsize() bytes (ENOSPC: it is smaller; more: zeroed behind). ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.\n */\n')
+        ' * nput: into a buffer of nsize() bytes; what is left of a larger one is zeroed. 0, ENOSPC, EMSGSIZE, EINVAL. ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.\n */\n')
     for d in structs(model):
         lay, n = layout.of(d), d.name
         w.w(f'#define {n.upper()}_{"NFIXED" if lay.variable else "NSIZE"} {lay.size}')

@@ -1,4 +1,5 @@
 /* Controls: from a client or another node to the handler, or on to the node they are for; answers back. */
+#include "base/xdr_talloc.h"
 #include "dbd/control.h"
 #include "dbd/srvid.h"
 #include "protocol/lane_rpc.h"
@@ -22,6 +23,7 @@ struct control_set {
 	struct clients *clients;
 	struct dlist remotes;
 	uint64_t last_id;
+	struct xdr_buf out; /* the message to another node that is being sent; the link copies it */
 };
 
 /* ---- answers ---- */
@@ -29,11 +31,12 @@ struct control_set {
 static void reply_to_node(const struct control *ctl, int32_t status, const void *data, size_t len, const char *text)
 {
 	struct lane_control_reply m = {.id = ctl->remote_id, .status = status, .data = blob_of(data, len)};
+	struct xdr_buf *out = &ctl->clients->controls->out;
 	struct ctdb_blob packet;
 	int rc;
 
 	m.error = (char *)(uintptr_t)(text != NULL ? text : "");
-	rc = lane_control_reply_encode(ctl->clients, &m, &packet);
+	rc = lane_control_reply_encode_to(ctl->clients, out, &m, &packet);
 	if (rc != 0) {
 		log_error("answer to control %u of node %u is lost: %s", ctl->opcode, ctl->from, strerror(rc));
 		return;
@@ -41,7 +44,7 @@ static void reply_to_node(const struct control *ctl, int32_t status, const void 
 	if (lane_send(ctl->dbd->lane, ctl->from, LANE_PROC_CONTROL_REPLY, packet.data, packet.len) != 0) {
 		log_debug("answer to control %u is lost: no link to node %u", ctl->opcode, ctl->from);
 	}
-	talloc_free(packet.data);
+	xdr_buf_trim(out);
 }
 
 void control_reply(struct control *ctl, int32_t status, const void *data, size_t len, const char *text)
@@ -163,18 +166,18 @@ void controls_on_control(struct clients *cs, uint32_t from, const struct lane_co
 
 static int send_control(struct clients *cs, uint32_t pnn, const struct lane_control *m)
 {
+	struct xdr_buf *out = &cs->controls->out;
 	struct ctdb_blob packet;
 	int rc;
 
 	if (!lane_is_up(cs->dbd->lane, pnn)) {
 		return EHOSTUNREACH;
 	}
-	rc = lane_control_encode(cs, m, &packet);
-	if (rc != 0) {
-		return rc;
+	rc = lane_control_encode_to(cs, out, m, &packet);
+	if (rc == 0) {
+		rc = lane_send(cs->dbd->lane, pnn, LANE_PROC_CONTROL, packet.data, packet.len);
 	}
-	rc = lane_send(cs->dbd->lane, pnn, LANE_PROC_CONTROL, packet.data, packet.len);
-	talloc_free(packet.data);
+	xdr_buf_trim(out);
 	return rc;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/xdr_talloc.h"
 #include "shared/link.h"
 #include "shared/log.h"
 
@@ -15,6 +16,7 @@
 struct lane {
 	struct dbd *dbd;
 	struct link_mesh *mesh;
+	struct xdr_buf out; /* the message that is being sent; the link copies it */
 	uint64_t breaks[LANE_NODES];
 };
 
@@ -100,17 +102,10 @@ static void node_lost(struct lane *l, uint32_t pnn);
 
 static void handle(struct lane *l, uint32_t from, uint32_t proc, const uint8_t *data, size_t len)
 {
-	struct rpc_call *call = talloc_zero(l, struct rpc_call);
-	int ret = ENOMEM;
+	/* All procedures are one-way: no handler keeps it. */
+	struct rpc_call call = {.source_node = from, .source_endpoint = "db", .source_uid = UINT32_MAX, .oneway = true};
+	int ret = lane_dispatch(&server, l, &call, proc, data, len);
 
-	if (call != NULL) {
-		call->source_node = from;
-		call->source_endpoint = "db";
-		call->source_uid = UINT32_MAX;
-		call->oneway = true;
-		ret = lane_dispatch(&server, l, call, proc, data, len);
-	}
-	talloc_free(call);
 	if (ret != 0) {
 		log_warning("lane: malformed %s (procedure %u, %zu bytes) from node %u: closing the link", lane_proc_name(proc), proc, len, from);
 		link_drop(l->mesh, from);
@@ -213,25 +208,29 @@ static void own_deliver(struct tevent_context *ev, struct tevent_immediate *im, 
 	talloc_free(o);
 }
 
-static int own_post(struct lane *l, uint32_t proc, struct ctdb_blob *buf)
+static int own_post(struct lane *l, uint32_t proc, const struct ctdb_blob *buf)
 {
-	struct own_message *o = talloc(l, struct own_message);
+	struct own_message *o = talloc_zero(l, struct own_message);
 	struct tevent_immediate *im = o != NULL ? tevent_create_immediate(o) : NULL;
 
-	if (im == NULL) {
+	if (im != NULL) {
+		o->buf = (struct ctdb_blob){buf->len, talloc_memdup(o, buf->data, buf->len)};
+	}
+	if (im == NULL || o->buf.data == NULL) {
 		talloc_free(o);
 		return ENOMEM;
 	}
-	*o = (struct own_message){.lane = l, .proc = proc, .buf = {buf->len, talloc_steal(o, buf->data)}};
+	o->lane = l;
+	o->proc = proc;
 	tevent_schedule_immediate(im, l->dbd->d->ev, own_deliver, o);
 	return 0;
 }
 
 #define ENCODE(PROC, type)                                                                         \
 	case LANE_PROC_##PROC:                                                                     \
-		return type##_encode(mem, msg, buf)
+		return type##_encode_to(l, &l->out, msg, buf)
 
-static int encode(TALLOC_CTX *mem, enum lane_proc proc, const void *msg, struct ctdb_blob *buf)
+static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct ctdb_blob *buf)
 {
 	switch (proc) {
 		ENCODE(CALL, lane_call);
@@ -268,14 +267,13 @@ static int encode(TALLOC_CTX *mem, enum lane_proc proc, const void *msg, struct 
 
 int lane_post(struct lane *l, uint32_t pnn, enum lane_proc proc, const void *msg)
 {
-	TALLOC_CTX *tmp = talloc_new(l);
 	struct ctdb_blob buf = {0};
-	int ret = tmp != NULL ? encode(tmp, proc, msg, &buf) : ENOMEM;
+	int ret = encode(l, proc, msg, &buf);
 
 	if (ret == 0) {
 		ret = pnn == l->dbd->d->pnn ? own_post(l, proc, &buf) : lane_send(l, pnn, proc, buf.data, buf.len);
 	}
-	talloc_free(tmp);
+	xdr_buf_trim(&l->out);
 	return ret;
 }
 
