@@ -42,10 +42,10 @@ static void end(void)
 	raise(SIGKILL);
 }
 
-ssize_t pwrite(int fd, const void *buf, size_t n, off_t at)
+ssize_t pwrite64(int fd, const void *buf, size_t n, off64_t at)
 {
-	ssize_t (*real)(int, const void *, size_t, off_t) =
-		(ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
+	ssize_t (*real)(int, const void *, size_t, off64_t) =
+		(ssize_t(*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
 
 	if (now()) {
 		if (n >= 1024) {
@@ -56,9 +56,9 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t at)
 	return real(fd, buf, n, at);
 }
 
-ssize_t pwrite64(int fd, const void *buf, size_t n, off64_t at)
+ssize_t pwrite(int fd, const void *buf, size_t n, off_t at)
 {
-	return pwrite(fd, buf, n, at);
+	return pwrite64(fd, buf, n, at);
 }
 
 static int sync_call(const char *name, int fd)
@@ -81,9 +81,9 @@ int fdatasync(int fd)
 	return sync_call("fdatasync", fd);
 }
 
-int ftruncate(int fd, off_t len)
+int ftruncate64(int fd, off64_t len)
 {
-	int (*real)(int, off_t) = (int (*)(int, off_t))dlsym(RTLD_NEXT, "ftruncate64");
+	int (*real)(int, off64_t) = (int (*)(int, off64_t))dlsym(RTLD_NEXT, "ftruncate64");
 
 	if (now()) {
 		end();
@@ -91,14 +91,14 @@ int ftruncate(int fd, off_t len)
 	return real(fd, len);
 }
 
-int ftruncate64(int fd, off64_t len)
+int ftruncate(int fd, off_t len)
 {
-	return ftruncate(fd, len);
+	return ftruncate64(fd, len);
 }
 
-int posix_fallocate(int fd, off_t at, off_t len)
+int posix_fallocate64(int fd, off64_t at, off64_t len)
 {
-	int (*real)(int, off_t, off_t) = (int (*)(int, off_t, off_t))dlsym(RTLD_NEXT, "posix_fallocate64");
+	int (*real)(int, off64_t, off64_t) = (int (*)(int, off64_t, off64_t))dlsym(RTLD_NEXT, "posix_fallocate64");
 
 	if (now()) {
 		end();
@@ -106,10 +106,15 @@ int posix_fallocate(int fd, off_t at, off_t len)
 	return real(fd, at, len);
 }
 
-void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at)
+int posix_fallocate(int fd, off_t at, off_t len)
 {
-	void *(*real)(void *, size_t, int, int, int, off_t) =
-		(void *(*)(void *, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap64");
+	return posix_fallocate64(fd, at, len);
+}
+
+void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t at)
+{
+	void *(*real)(void *, size_t, int, int, int, off64_t) =
+		(void *(*)(void *, size_t, int, int, int, off64_t))dlsym(RTLD_NEXT, "mmap64");
 
 	if (fd >= 0 && (flags & MAP_TYPE) == MAP_SHARED) {
 		errno = ENOMEM;
@@ -118,7 +123,7 @@ void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at)
 	return real(addr, len, prot, flags, fd, at);
 }
 
-void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t at)
+void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at)
 {
-	return mmap(addr, len, prot, flags, fd, at);
+	return mmap64(addr, len, prot, flags, fd, at);
 }
