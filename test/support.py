@@ -63,9 +63,9 @@ class ClusterFactory:
         self.made = []
 
     def __call__(self, nodes=3, **options):
-        debian = self.config.getoption("--debian-ctdb")
+        debian = options.pop("debian", self.config.getoption("--debian-ctdb"))
         options.setdefault("mode", "loopback")
-        if SLOW:
+        if SLOW and not debian:
             options["extra_config"] = options.get("extra_config", "") + SLOW_CONFIG
         bindir_path = None if debian else self.bindir
         cluster = clusters.Cluster.new(f"t{os.getpid()}-{_next()}", nodes, bindir=bindir_path, debian=debian, **options)
