@@ -19,26 +19,6 @@
 
 /* ---- names ---- */
 
-static const char *msg_label_end(const char *s)
-{
-	const char *start = s;
-
-	while ((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || *s == '-') {
-		s++;
-	}
-	return s > start && s - start <= 31 ? s : NULL;
-}
-
-bool msg_endpoint_valid(const char *endpoint)
-{
-	const char *s = msg_label_end(endpoint);
-
-	if (s != NULL && *s == '.') {
-		s = msg_label_end(s + 1);
-	}
-	return s != NULL && *s == '\0';
-}
-
 int msg_sockaddr(const struct msg *m, const char *endpoint, struct sockaddr_un *addr)
 {
 	size_t room = sizeof(addr->sun_path);
@@ -72,6 +52,12 @@ static int msg_send_routed(struct msg *m, const struct msg_header *header, const
 	return ret;
 }
 
+static bool msg_can_go_to(const struct msg_header *header)
+{
+	return header->destination_node < NODE_GROUP_ALL ||
+	       (msg_node_is_group(header->destination_node) && header->kind == MSG_KIND_NOTIFY);
+}
+
 int msg_send(struct msg *m, const struct msg_header *header, const uint8_t *payload, size_t len)
 {
 	bool here = header->destination_node == m->own_node;
@@ -81,7 +67,7 @@ int msg_send(struct msg *m, const struct msg_header *header, const uint8_t *payl
 	if (m->foreign) {
 		return ESHUTDOWN;
 	}
-	if (!msg_endpoint_valid(header->destination) || header->destination_node >= NODE_SELF) {
+	if (!msg_endpoint_valid(header->destination) || !msg_can_go_to(header)) {
 		return EINVAL;
 	}
 	if (!here && m->route != NULL) {
@@ -90,6 +76,10 @@ int msg_send(struct msg *m, const struct msg_header *header, const uint8_t *payl
 	ret = msg_packet_new(m, header, payload, len, &packet);
 	if (ret != 0) {
 		return ret;
+	}
+	if (here && header->kind == MSG_KIND_REQUEST && header->source_node == m->own_node &&
+	    strcmp(header->source, m->endpoint) == 0) {
+		packet->request = header->id;
 	}
 	ret = msg_queue_send(m, here ? header->destination : MSG_TRANSPORT_ENDPOINT, packet);
 	return !here && ret == ENOENT ? EHOSTUNREACH : ret;
@@ -123,7 +113,47 @@ struct msg_ancillary {
 	struct ucred cred;
 	int fds[MSG_MAX_FDS];
 	unsigned n_fds;
+	char sender[64]; /* endpoint whose socket sent it, "" if it does not say */
 };
+
+/* Name of the socket that sent: of an endpoint itself, or one of those with which an endpoint sends (msg_queue.c). */
+static void msg_sender_name(const struct sockaddr_un *from, socklen_t len, char name[64])
+{
+	size_t room = sizeof(from->sun_path), n;
+	char path[sizeof(from->sun_path) + 1] = {0};
+	const char *start;
+
+	name[0] = '\0';
+	if (len <= offsetof(struct sockaddr_un, sun_path) || len > offsetof(struct sockaddr_un, sun_path) + room) {
+		return;
+	}
+	memcpy(path, from->sun_path, len - offsetof(struct sockaddr_un, sun_path));
+	if (path[0] != '\0') {
+		start = strrchr(path, '/');
+		start = start != NULL ? start + 1 : path;
+	} else if (strncmp(path + 1, MSG_SOCKET_PREFIX, strlen(MSG_SOCKET_PREFIX)) == 0) {
+		start = path + 1 + strlen(MSG_SOCKET_PREFIX);
+	} else {
+		return;
+	}
+	n = strcspn(start, "/");
+	if (n < 64) {
+		memcpy(name, start, n);
+		name[n] = '\0';
+	}
+}
+
+/* An endpoint speaks for itself only; transport also hands on what came from elsewhere. */
+static const char *msg_sender_fault(const struct msg *m, const struct msg_header *h, const char *sender)
+{
+	if (strcmp(sender, MSG_TRANSPORT_ENDPOINT) == 0) {
+		return NULL;
+	}
+	if (h->source_node != m->own_node) {
+		return "it claims to be from another node, and transport did not send it";
+	}
+	return strcmp(sender, h->source) == 0 ? NULL : "it was not sent by the endpoint that it names as its source";
+}
 
 static void msg_malformed(struct msg *m, const struct msg_ancillary *a, const char *why)
 {
@@ -186,6 +216,11 @@ static void msg_datagram(struct msg *m, TALLOC_CTX *tmp, size_t len, const struc
 		msg_malformed(m, a, why);
 		return;
 	}
+	why = msg_sender_fault(m, &in.header, a->sender);
+	if (why != NULL) {
+		msg_malformed(m, a, why);
+		return;
+	}
 	if (in.header.in_memfd != (a->n_fds == 1)) {
 		msg_malformed(m, a, "number of descriptors is not as its header says");
 		return;
@@ -196,8 +231,10 @@ static void msg_datagram(struct msg *m, TALLOC_CTX *tmp, size_t len, const struc
 	}
 	m->stats.received++;
 	m->stats.received_bytes += len + (in.header.in_memfd ? in.len : 0);
-	if (in.header.source_node == m->own_node) {
+	/* What transport hands on here itself (the own node is in a group) has its credentials, not the sender's. */
+	if (in.header.source_node == m->own_node && strcmp(a->sender, in.header.source) == 0) {
 		in.uid = a->cred.uid;
+		in.pid = (int32_t)a->cred.pid;
 	}
 	msg_incoming_take(m, &in, a);
 }
@@ -210,8 +247,13 @@ static bool msg_receive(struct msg *m)
 		struct cmsghdr align;
 		char room[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * MSG_MAX_FDS)];
 	} control;
-	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)};
+	struct sockaddr_un from;
+	struct msghdr mh = {.msg_name = &from,
+			    .msg_namelen = sizeof(from),
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control.room,
+			    .msg_controllen = sizeof(control.room)};
 	struct msg_ancillary a;
 	TALLOC_CTX *tmp;
 	ssize_t n = recvmsg(m->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -221,6 +263,7 @@ static bool msg_receive(struct msg *m)
 		return errno == EINTR;
 	}
 	msg_ancillary_read(&mh, &a);
+	msg_sender_name(&from, mh.msg_namelen, a.sender);
 	tmp = talloc_new(NULL);
 	if (tmp == NULL) {
 		msg_malformed(m, &a, "out of memory");
@@ -315,7 +358,32 @@ int msg_deliver(struct msg *m, uint32_t from_node, const uint8_t *packet, size_t
 
 void msg_undeliverable(struct msg *m, const uint8_t *packet, size_t len, int error)
 {
+	if (error == EHOSTUNREACH) {
+		m->stats.unreachable++;
+	} else if (error == ENOBUFS) {
+		m->stats.dropped_full++;
+	}
 	msg_packet_failed(m, packet, len, error);
+}
+
+void msg_group_empty(struct msg *m, const uint8_t *packet, size_t len)
+{
+	TALLOC_CTX *tmp = talloc_new(NULL);
+	struct msg_incoming in;
+	const char *why;
+
+	if (tmp != NULL && msg_incoming_parse(tmp, packet, len, &in, &why) == 0) {
+		if (strcmp(in.header.source, m->endpoint) == 0) {
+			m->stats.group_empty++;
+		} else {
+			/* A reply to no request: nothing else has the id 0. */
+			in.header.destination = m->endpoint;
+			in.header.destination_node = m->own_node;
+			in.header.id = 0;
+			msg_answer_error(m, &in.header, EHOSTUNREACH);
+		}
+	}
+	talloc_free(tmp);
 }
 
 const struct msg_stats *msg_stats(const struct msg *m)
@@ -355,8 +423,11 @@ static int msg_destructor(struct msg *m)
 	if (!m->foreign) {
 		msg_unlink(m);
 	}
+	msg_streams_shutdown(m);
 	msg_call_shutdown(m);
 	if (!m->foreign && m->fde != NULL) {
+		/* From here on senders are told: nothing can come in behind what is drained. */
+		(void)shutdown(m->fd, SHUT_RD);
 		msg_drain(m);
 	}
 	TALLOC_FREE(m->fde);
@@ -390,7 +461,7 @@ static int msg_dir_lock(int dir_fd)
 	return ETIMEDOUT;
 }
 
-static bool msg_is_alive(const struct sockaddr_un *addr)
+bool msg_is_alive(const struct sockaddr_un *addr)
 {
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	bool alive = true; /* also if we cannot tell: rather refuse than steal */
@@ -506,13 +577,17 @@ static struct msg *msg_alloc(TALLOC_CTX *mem, struct tevent_context *ev, const c
 	if (getrandom(&m->next_id, sizeof(m->next_id), 0) != (ssize_t)sizeof(m->next_id)) {
 		m->next_id = mono_now().ns << 20;
 	}
+	m->socket_id = ~m->next_id;
+	m->opened = mono_now();
 	m->buffer_len = m->limits.inline_bytes + MSG_HEADER_ROOM;
 	m->buffer = talloc_array(m, uint8_t, m->buffer_len);
 	m->dir = talloc_strdup(m, dir);
 	m->endpoint = talloc_strdup(m, endpoint);
 	m->timer = mono_timer_new(m, ev, msg_call_timeout, m);
 	m->retry = mono_timer_new(m, ev, msg_queue_retry, m);
-	if (m->buffer == NULL || m->dir == NULL || m->endpoint == NULL || m->timer == NULL || m->retry == NULL) {
+	m->watch = mono_timer_new(m, ev, msg_queue_watch, m);
+	if (m->buffer == NULL || m->dir == NULL || m->endpoint == NULL || m->timer == NULL || m->retry == NULL ||
+	    m->watch == NULL) {
 		TALLOC_FREE(m);
 	}
 	return m;
@@ -549,7 +624,7 @@ int msg_open(TALLOC_CTX *mem, struct tevent_context *ev, const char *msg_dir, co
 	}
 	if (ret == 0) {
 		m->fde = tevent_add_fd(ev, m, m->fd, TEVENT_FD_READ, msg_readable, m);
-		ret = m->fde == NULL ? ENOMEM : 0;
+		ret = m->fde == NULL ? ENOMEM : msg_stats_serve(m);
 	}
 	if (ret != 0) {
 		talloc_free(m);

@@ -9,6 +9,7 @@ struct msg_client_state {
 	struct msg *m;
 	char endpoint[64];
 	uint32_t node;
+	uint32_t flags;
 };
 
 struct msg_request_state {
@@ -19,12 +20,17 @@ struct msg_request_state {
 	uint64_t id;
 	char endpoint[64]; /* that the reply must come from */
 	uint32_t node;
+	struct msg_dest *dest; /* of this node, has it and owes the reply; else NULL */
 	struct ctdb_blob result;
 };
 
 static int msg_request_destructor(struct msg_request_state *state)
 {
 	if (dlist_linked(&state->by_id)) {
+		if (state->dest != NULL) {
+			msg_dest_owes(state->dest, -1);
+			state->dest = NULL;
+		}
 		dlist_remove(&state->by_id);
 		dlist_remove(&state->by_deadline);
 		state->m->n_requests--;
@@ -99,6 +105,36 @@ static struct msg_request_state *msg_request_find(const struct msg *m, uint64_t 
 	return NULL;
 }
 
+void msg_request_written(struct msg *m, uint64_t id, struct msg_dest *d)
+{
+	const struct dlist *bucket = &m->requests[id % MSG_BUCKETS];
+
+	dlist_for_each(pos, bucket)
+	{
+		struct msg_request_state *state = dlist_entry(pos, struct msg_request_state, by_id);
+
+		if (state->id == id && state->dest == NULL) {
+			state->dest = d;
+			msg_dest_owes(d, 1);
+			return;
+		}
+	}
+}
+
+void msg_requests_lost(struct msg *m, const struct msg_dest *d)
+{
+	dlist_for_each_safe(pos, &m->deadlines)
+	{
+		struct msg_request_state *state = dlist_entry(pos, struct msg_request_state, by_deadline);
+
+		if (state->dest == d) {
+			m->stats.peer_lost++;
+			tevent_req_defer_callback(state->req, m->ev);
+			msg_request_end(state, ECONNRESET);
+		}
+	}
+}
+
 bool msg_request_fail(struct msg *m, const struct msg_header *request, int error)
 {
 	struct msg_request_state *state =
@@ -117,6 +153,11 @@ static void msg_reply_receive(struct msg *m, const struct msg_incoming *in)
 {
 	struct msg_request_state *state = msg_request_find(m, in->header.id, in->header.source, in->header.source_node);
 
+	if (in->header.id == 0 && in->header.status == EHOSTUNREACH &&
+	    strcmp(in->header.source, MSG_TRANSPORT_ENDPOINT) == 0) {
+		m->stats.group_empty++;
+		return;
+	}
 	if (state == NULL) {
 		log_debug("endpoint %s: reply from %s@%u to a request that ended before", m->endpoint,
 			  in->header.source, in->header.source_node);
@@ -146,6 +187,7 @@ static void msg_client_header(const struct msg_client_state *c, enum msg_kind ki
 		.interface = interface,
 		.interface_version = version,
 		.procedure = proc,
+		.flags = c->flags,
 	};
 }
 
@@ -155,10 +197,14 @@ static int msg_request_start(struct msg_request_state *state, struct msg_client_
 	struct msg *m = c->m;
 	struct msg_header header;
 
+	if (msg_node_is_group(c->node)) {
+		return EINVAL;
+	}
 	if (m->n_requests >= MSG_MAX_REQUESTS) {
 		return ENOBUFS;
 	}
 	state->m = m;
+	m->next_id += m->next_id == 0; /* 0 is no request's */
 	state->id = m->next_id++;
 	memcpy(state->endpoint, c->endpoint, sizeof(state->endpoint));
 	state->node = c->node;
@@ -227,7 +273,7 @@ static int msg_notify(struct rpc_client *client, uint32_t interface, uint32_t ve
 	return msg_send(c->m, &header, buf, len);
 }
 
-struct rpc_client *msg_client(TALLOC_CTX *mem, struct msg *m, const struct msg_addr *dst)
+static struct rpc_client *msg_client_new(TALLOC_CTX *mem, struct msg *m, const struct msg_addr *dst, uint32_t flags)
 {
 	struct rpc_client *client = talloc_zero(mem, struct rpc_client);
 	struct msg_client_state *c;
@@ -244,6 +290,7 @@ struct rpc_client *msg_client(TALLOC_CTX *mem, struct msg *m, const struct msg_a
 	memcpy(c->endpoint, dst->endpoint, sizeof(c->endpoint));
 	c->endpoint[sizeof(c->endpoint) - 1] = '\0';
 	c->node = dst->node == NODE_SELF ? m->own_node : dst->node;
+	c->flags = flags;
 	*client = (struct rpc_client){
 		.request_send = msg_request_send,
 		.request_recv = msg_request_recv,
@@ -251,6 +298,16 @@ struct rpc_client *msg_client(TALLOC_CTX *mem, struct msg *m, const struct msg_a
 		.carrier = c,
 	};
 	return client;
+}
+
+struct rpc_client *msg_client(TALLOC_CTX *mem, struct msg *m, const struct msg_addr *dst)
+{
+	return msg_client_new(mem, m, dst, 0);
+}
+
+struct rpc_client *msg_client_bulk(TALLOC_CTX *mem, struct msg *m, const struct msg_addr *dst)
+{
+	return msg_client_new(mem, m, dst, MSG_FLAG_BULK);
 }
 
 /* ---- server side: calls that wait for their answer ---- */
@@ -319,6 +376,7 @@ static void msg_reply_header(const struct msg_header *request, int status, struc
 		.procedure = request->procedure,
 		.id = request->id,
 		.status = status,
+		.flags = request->flags & MSG_FLAG_BULK,
 	};
 }
 
@@ -386,6 +444,7 @@ static struct msg_call *msg_call_new(struct msg *m, const struct msg_incoming *i
 		.source_node = in->header.source_node,
 		.source_endpoint = mc->request.source,
 		.source_uid = in->uid,
+		.source_pid = in->pid,
 		.oneway = in->header.kind == MSG_KIND_NOTIFY,
 		.answer = msg_call_answer,
 		.carrier = mc,

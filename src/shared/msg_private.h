@@ -1,4 +1,4 @@
-/* What the parts of the message library share: msg.c, msg_packet.c, msg_queue.c, msg_call.c. For them alone. */
+/* What the parts of the message library share: the files msg*.c. For them alone. */
 #ifndef SHARED_MSG_PRIVATE_H
 #define SHARED_MSG_PRIVATE_H
 
@@ -12,12 +12,14 @@
 #include "shared/msg.h"
 
 #define MSG_TRANSPORT_ENDPOINT "transport"
-#define MSG_HEADER_ROOM        512   /* an encoded msg_header is never longer (two names of 63 bytes and 14 words) */
+#define MSG_SOCKET_PREFIX      "ctdb-msg/" /* abstract names of sockets that send: prefix, endpoint, a number */
+#define MSG_HEADER_ROOM        512   /* an encoded msg_header is never longer (two names of 64 bytes and 17 words) */
 #define MSG_BUCKETS            256   /* requests by id */
 #define MSG_MAX_REQUESTS       65536 /* waiting for their reply; more: ENOBUFS */
 #define MSG_MAX_IDLE_DESTS     64    /* connected sockets kept for destinations with nothing queued */
 #define MSG_RECEIVE_BATCH      32    /* datagrams per event, then others' turn */
 #define MSG_DEFAULT_TIMEOUT_MS 30000 /* for a request with time-out 0: there is none without */
+#define MSG_WATCH_MS           400   /* how often receivers of requests are looked at: are they still there */
 
 struct msg {
 	struct tevent_context *ev;
@@ -46,6 +48,10 @@ struct msg {
 	uint64_t next_id;
 	struct mono_timer *timer; /* of requests */
 	struct mono_timer *retry; /* of queues */
+	struct mono_timer *watch; /* of those who owe replies */
+	uint64_t socket_id;       /* makes names of sending sockets unique */
+	struct mono opened;
+	struct msg_streams *streams; /* msg_stream.c; NULL: never used */
 
 	msg_route_fn route;
 	void *route_priv;
@@ -59,6 +65,7 @@ struct msg_packet {
 	size_t len;
 	int fd;      /* memfd or -1 */
 	size_t cost; /* bytes counted against the queue's bound */
+	uint64_t request; /* id of an own request to an endpoint of this node, else 0 */
 };
 
 /* A datagram that came in, taken apart. payload points into the buffer or a mapping. */
@@ -66,13 +73,18 @@ struct msg_incoming {
 	struct msg_header header;
 	const uint8_t *payload;
 	size_t len;
-	uint32_t uid; /* of the sender on this node, UINT32_MAX otherwise */
+	uint32_t uid; /* of the sender if it sent here itself, UINT32_MAX otherwise */
+	int32_t pid;  /* the same, 0 otherwise */
 };
+
+struct msg_dest;
 
 /* ---- msg.c ---- */
 /* Fills a socket address for endpoint; by way of dir_fd if the plain path is too long. */
 int msg_sockaddr(const struct msg *m, const char *endpoint, struct sockaddr_un *addr);
-/* Sends to header->destination, wherever it is. 0; ENOENT, EHOSTUNREACH, ENOBUFS, EMSGSIZE, ENOMEM, EACCES. */
+/* Whether somebody reads that socket; true if it cannot be told. */
+bool msg_is_alive(const struct sockaddr_un *addr);
+/* Sends to header->destination, wherever it is. 0; ENOENT, EHOSTUNREACH, ENOBUFS, EMSGSIZE, ENOMEM, EACCES; EINVAL: not a notification, to a group. */
 int msg_send(struct msg *m, const struct msg_header *header, const uint8_t *payload, size_t len);
 /* Answers the request with an error, as if its destination did; best effort. */
 void msg_answer_error(struct msg *m, const struct msg_header *request, int status);
@@ -96,12 +108,25 @@ int msg_incoming_map(TALLOC_CTX *mem, const struct msg *m, int fd, struct msg_in
 /* Takes packet over, in any case. 0 (sent or queued), ENOENT, ENOBUFS, EMSGSIZE, EACCES, ... */
 int msg_queue_send(struct msg *m, const char *endpoint, struct msg_packet *packet);
 void msg_queue_retry(void *priv); /* timer */
+void msg_queue_watch(void *priv); /* timer: requests whose receiver is gone are ended */
+void msg_dest_owes(struct msg_dest *d, int n); /* n more requests wait for their replies from it */
+struct msgstat_info;
+int msg_queue_stats(TALLOC_CTX *mem, const struct msg *m, struct msgstat_info *info); /* 0 or ENOMEM */
 
 /* ---- msg_call.c ---- */
 /* A packet for this very endpoint. */
 void msg_call_receive(struct msg *m, const struct msg_incoming *in);
+void msg_request_written(struct msg *m, uint64_t id, struct msg_dest *d); /* its receiver has it */
+void msg_requests_lost(struct msg *m, const struct msg_dest *d);          /* and will not answer */
 void msg_call_timeout(void *priv);     /* timer of requests */
 void msg_call_shutdown(struct msg *m); /* ends all requests with ESHUTDOWN, cancels calls */
 bool msg_request_fail(struct msg *m, const struct msg_header *request, int error); /* own request; false: not known */
+
+/* ---- msg_stats.c ---- */
+int msg_stats_serve(struct msg *m);
+
+/* ---- msg_stream.c ---- */
+unsigned msg_streams_count(const struct msg *m);
+void msg_streams_shutdown(struct msg *m); /* all end with ESHUTDOWN */
 
 #endif

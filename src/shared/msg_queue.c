@@ -4,13 +4,17 @@
  */
 #include "shared/msg_private.h"
 
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <fcntl.h>
 
+#include "protocol/msgstat.h"
 #include "shared/log.h"
 
-#define MSG_FLUSH_BATCH 64
-#define MSG_RETRY_MS    10 /* the kernel lacks memory or descriptors in flight: nothing tells when that is over */
+#define MSG_FLUSH_BATCH  64
+#define MSG_STATS_QUEUES 256 /* bound of the list in msgstat.x */
+#define MSG_RETRY_MS     10  /* the kernel lacks memory or descriptors in flight: nothing tells when that is over */
 
 struct msg_dest {
 	struct dlist entry;
@@ -22,12 +26,26 @@ struct msg_dest {
 	bool busy; /* being flushed: must not be freed */
 	struct dlist packets;
 	size_t queued;
+	struct stat identity; /* of the socket file that fd is connected to */
+	int owes;             /* own requests written to fd that wait for their reply */
 };
 
 static void msg_dest_wait(struct msg_dest *d, int error);
 
+void msg_dest_owes(struct msg_dest *d, int n)
+{
+	d->owes += n;
+	if (d->owes == 1 && n > 0) {
+		mono_timer_set_earlier(d->m->watch, mono_add_ms(mono_now(), MSG_WATCH_MS));
+	}
+}
+
+/* Whoever had that socket does not answer any more. */
 static void msg_dest_disconnect(struct msg_dest *d)
 {
+	if (d->owes > 0) {
+		msg_requests_lost(d->m, d);
+	}
 	TALLOC_FREE(d->writable);
 	if (d->fd >= 0) {
 		close(d->fd);
@@ -52,7 +70,7 @@ static void msg_dests_trim(struct msg *m)
 		struct msg_dest *d = dlist_entry(pos, struct msg_dest, entry);
 
 		pos = pos->prev;
-		if (dlist_empty(&d->packets) && !d->busy) {
+		if (dlist_empty(&d->packets) && !d->busy && d->owes == 0) {
 			talloc_free(d);
 		}
 	}
@@ -86,6 +104,20 @@ static struct msg_dest *msg_dest_get(struct msg *m, const char *endpoint)
 	return d;
 }
 
+/* The receiver sees by its name which endpoint a socket belongs to. One that has no name: what it sends is refused. */
+static void msg_dest_name(const struct msg_dest *d, int fd)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int n = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, MSG_SOCKET_PREFIX "%s/%016llx", d->m->endpoint,
+			 (unsigned long long)d->m->socket_id++);
+
+	if (bind(fd, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) !=
+	    0) {
+		log_warning("endpoint %s: cannot name a socket, so %s will refuse what it sends: %s", d->m->endpoint,
+			    d->endpoint, strerror(errno));
+	}
+}
+
 static int msg_dest_connect(struct msg_dest *d)
 {
 	struct sockaddr_un addr;
@@ -99,6 +131,12 @@ static int msg_dest_connect(struct msg_dest *d)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		return errno;
+	}
+	msg_dest_name(d, fd);
+	/* Looked at first: if it is replaced in between, that is found out later and once too often rather than never.
+	 */
+	if (fstatat(d->m->dir_fd, d->endpoint, &d->identity, AT_SYMLINK_NOFOLLOW) != 0) {
+		d->identity = (struct stat){.st_ino = 0};
 	}
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
 		ret = errno;
@@ -161,6 +199,9 @@ static int msg_dest_try(struct msg_dest *d, const struct msg_packet *packet)
 	if (ret == 0) {
 		d->m->stats.sent++;
 		d->m->stats.sent_bytes += packet->cost;
+		if (packet->request != 0) {
+			msg_request_written(d->m, packet->request, d);
+		}
 	}
 	return ret;
 }
@@ -261,6 +302,67 @@ void msg_queue_retry(void *priv)
 		d->retry = RETRY_NO;
 		msg_dest_flush(d);
 	}
+}
+
+/* Somebody reads the very socket that we are connected to. */
+static bool msg_dest_is_there(const struct msg_dest *d)
+{
+	struct sockaddr_un addr;
+	struct stat st;
+
+	if (fstatat(d->m->dir_fd, d->endpoint, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+		return errno != ENOENT;
+	}
+	return st.st_ino == d->identity.st_ino && st.st_dev == d->identity.st_dev &&
+	       st.st_ctim.tv_sec == d->identity.st_ctim.tv_sec && st.st_ctim.tv_nsec == d->identity.st_ctim.tv_nsec &&
+	       (msg_sockaddr(d->m, d->endpoint, &addr) != 0 || msg_is_alive(&addr));
+}
+
+/* The kernel does not tell when the receiver of datagrams is gone. */
+void msg_queue_watch(void *priv)
+{
+	struct msg *m = priv;
+	bool again = false;
+
+	dlist_for_each(pos, &m->dests)
+	{
+		struct msg_dest *d = dlist_entry(pos, struct msg_dest, entry);
+
+		if (d->owes > 0 && !d->busy && !msg_dest_is_there(d)) {
+			msg_dest_disconnect(d);
+			if (!dlist_empty(&d->packets)) {
+				msg_dest_wait(d, ENOTCONN); /* to the new one, or back to their sources */
+			}
+		}
+		again = again || d->owes > 0;
+	}
+	if (again) {
+		mono_timer_set_earlier(m->watch, mono_add_ms(mono_now(), MSG_WATCH_MS));
+	}
+}
+
+int msg_queue_stats(TALLOC_CTX *mem, const struct msg *m, struct msgstat_info *info)
+{
+	info->queues.v = talloc_zero_array(mem, struct msgstat_queue, m->n_dests);
+	if (info->queues.v == NULL) {
+		return ENOMEM;
+	}
+	dlist_for_each(pos, &m->dests)
+	{
+		struct msg_dest *d = dlist_entry(pos, struct msg_dest, entry);
+		struct msgstat_queue *q = &info->queues.v[info->queues.n];
+
+		if (dlist_empty(&d->packets) || info->queues.n == MSG_STATS_QUEUES) {
+			continue;
+		}
+		*q = (struct msgstat_queue){.endpoint = d->endpoint, .bytes = d->queued};
+		dlist_for_each(p, &d->packets)
+		{
+			q->packets++;
+		}
+		info->queues.n++;
+	}
+	return 0;
 }
 
 static int msg_dest_append(struct msg_dest *d, struct msg_packet *packet, int error)

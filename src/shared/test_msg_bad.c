@@ -86,7 +86,7 @@ static void test_bad_headers(void **state)
 	h.magic = 1;
 	send_bad_header(&sc, h);
 	h = good;
-	h.version = 2;
+	h.version = 3;
 	send_bad_header(&sc, h);
 	h = good;
 	h.source = (char[]){"../../etc/passwd"};
@@ -105,6 +105,19 @@ static void test_bad_headers(void **state)
 	send_bad_header(&sc, h);
 	h = good;
 	h.source_node = NODE_UNKNOWN;
+	send_bad_header(&sc, h);
+	h = good;
+	h.destination_node = NODE_GROUP_ALL; /* a request to a group */
+	send_bad_header(&sc, h);
+	h = good;
+	h.destination_node = NODE_GROUP_ACTIVE + 1;
+	h.kind = MSG_KIND_NOTIFY;
+	send_bad_header(&sc, h);
+	h = good;
+	h.source = (char[]){"cli.1"}; /* another one's name */
+	send_bad_header(&sc, h);
+	h = good;
+	h.source_node = 1; /* another node's */
 	send_bad_header(&sc, h);
 	h = good;
 	h.status = 5;
@@ -216,6 +229,7 @@ static void test_random(void **state)
 	uint8_t packet[600];
 	unsigned before;
 
+	raw_sender = "cli.1";
 	print_message("TEST_SEED=%llu\n", (unsigned long long)rnd);
 	scene_start(&sc);
 	before = open_fds();
@@ -229,6 +243,7 @@ static void test_random(void **state)
 	}
 	expect_echo(sc.w, sc.c);
 	assert_true(msg_stats(sc.s.m)->dropped_malformed > 1000);
+	raw_sender = "cli.2";
 	sc.bad = msg_stats(sc.s.m)->dropped_malformed;
 	assert_int_equal(open_fds(), before);
 	while (sc.s.n_held > 0) {
@@ -244,7 +259,7 @@ static void test_reply_from_elsewhere(void **state)
 	struct msg *m = world_open(w, "cli.1", NULL);
 	struct rpc_client *c = client_to(m, m, "raw", 0);
 	int fd = raw_bind(w, "raw");
-	struct tevent_req *req = ask(w, c, PROC_ECHO, "x", 1, 60000);
+	struct tevent_req *req = ask(w, c, PROC_ECHO, NULL, 0, 60000);
 	uint8_t packet[600];
 	struct msg_header h, r;
 	struct ctdb_blob result;
@@ -257,11 +272,14 @@ static void test_reply_from_elsewhere(void **state)
 	r.source = h.destination;
 	r.destination = h.source;
 	r.source = (char[]){"other"};
+	raw_sender = "other";
 	raw_send(w, "cli.1", packet, raw_packet(packet, &r, "wrong", 5), NULL, 0);
 	r.source = h.destination;
 	r.source_node = 5;
+	raw_sender = "transport";
 	raw_send(w, "cli.1", packet, raw_packet(packet, &r, "wrong", 5), NULL, 0);
 	r.source_node = 0;
+	raw_sender = "raw";
 	r.id++;
 	raw_send(w, "cli.1", packet, raw_packet(packet, &r, "wrong", 5), NULL, 0);
 	WAIT_FOR(w, msg_stats(m)->received == 3);
@@ -271,6 +289,7 @@ static void test_reply_from_elsewhere(void **state)
 	assert_int_equal(answer(w, c, req, &result), 0);
 	assert_memory_equal(result.data, "right", 5);
 	raw_unbind(w, "raw", fd);
+	raw_sender = "cli.2";
 	world_free(w);
 }
 

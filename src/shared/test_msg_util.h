@@ -296,6 +296,7 @@ static inline size_t raw_packet(uint8_t *to, struct msg_header *header, const vo
 		header->payload_len = (uint32_t)len;
 	}
 	assert_int_equal(msg_header_encode(NULL, header, &blob), 0);
+	blob.len -= header->version == 1 ? 4 : 0; /* it has no flags */
 	memcpy(to, blob.data, blob.len);
 	if (len > 0) {
 		memcpy(to + blob.len, payload, len);
@@ -304,6 +305,9 @@ static inline size_t raw_packet(uint8_t *to, struct msg_header *header, const vo
 	talloc_free(blob.data);
 	return n;
 }
+
+/* The endpoint that raw_send() sends as. */
+static const char *raw_sender = "cli.2";
 
 /* Sends with up to 4 descriptors; waits for room by letting the loop run. */
 static inline void raw_send(struct world *w, const char *to, const void *data, size_t len, const int *fds,
@@ -319,6 +323,12 @@ static inline void raw_send(struct world *w, const char *to, const void *data, s
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	ssize_t n = -1;
 
+	if (raw_sender != NULL) {
+		struct sockaddr_un self = {.sun_family = AF_UNIX};
+		int used = snprintf(self.sun_path + 1, sizeof(self.sun_path) - 1, "ctdb-msg/%s/test%d", raw_sender, (int)getpid());
+
+		assert_int_equal(bind(fd, (struct sockaddr *)&self, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + used)), 0);
+	}
 	memset(&control, 0, sizeof(control));
 	if (n_fds > 0) {
 		struct cmsghdr *c;
