@@ -233,55 +233,28 @@ static int out_send(struct ctdb_client *c)
 	return 0;
 }
 
-static struct out_packet *packet_new(struct ctdb_client *c, const struct classic_header *hdr,
-				     const struct ctdb_blob *body)
-{
-	struct out_packet *p = talloc_zero(c, struct out_packet);
-	struct ctdb_blob head;
-
-	if (p == NULL || classic_header_nencode(p, hdr, &head) != 0) {
-		talloc_free(p);
-		return NULL;
-	}
-	p->len = hdr->length;
-	p->data = talloc_zero_array(p, uint8_t, p->len);
-	if (p->data == NULL) {
-		talloc_free(p);
-		return NULL;
-	}
-	memcpy(p->data, head.data, head.len);
-	memcpy(p->data + head.len, body->data, body->len);
-	return p;
-}
-
 int client_queue(struct ctdb_client *c, uint32_t operation, uint32_t destnode, uint32_t reqid,
 		 const struct ctdb_blob *body)
 {
-	struct classic_header hdr = {
-		.magic = CLASSIC_MAGIC,
-		.version = CLASSIC_VERSION,
-		.operation = operation,
-		.destnode = destnode,
-		.srcnode = c->pnn,
-		.reqid = reqid,
-	};
-	/* A multiple of 8, as links between classic daemons demand. */
-	size_t len = (CLASSIC_HEADER_SIZE + (size_t)body->len + 7) & ~(size_t)7;
+	struct classic_header hdr = {.operation = operation, .destnode = destnode, .srcnode = c->pnn, .reqid = reqid};
 	struct out_packet *p;
+	struct ctdb_blob whole;
 
 	if (c->fd == -1) {
 		return client_fail(c, ENOTCONN, "not connected to the CTDB daemon");
 	}
-	if (c->out_bytes + len > QUEUE_MAX_BYTES) {
+	if (c->out_bytes + CLASSIC_HEADER_SIZE + body->len > QUEUE_MAX_BYTES) {
 		return client_fail(c, ENOBUFS, "%zu bytes are waiting for the CTDB daemon already", c->out_bytes);
 	}
-	hdr.length = (uint32_t)len;
-	p = packet_new(c, &hdr, body);
-	if (p == NULL) {
+	p = talloc_zero(c, struct out_packet);
+	if (p == NULL || wire_frame(p, &hdr, body, &whole) != 0) {
+		talloc_free(p);
 		return client_fail(c, ENOMEM, "out of memory");
 	}
+	p->data = whole.data;
+	p->len = whole.len;
 	dlist_add_tail(&c->out, &p->link);
-	c->out_bytes += len;
+	c->out_bytes += p->len;
 	/* A broken connection is found again, and told, by the event loop: not in the middle of a caller's function. */
 	(void)out_send(c);
 	return 0;

@@ -123,6 +123,11 @@ int control_malformed(struct tevent_req *req)
 	return client_fail(request_client(req), EPROTO, "%s: malformed answer of the CTDB daemon", request_what(req));
 }
 
+int control_decoded(struct tevent_req *req, int err)
+{
+	return err == EBADMSG ? control_malformed(req) : err;
+}
+
 /* The daemon says in words only why it could not ask another node. */
 static int refused(struct tevent_req *req, const struct classic_reply_control *reply)
 {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include <ctdb/wire.h>
 #include <tdb.h>
 
 #include "protocol/classic_native.h"
@@ -30,46 +31,17 @@ struct tevent_req *ctdb_list_dbs_send(TALLOC_CTX *mem, struct ctdb_client *c, ui
 	return control_send(mem, c, node, CLASSIC_CONTROL_GET_DBMAP, 0, (struct ctdb_data){0});
 }
 
-int ctdb_list_dbs_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_db_list **out)
+int ctdb_list_dbs_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_db_list **list)
 {
 	struct ctdb_blob data = {.len = 0};
-	struct classic_dbid_map in;
-	struct ctdb_db_list *list;
-	uint32_t i;
 	int err = control_recv(req, &data);
 
-	if (err != 0) {
-		return err;
-	}
-	if (classic_dbid_map_ndecode(req, data.data, data.len, &in, NULL) != 0) {
-		return control_malformed(req);
-	}
-	list = talloc_zero(mem, struct ctdb_db_list);
-	if (list != NULL) {
-		list->dbs = talloc_zero_array(list, struct ctdb_db_entry, in.dbs.n);
-	}
-	if (list == NULL || list->dbs == NULL) {
-		talloc_free(list);
-		return ENOMEM;
-	}
-	for (i = 0; i < in.dbs.n; i++) {
-		list->dbs[i] = (struct ctdb_db_entry){.id = in.dbs.v[i].db_id, .flags = in.dbs.v[i].flags};
-	}
-	list->n = in.dbs.n;
-	*out = list;
-	return 0;
+	return err != 0 ? err : control_decoded(req, ctdb_wire_get_db_list(mem, data_of_blob(data), list));
 }
 
 int ctdb_list_dbs(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, struct ctdb_db_list **list)
 {
-	struct tevent_req *req = SYNC_SEND(c, ctdb_list_dbs_send(mem, c, node));
-	int err = sync_run(c, req);
-
-	if (err == 0) {
-		err = ctdb_list_dbs_recv(req, mem, list);
-		talloc_free(req);
-	}
-	return err;
+	SYNC_RETURN(c, ctdb_list_dbs_send(mem, c, node), ctdb_list_dbs_recv(req, mem, list));
 }
 
 /* ---- one database: texts ---- */
@@ -150,14 +122,7 @@ int ctdb_get_db_open_flags_recv(struct tevent_req *req, int *tdb_flags)
 
 int ctdb_get_db_open_flags(struct ctdb_client *c, uint32_t node, uint32_t id, int *tdb_flags)
 {
-	struct tevent_req *req = SYNC_SEND(c, ctdb_get_db_open_flags_send(c, c, node, id));
-	int err = sync_run(c, req);
-
-	if (err == 0) {
-		err = ctdb_get_db_open_flags_recv(req, tdb_flags);
-		talloc_free(req);
-	}
-	return err;
+	SYNC_RETURN(c, ctdb_get_db_open_flags_send(c, c, node, id), ctdb_get_db_open_flags_recv(req, tdb_flags));
 }
 
 struct tevent_req *ctdb_get_db_seqnum_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t id)
@@ -185,14 +150,7 @@ int ctdb_get_db_seqnum_recv(struct tevent_req *req, uint64_t *seqnum)
 
 int ctdb_get_db_seqnum(struct ctdb_client *c, uint32_t node, uint32_t id, uint64_t *seqnum)
 {
-	struct tevent_req *req = SYNC_SEND(c, ctdb_get_db_seqnum_send(c, c, node, id));
-	int err = sync_run(c, req);
-
-	if (err == 0) {
-		err = ctdb_get_db_seqnum_recv(req, seqnum);
-		talloc_free(req);
-	}
-	return err;
+	SYNC_RETURN(c, ctdb_get_db_seqnum_send(c, c, node, id), ctdb_get_db_seqnum_recv(req, seqnum));
 }
 
 /* ---- handles ---- */
@@ -237,7 +195,8 @@ static int db_destructor(struct ctdb_db *db)
 
 struct db_file *db_file_find(struct ctdb_client *c, uint32_t id)
 {
-	dlist_for_each(e, &c->files) {
+	dlist_for_each(e, &c->files)
+	{
 		struct db_file *f = dlist_entry(e, struct db_file, link);
 
 		if (f->id == id) {

@@ -141,12 +141,5 @@ int ctdb_interface_call_recv(struct tevent_req *req, TALLOC_CTX *mem, int32_t *s
 int ctdb_interface_call(struct ctdb_client *c, const struct ctdb_interface_call *call, TALLOC_CTX *mem, int32_t *status,
 			struct ctdb_data *result)
 {
-	struct tevent_req *req = SYNC_SEND(c, ctdb_interface_call_send(mem, c, call));
-	int err = sync_run(c, req);
-
-	if (err == 0) {
-		err = ctdb_interface_call_recv(req, mem, status, result);
-		talloc_free(req);
-	}
-	return err;
+	SYNC_RETURN(c, ctdb_interface_call_send(mem, c, call), ctdb_interface_call_recv(req, mem, status, result));
 }

@@ -120,6 +120,10 @@ struct tevent_req *call_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t db
 			     struct ctdb_data key);
 int call_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_data *data);
 
+/* ---- wire.c ---- */
+/* Header and body as one packet below mem; length, magic and version are set here. */
+int wire_frame(TALLOC_CTX *mem, struct classic_header *hdr, const struct ctdb_blob *body, struct ctdb_blob *out);
+
 /* ---- control.c ---- */
 /* A control whose answer is status 0 and data. */
 struct tevent_req *control_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t opcode, uint64_t srvid,
@@ -137,6 +141,8 @@ int control_text_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text);
 int control_post(struct ctdb_client *c, uint32_t opcode, uint64_t srvid, struct ctdb_data data);
 /* What a reply's bytes of the wrong form give. */
 int control_malformed(struct tevent_req *req);
+/* err of a function that decodes: EBADMSG becomes the above. */
+int control_decoded(struct tevent_req *req, int err);
 
 /* ---- message.c ---- */
 void listeners_dispatch(struct ctdb_client *c, uint64_t srvid, struct ctdb_data data);

@@ -26,7 +26,8 @@ static uint32_t chain_of(const struct db_file *f, struct ctdb_data key)
 
 bool local_is_held(const struct db_file *f, struct ctdb_data key)
 {
-	dlist_for_each(e, &f->locked) {
+	dlist_for_each(e, &f->locked)
+	{
 		if (chain_of(f, dlist_entry(e, struct local_lock_held, link)->key) == chain_of(f, key)) {
 			return true;
 		}

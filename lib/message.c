@@ -53,7 +53,8 @@ void listeners_dispatch(struct ctdb_client *c, uint64_t srvid, struct ctdb_data 
 
 void listeners_orphan(struct ctdb_client *c)
 {
-	dlist_for_each_safe(e, &c->listeners) {
+	dlist_for_each_safe(e, &c->listeners)
+	{
 		dlist_entry(e, struct ctdb_listener, link)->c = NULL;
 		dlist_remove(e);
 	}
@@ -61,7 +62,8 @@ void listeners_orphan(struct ctdb_client *c)
 
 static bool srvid_in_use(struct ctdb_client *c, uint64_t srvid)
 {
-	dlist_for_each(e, &c->listeners) {
+	dlist_for_each(e, &c->listeners)
+	{
 		if (dlist_entry(e, struct ctdb_listener, link)->srvid == srvid) {
 			return true;
 		}

@@ -144,7 +144,8 @@ int ctdb_transaction_start(struct ctdb_db *db, TALLOC_CTX *mem, struct ctdb_tran
 
 static struct change *change_find(struct ctdb_transaction *t, struct ctdb_data key)
 {
-	dlist_for_each(e, &t->changes) {
+	dlist_for_each(e, &t->changes)
+	{
 		struct change *ch = dlist_entry(e, struct change, link);
 
 		if (data_equal(ch->key, key)) {

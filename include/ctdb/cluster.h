@@ -29,7 +29,7 @@ union ctdb_addr {
 
 struct ctdb_node {
 	uint32_t pnn;
-	uint32_t flags;	      /* enum ctdb_node_flag */
+	uint32_t flags;       /* enum ctdb_node_flag */
 	union ctdb_addr addr; /* sa.sa_family 0: unknown */
 };
 

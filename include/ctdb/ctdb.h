@@ -6,9 +6,12 @@
 #include <ctdb/cluster.h>
 #include <ctdb/db.h>
 #include <ctdb/interface.h>
+#include <ctdb/ip.h>
 #include <ctdb/message.h>
 #include <ctdb/node.h>
 #include <ctdb/record.h>
+#include <ctdb/stats.h>
 #include <ctdb/transaction.h>
+#include <ctdb/wire.h>
 
 #endif
