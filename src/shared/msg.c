@@ -88,18 +88,17 @@ int msg_send(struct msg *m, const struct msg_header *header, const uint8_t *payl
 void msg_packet_failed(struct msg *m, const uint8_t *data, size_t len, int error)
 {
 	TALLOC_CTX *tmp = talloc_new(m);
-	struct xdr_in x = {.p = data, .end = data + len};
-	struct msg_header header;
+	struct msg_incoming in;
+	const char *why;
 
-	msg_header_get(&x, tmp, &header);
-	if (x.err == 0 && header.kind == MSG_KIND_REQUEST) {
-		if (error == ENOENT && header.destination_node != m->own_node) {
+	if (tmp != NULL && msg_incoming_parse(tmp, data, len, &in, &why) == 0 && in.header.kind == MSG_KIND_REQUEST) {
+		if (error == ENOENT && in.header.destination_node != m->own_node) {
 			error = EHOSTUNREACH; /* the endpoint that is missing is transport */
 		}
-		if (header.source_node != m->own_node || strcmp(header.source, m->endpoint) != 0) {
-			msg_answer_error(m, &header, error);
+		if (in.header.source_node != m->own_node || strcmp(in.header.source, m->endpoint) != 0) {
+			msg_answer_error(m, &in.header, error);
 		} else {
-			msg_request_fail(m, &header, error);
+			msg_request_fail(m, &in.header, error);
 		}
 	}
 	talloc_free(tmp);
