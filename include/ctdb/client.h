@@ -105,6 +105,8 @@ struct ctdb_control_reply {
 	const char *error;
 };
 
+/* The answer, whatever its status is, belongs to mem; 0 says only that one came. CTDB_CONTROL_NOREPLY: an empty one
+ * with status 0. Errors also: EMSGSIZE. */
 struct tevent_req *ctdb_control_send(TALLOC_CTX *mem, struct ctdb_client *c, const struct ctdb_control *control);
 int ctdb_control_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_control_reply **reply);
 int ctdb_control(struct ctdb_client *c, const struct ctdb_control *control, TALLOC_CTX *mem,

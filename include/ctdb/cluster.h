@@ -38,6 +38,7 @@ struct ctdb_nodemap {
 	struct ctdb_node *nodes; /* ascending pnn, deleted ones included */
 };
 
+/* The nodes as that node sees them. */
 struct tevent_req *ctdb_get_nodemap_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_nodemap_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_nodemap **map);
 int ctdb_get_nodemap(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, struct ctdb_nodemap **map);
@@ -51,14 +52,16 @@ struct ctdb_vnnmap {
 	uint32_t *map; /* pnn, may repeat */
 };
 
+/* The map of that node's databases; generation CTDB_GENERATION_INVALID while it has none. */
 struct tevent_req *ctdb_get_vnnmap_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_vnnmap_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_vnnmap **map);
 int ctdb_get_vnnmap(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, struct ctdb_vnnmap **map);
-/* Slot of a key in a map of that size, by the hash that the whole cluster uses. size not 0. */
+/* The hash that the whole cluster uses. */
 uint32_t ctdb_key_hash(const void *key, size_t len);
 
 enum ctdb_recmode { CTDB_RECMODE_NORMAL = 0, CTDB_RECMODE_ACTIVE = 1 };
 
+/* Whether a recovery runs there: requests about databases wait for its end. */
 struct tevent_req *ctdb_get_recmode_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_recmode_recv(struct tevent_req *req, enum ctdb_recmode *mode);
 int ctdb_get_recmode(struct ctdb_client *c, uint32_t node, enum ctdb_recmode *mode);
@@ -75,6 +78,7 @@ enum ctdb_runstate {
 /* "RUNNING"; "UNKNOWN" for other values. */
 const char *ctdb_runstate_name(enum ctdb_runstate state);
 
+/* How far that node's daemon is with its start or end; clients are served in CTDB_RUNSTATE_RUNNING. */
 struct tevent_req *ctdb_get_runstate_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_runstate_recv(struct tevent_req *req, enum ctdb_runstate *state);
 int ctdb_get_runstate(struct ctdb_client *c, uint32_t node, enum ctdb_runstate *state);
@@ -84,6 +88,7 @@ struct ctdb_uptime {
 	struct timeval now, started, recovery_started, recovery_finished;
 };
 
+/* Since when that node's daemon runs, and its newest recovery. */
 struct tevent_req *ctdb_get_uptime_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_uptime_recv(struct tevent_req *req, struct ctdb_uptime *uptime);
 int ctdb_get_uptime(struct ctdb_client *c, uint32_t node, struct ctdb_uptime *uptime);
@@ -111,6 +116,7 @@ struct ctdb_iface_list {
 	struct ctdb_iface *ifaces;
 };
 
+/* Empty if no public addresses are configured there. */
 struct tevent_req *ctdb_get_ifaces_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_ifaces_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_iface_list **list);
 int ctdb_get_ifaces(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, struct ctdb_iface_list **list);

@@ -32,6 +32,7 @@ enum ctdb_capability {
 	CTDB_CAP_FRAGMENTED_CONTROLS = 0x20000,
 };
 
+/* What that node is configured to do. */
 struct tevent_req *ctdb_get_capabilities_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_capabilities_recv(struct tevent_req *req, uint32_t *capabilities); /* enum ctdb_capability */
 int ctdb_get_capabilities(struct ctdb_client *c, uint32_t node, uint32_t *capabilities);
@@ -44,6 +45,7 @@ struct tevent_req *ctdb_stop_node_send(TALLOC_CTX *mem, struct ctdb_client *c, u
 int ctdb_stop_node_recv(struct tevent_req *req);
 int ctdb_stop_node(struct ctdb_client *c, uint32_t node);
 
+/* Ends the stop. */
 struct tevent_req *ctdb_continue_node_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_continue_node_recv(struct tevent_req *req);
 int ctdb_continue_node(struct ctdb_client *c, uint32_t node);
@@ -53,6 +55,7 @@ struct tevent_req *ctdb_disable_node_send(TALLOC_CTX *mem, struct ctdb_client *c
 int ctdb_disable_node_recv(struct tevent_req *req);
 int ctdb_disable_node(struct ctdb_client *c, uint32_t node);
 
+/* Ends that: the node may get public addresses again. */
 struct tevent_req *ctdb_enable_node_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_enable_node_recv(struct tevent_req *req);
 int ctdb_enable_node(struct ctdb_client *c, uint32_t node);
@@ -75,16 +78,19 @@ int ctdb_shutdown_node(struct ctdb_client *c, uint32_t node);
 
 /* ---- log level: 0 error, 1 warning, 3 notice, 5 info, 10 debug ---- */
 
+/* Of that node's daemon. */
 struct tevent_req *ctdb_get_debug_level_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_debug_level_recv(struct tevent_req *req, int32_t *level);
 int ctdb_get_debug_level(struct ctdb_client *c, uint32_t node, int32_t *level);
 
+/* Until the daemon ends. EREMOTEIO: no such level. */
 struct tevent_req *ctdb_set_debug_level_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, int32_t level);
 int ctdb_set_debug_level_recv(struct tevent_req *req);
 int ctdb_set_debug_level(struct ctdb_client *c, uint32_t node, int32_t level);
 
 /* ---- tunables: numbers with a name, case ignored. ENOENT: that node's daemon knows no such tunable ---- */
 
+/* The value in use; its unit depends on the tunable. */
 struct tevent_req *ctdb_get_tunable_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, const char *name);
 int ctdb_get_tunable_recv(struct tevent_req *req, uint32_t *value);
 int ctdb_get_tunable(struct ctdb_client *c, uint32_t node, const char *name, uint32_t *value);
@@ -100,6 +106,7 @@ struct ctdb_tunable_list {
 	char **names;
 };
 
+/* Names of all tunables, without obsolete ones; names belong to the list. */
 struct tevent_req *ctdb_list_tunables_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_list_tunables_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_tunable_list **list);
 int ctdb_list_tunables(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, struct ctdb_tunable_list **list);

@@ -48,10 +48,12 @@ struct ctdb_statistics {
 	uint32_t readonly_delegations, readonly_revokes;
 };
 
+/* Counters of that node. */
 struct tevent_req *ctdb_get_statistics_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_get_statistics_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_statistics **stats);
 int ctdb_get_statistics(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, struct ctdb_statistics **stats);
 
+/* Sets that node's counters, those of its databases as well, to 0. */
 struct tevent_req *ctdb_reset_statistics_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_reset_statistics_recv(struct tevent_req *req);
 int ctdb_reset_statistics(struct ctdb_client *c, uint32_t node);

@@ -147,6 +147,7 @@ struct ctdb_wire_records {
 };
 
 int ctdb_wire_get_record(struct ctdb_data in, struct ctdb_wire_record *out); /* points into in */
+/* One record, its length first. */
 int ctdb_wire_put_record(TALLOC_CTX *mem, const struct ctdb_wire_record *in, struct ctdb_data *out);
 /* Payload of TRANS3_COMMIT (119), UPDATE_RECORD (63) and others. */
 int ctdb_wire_get_records(TALLOC_CTX *mem, struct ctdb_data in,
