@@ -83,7 +83,7 @@ struct tevent_req *ctdb_get_debug_level_send(TALLOC_CTX *mem, struct ctdb_client
 int ctdb_get_debug_level_recv(struct tevent_req *req, int32_t *level);
 int ctdb_get_debug_level(struct ctdb_client *c, uint32_t node, int32_t *level);
 
-/* Until the daemon ends. EREMOTEIO: no such level. */
+/* Until the daemon ends. */
 struct tevent_req *ctdb_set_debug_level_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, int32_t level);
 int ctdb_set_debug_level_recv(struct tevent_req *req);
 int ctdb_set_debug_level(struct ctdb_client *c, uint32_t node, int32_t level);

@@ -146,8 +146,8 @@ struct ctdb_wire_records {
 	struct ctdb_wire_record *records;
 };
 
-int ctdb_wire_get_record(struct ctdb_data in, struct ctdb_wire_record *out); /* points into in */
-/* One record, its length first. */
+/* The length of all is in front of it. get: key and value point into in. */
+int ctdb_wire_get_record(struct ctdb_data in, struct ctdb_wire_record *out);
 int ctdb_wire_put_record(TALLOC_CTX *mem, const struct ctdb_wire_record *in, struct ctdb_data *out);
 /* Payload of TRANS3_COMMIT (119), UPDATE_RECORD (63) and others. */
 int ctdb_wire_get_records(TALLOC_CTX *mem, struct ctdb_data in,
