@@ -138,6 +138,7 @@ static int client_destructor(struct ctdb_client *c)
 	ops_fail(c, ENOTCONN);
 	ops_orphan(c);
 	listeners_orphan(c);
+	tunnels_orphan(c);
 	dlist_for_each_safe(e, &c->dbs)
 	{
 		dlist_entry(e, struct ctdb_db, link)->c = NULL;
@@ -167,6 +168,7 @@ struct ctdb_client *client_new(TALLOC_CTX *mem, struct tevent_context *ev, int f
 	}
 	dlist_init(&c->ops);
 	dlist_init(&c->listeners);
+	dlist_init(&c->tunnels);
 	dlist_init(&c->dbs);
 	dlist_init(&c->files);
 	dlist_init(&c->out);
@@ -273,6 +275,17 @@ static int message_in(struct ctdb_client *c, const uint8_t *body, size_t len)
 	return 0;
 }
 
+static int tunnel_in(struct ctdb_client *c, const uint8_t *body, size_t len)
+{
+	struct classic_req_tunnel packet;
+
+	if (classic_req_tunnel_nview(body, len, &packet, NULL) != 0) {
+		return EPROTO;
+	}
+	tunnels_dispatch(c, &packet);
+	return 0;
+}
+
 /* One complete packet. 0 or EPROTO. The client may be gone afterwards. */
 static int packet_in(struct ctdb_client *c, const uint8_t *packet, size_t len)
 {
@@ -287,12 +300,14 @@ static int packet_in(struct ctdb_client *c, const uint8_t *packet, size_t len)
 	switch (hdr.operation) {
 	case CLASSIC_REQ_MESSAGE:
 		return message_in(c, packet, len);
+	case CLASSIC_REQ_TUNNEL:
+		return tunnel_in(c, packet, len);
 	case CLASSIC_REPLY_CALL:
 	case CLASSIC_REPLY_CONTROL:
 	case CLASSIC_REPLY_ERROR:
 		return request_reply(c, &hdr, packet, len);
 	default:
-		return 0; /* tunnels, and what later daemons may send */
+		return 0; /* what later daemons may send */
 	}
 }
 

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include <ctdb/wire.h>
+
 #include "protocol/classic_native.h"
 
 /* ---- the copy of this node ---- */
@@ -48,13 +50,15 @@ int ctdb_record_peek(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, 
 struct fetch_state {
 	struct ctdb_db *db;
 	struct ctdb_data key;
+	bool readonly; /* a read-only copy is enough, and the header is wanted */
+	struct ctdb_record_header header;
 	struct ctdb_data data;
 };
 
 static void fetch_local_done(struct tevent_req *subreq);
 static void fetch_call_done(struct tevent_req *subreq);
 
-struct tevent_req *ctdb_record_fetch_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key)
+static struct tevent_req *fetch_begin(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key, bool readonly)
 {
 	struct fetch_state *s;
 	struct tevent_req *req, *subreq;
@@ -66,7 +70,7 @@ struct tevent_req *ctdb_record_fetch_send(TALLOC_CTX *mem, struct ctdb_db *db, s
 	if (req == NULL) {
 		return NULL;
 	}
-	*s = (struct fetch_state){.db = db};
+	*s = (struct fetch_state){.db = db, .readonly = readonly};
 	s->key = data_of(talloc_memdup(s, key.data, key.len), key.len);
 	subreq = local_read_send(s, db, key);
 	if ((s->key.data == NULL && key.len > 0) || subreq == NULL) {
@@ -75,6 +79,16 @@ struct tevent_req *ctdb_record_fetch_send(TALLOC_CTX *mem, struct ctdb_db *db, s
 	}
 	tevent_req_set_callback(subreq, fetch_local_done, req);
 	return req;
+}
+
+struct tevent_req *ctdb_record_fetch_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key)
+{
+	return fetch_begin(mem, db, key, false);
+}
+
+struct tevent_req *ctdb_record_fetch_readonly_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key)
+{
+	return fetch_begin(mem, db, key, true);
 }
 
 static bool usable_for_reading(const struct ctdb_db *db, const struct local_record *rec)
@@ -115,6 +129,8 @@ static void fetch_local_done(struct tevent_req *subreq)
 		return;
 	}
 	if (usable_for_reading(s->db, &rec)) {
+		s->header = (struct ctdb_record_header){
+			.rsn = rec.header.rsn, .dmaster = rec.header.dmaster, .flags = rec.header.flags};
 		fetch_finish(req, rec.data);
 		return;
 	}
@@ -125,13 +141,33 @@ static void fetch_local_done(struct tevent_req *subreq)
 		tevent_req_error(req, err);
 		return;
 	}
-	/* Only a record that was here before is contended, so that a read-only copy is better than to have it moved
-	 * here. */
-	subreq = call_send(s, s->db->c, s->db->file->id, CLASSIC_CALLID_FETCH,
-			   rec.found ? CLASSIC_CALL_WANT_READONLY : 0, s->key);
+	/* Unless the caller says so: only a record that was here before is contended, so that a read-only copy is
+	 * better than to have it moved here. */
+	subreq = call_send(s, s->db->c, s->db->file->id,
+			   s->readonly ? CLASSIC_CALLID_FETCH_WITH_HEADER : CLASSIC_CALLID_FETCH,
+			   s->readonly || rec.found ? CLASSIC_CALL_WANT_READONLY : 0, s->key);
 	if (!tevent_req_nomem(subreq, req)) {
 		tevent_req_set_callback(subreq, fetch_call_done, req);
 	}
+}
+
+/* Takes the record header off the answer. */
+static int header_split(struct fetch_state *s, struct ctdb_data *data)
+{
+	struct ctdb_data whole = *data;
+	uint8_t *copy;
+
+	if (whole.len < RECORD_HEADER_SIZE) {
+		return client_fail(s->db->c, EPROTO, "call for a record: malformed answer of the CTDB daemon");
+	}
+	ctdb_wire_get_record_header(whole.data, &s->header);
+	copy = talloc_memdup(s, whole.data + RECORD_HEADER_SIZE, whole.len - RECORD_HEADER_SIZE);
+	if (copy == NULL) {
+		return ENOMEM;
+	}
+	*data = data_of(copy, whole.len - RECORD_HEADER_SIZE);
+	data_free(&whole);
+	return 0;
 }
 
 static void fetch_call_done(struct tevent_req *subreq)
@@ -142,6 +178,9 @@ static void fetch_call_done(struct tevent_req *subreq)
 	int err = call_recv(subreq, s, &data);
 
 	talloc_free(subreq);
+	if (err == 0 && s->readonly) {
+		err = header_split(s, &data);
+	}
 	if (!tevent_req_error(req, err)) {
 		fetch_finish(req, data);
 	}
@@ -169,4 +208,23 @@ int ctdb_record_fetch(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem,
 		talloc_free(req);
 	}
 	return err;
+}
+
+int ctdb_record_fetch_readonly_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_record_header *header,
+				    struct ctdb_data *data)
+{
+	struct fetch_state *s = tevent_req_data(req, struct fetch_state);
+	int err = ctdb_record_fetch_recv(req, mem, data);
+
+	if (err == 0 && header != NULL) {
+		*header = s->header;
+	}
+	return err;
+}
+
+int ctdb_record_fetch_readonly(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem,
+			       struct ctdb_record_header *header, struct ctdb_data *data)
+{
+	SYNC_RETURN(db->c, ctdb_record_fetch_readonly_send(mem, db, key),
+		    ctdb_record_fetch_readonly_recv(req, mem, header, data));
 }

@@ -31,6 +31,7 @@ struct ctdb_client {
 	struct dlist ops;                      /* struct op: all that exist */
 	struct dlist listeners;
 	struct dlist *next_listener; /* where the running dispatch goes on; moved by listeners that are freed */
+	struct dlist tunnels;        /* struct ctdb_tunnel */
 	struct dlist dbs;            /* struct ctdb_db: the handles */
 	struct ctdb_db *locks;       /* g_lock.tdb, kept open after the first transaction */
 	struct dlist files;          /* struct db_file: the open files */
@@ -147,6 +148,11 @@ int control_decoded(struct tevent_req *req, int err);
 /* ---- message.c ---- */
 void listeners_dispatch(struct ctdb_client *c, uint64_t srvid, struct ctdb_data data);
 void listeners_orphan(struct ctdb_client *c);
+
+/* ---- tunnel.c ---- */
+/* May free the client. */
+void tunnels_dispatch(struct ctdb_client *c, const struct classic_req_tunnel *packet);
+void tunnels_orphan(struct ctdb_client *c);
 
 /* ---- db.c ---- */
 #define RECORD_HEADER_SIZE 24U

@@ -5,6 +5,7 @@
 #include <ctdb/client.h>
 #include <ctdb/cluster.h>
 #include <ctdb/db.h>
+#include <ctdb/event.h>
 #include <ctdb/interface.h>
 #include <ctdb/ip.h>
 #include <ctdb/message.h>
@@ -12,6 +13,7 @@
 #include <ctdb/record.h>
 #include <ctdb/stats.h>
 #include <ctdb/transaction.h>
+#include <ctdb/tunnel.h>
 #include <ctdb/wire.h>
 
 #endif

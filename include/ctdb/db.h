@@ -18,6 +18,7 @@ enum ctdb_db_flag {
 	CTDB_DB_FLAG_STICKY = 0x04,
 	CTDB_DB_FLAG_REPLICATED = 0x08,
 };
+/* Model of a database with these flags (enum ctdb_db_flag). */
 enum ctdb_db_model ctdb_db_flags_model(uint32_t flags);
 
 struct ctdb_db_entry {
@@ -31,10 +32,13 @@ struct ctdb_db_list {
 };
 
 /* ---- Questions to a node. id unknown there: EREMOTEIO ---- */
+
+/* All databases of that node, in no order. */
 struct tevent_req *ctdb_list_dbs_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node);
 int ctdb_list_dbs_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_db_list **list);
 int ctdb_list_dbs(struct ctdb_client *c, uint32_t node, TALLOC_CTX *mem, struct ctdb_db_list **list);
 
+/* Name as it was given to attach, "locking.tdb". */
 struct tevent_req *ctdb_get_db_name_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t id);
 int ctdb_get_db_name_recv(struct tevent_req *req, TALLOC_CTX *mem, char **name);
 int ctdb_get_db_name(struct ctdb_client *c, uint32_t node, uint32_t id, TALLOC_CTX *mem, char **name);
@@ -59,6 +63,15 @@ struct tevent_req *ctdb_get_db_seqnum_send(TALLOC_CTX *mem, struct ctdb_client *
 int ctdb_get_db_seqnum_recv(struct tevent_req *req, uint64_t *seqnum);
 int ctdb_get_db_seqnum(struct ctdb_client *c, uint32_t node, uint32_t id, uint64_t *seqnum);
 
+/*
+ * Closes and forgets a volatile database on all connected nodes; its contents are gone. Free the handles first.
+ * EREMOTEIO: not volatile, unknown, a recovery runs, or the tunable AllowClientDBAttach is not 0 on that node. 0:
+ * ordered; the other nodes do it on their own.
+ */
+struct tevent_req *ctdb_detach_db_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t id);
+int ctdb_detach_db_recv(struct tevent_req *req);
+int ctdb_detach_db(struct ctdb_client *c, uint32_t node, uint32_t id);
+
 /* ---- Using a database ---- */
 
 struct ctdb_db; /* handle; talloc_free() closes it. Handles of the same database in one client share the open file */
@@ -75,9 +88,24 @@ int ctdb_db_attach_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_db 
 int ctdb_db_attach(struct ctdb_client *c, const char *name, enum ctdb_db_model model, TALLOC_CTX *mem,
 		   struct ctdb_db **db);
 
+/* What the handle is for. Name: valid as long as the handle; client: NULL after it was freed. */
 const char *ctdb_db_name(const struct ctdb_db *db);
 uint32_t ctdb_db_id(const struct ctdb_db *db);
 enum ctdb_db_model ctdb_db_get_model(const struct ctdb_db *db);
 struct ctdb_client *ctdb_db_client(const struct ctdb_db *db);
+
+/*
+ * Allows read-only copies of records (ctdb_record_fetch_readonly()), or the pinning of records that many nodes fight
+ * for, on all connected nodes. Cannot be taken back; gone with the database. EPERM: not a volatile database. What other
+ * nodes' refusals leave: set on some.
+ */
+struct tevent_req *ctdb_db_set_readonly_send(TALLOC_CTX *mem, struct ctdb_db *db);
+int ctdb_db_set_readonly_recv(struct tevent_req *req);
+int ctdb_db_set_readonly(struct ctdb_db *db);
+
+/* The same for pinning. */
+struct tevent_req *ctdb_db_set_sticky_send(TALLOC_CTX *mem, struct ctdb_db *db);
+int ctdb_db_set_sticky_recv(struct tevent_req *req);
+int ctdb_db_set_sticky(struct ctdb_db *db);
 
 #endif

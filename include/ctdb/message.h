@@ -7,6 +7,8 @@
 #define CTDB_SRVID_ALL         0xFFFFFFFFFFFFFFFFULL /* as registration: every message of this node */
 #define CTDB_SRVID_LEADER      0xF101000000000000ULL /* u32 pnn of the leader, each second */
 #define CTDB_SRVID_RECONFIGURE 0xF200000000000000ULL /* after each recovery */
+#define CTDB_SRVID_RELEASE_IP  0xF300000000000000ULL /* this node released a public address: text with NUL */
+#define CTDB_SRVID_TAKE_IP     0xF301000000000000ULL /* this node took one: text with NUL */
 #define CTDB_SRVID_TEST        0xAE00000000000000ULL /* range for tests: | your number */
 
 /*
@@ -27,6 +29,7 @@ struct ctdb_listener;
  */
 typedef void (*ctdb_message_fn)(void *priv, uint64_t srvid, struct ctdb_data data);
 
+/* Messages that come after this has finished are given to fn, in their order; the listener belongs to mem. */
 struct tevent_req *ctdb_listen_send(TALLOC_CTX *mem, struct ctdb_client *c, uint64_t srvid, ctdb_message_fn fn,
 				    void *priv);
 int ctdb_listen_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_listener **listener);

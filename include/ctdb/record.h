@@ -48,6 +48,18 @@ struct tevent_req *ctdb_record_fetch_send(TALLOC_CTX *mem, struct ctdb_db *db, s
 int ctdb_record_fetch_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_data *data);
 int ctdb_record_fetch(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, struct ctdb_data *data);
 
+/*
+ * The same, but a copy that only may be read is enough: the record stays where it is, and others can have copies as
+ * well, until somebody locks it for writing. On a database without the flag for that (ctdb_db_set_readonly()), or with
+ * daemons that have no read-only copies, the record comes here as with ctdb_record_fetch(). *header (may be NULL): of
+ * the copy; CTDB_RECORD_RO_HAVE_READONLY says that it is such a copy.
+ */
+struct tevent_req *ctdb_record_fetch_readonly_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key);
+int ctdb_record_fetch_readonly_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_record_header *header,
+				    struct ctdb_data *data);
+int ctdb_record_fetch_readonly(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem,
+			       struct ctdb_record_header *header, struct ctdb_data *data);
+
 /* This node's copy as it is in the file, current or not; the daemon is not asked. ENOENT: none. For those who look
  * after a cluster. */
 struct tevent_req *ctdb_record_peek_send(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key);
@@ -67,5 +79,15 @@ typedef bool (*ctdb_traverse_fn)(void *priv, struct ctdb_data key, struct ctdb_r
 struct tevent_req *ctdb_traverse_send(TALLOC_CTX *mem, struct ctdb_db *db, ctdb_traverse_fn fn, void *priv);
 int ctdb_traverse_recv(struct tevent_req *req, uint64_t *n_records);
 int ctdb_traverse(struct ctdb_db *db, ctdb_traverse_fn fn, void *priv, uint64_t *n_records);
+
+/*
+ * All records of this node's file as they are, also those that are empty or not current, without the daemon; any model.
+ * fn may not free the request or the database; returning false ends it without error. Looks at some hundred chains of
+ * the file each turn of the event loop, and waits for chains that other processes hold locked meanwhile (as a rule
+ * microseconds). What is changed meanwhile may be seen or not. Errors also: EIO: the file is damaged.
+ */
+struct tevent_req *ctdb_traverse_local_send(TALLOC_CTX *mem, struct ctdb_db *db, ctdb_traverse_fn fn, void *priv);
+int ctdb_traverse_local_recv(struct tevent_req *req, uint64_t *n_records);
+int ctdb_traverse_local(struct ctdb_db *db, ctdb_traverse_fn fn, void *priv, uint64_t *n_records);
 
 #endif
