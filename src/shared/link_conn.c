@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,9 +32,9 @@ static socklen_t link_address_len(const struct sockaddr_storage *addr)
 /* ---- beginning ---- */
 
 /* Takes fd over, also on failure. */
-static struct link_conn *link_conn_new(struct link_peer *peer, int fd, bool outgoing, uint32_t timeout_ms)
+static struct link_conn *link_conn_new(struct link_path *path, int fd, bool outgoing, uint32_t timeout_ms)
 {
-	struct link_mesh *mesh = peer->mesh;
+	struct link_mesh *mesh = path->peer->mesh;
 	struct link_conn *conn = talloc_zero(mesh, struct link_conn);
 	uint16_t flags = outgoing ? TEVENT_FD_READ | TEVENT_FD_WRITE : TEVENT_FD_READ;
 
@@ -48,8 +49,8 @@ static struct link_conn *link_conn_new(struct link_peer *peer, int fd, bool outg
 	}
 	tevent_fd_set_auto_close(conn->fde);
 	conn->mesh = mesh;
-	conn->peer = peer;
-	conn->state = outgoing ? LINK_CONN_CONNECTING : LINK_CONN_HELLO;
+	conn->path = path;
+	conn->state = outgoing ? LINK_CONN_CONNECTING : mesh->tls != NULL ? LINK_CONN_TLS : LINK_CONN_HELLO;
 	conn->outgoing = outgoing;
 	conn->fd = fd;
 	conn->capacity = LINK_NEW_BUFFER;
@@ -69,7 +70,7 @@ static void link_no_delay(int fd)
 
 /* Keeps connections without hello within their bounds: the oldest, first of the same address, gives way to a newcomer.
  */
-static void link_new_trim(struct link_mesh *mesh, const struct link_peer *peer)
+static void link_new_trim(struct link_mesh *mesh, const struct link_path *path)
 {
 	struct link_conn *oldest = NULL, *oldest_same = NULL;
 	unsigned same = 0;
@@ -82,7 +83,7 @@ static void link_new_trim(struct link_mesh *mesh, const struct link_peer *peer)
 			continue;
 		}
 		oldest = oldest != NULL ? oldest : conn;
-		if (conn->peer == peer) {
+		if (conn->path == path) {
 			oldest_same = oldest_same != NULL ? oldest_same : conn;
 			same++;
 		}
@@ -94,22 +95,22 @@ static void link_new_trim(struct link_mesh *mesh, const struct link_peer *peer)
 	}
 }
 
-static void link_accepted(struct link_mesh *mesh, int fd, const struct sockaddr_storage *addr)
+static void link_accepted(struct link_mesh *mesh, uint32_t own, int fd, const struct sockaddr_storage *addr)
 {
-	struct link_peer *peer = link_peer_by_addr(mesh, addr);
+	struct link_path *path = link_path_by_addr(mesh, own, addr);
 	char text[64];
 
-	if (peer == NULL) {
+	if (path == NULL) {
 		link_address_text(addr, text);
 		log_ratelimited(LOG_LVL_WARNING, 10000,
-				"%s: connection from %s refused: not the address of another node", mesh->config.name,
-				text);
+				"%s: connection from %s refused: not the address of another node%s", mesh->config.name,
+				text, mesh->n_addrs > 1 ? " on this path" : "");
 		close(fd);
 		return;
 	}
-	link_new_trim(mesh, peer);
+	link_new_trim(mesh, path);
 	link_no_delay(fd);
-	if (link_conn_new(peer, fd, false, LINK_NEW_MS) != NULL) {
+	if (link_conn_new(path, fd, false, LINK_NEW_MS) != NULL) {
 		mesh->n_new++;
 	}
 }
@@ -119,26 +120,36 @@ static bool link_out_of_resources(int err)
 	return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
 }
 
-void link_accept(struct link_mesh *mesh)
+/* Listening stays readable: asking again at once would spin. */
+static void link_accept_later(struct link_mesh *mesh, int err)
+{
+	uint32_t i;
+
+	log_ratelimited(LOG_LVL_ERROR, 1000, "%s: cannot accept connections for now: %s", mesh->config.name,
+			strerror(err));
+	for (i = 0; i < mesh->n_addrs; i++) {
+		TEVENT_FD_NOT_READABLE(mesh->listen_fde[i]);
+	}
+	mesh->accept_again = mono_add_ms(mono_now(), 1000);
+	link_wake_at(mesh, mesh->accept_again);
+}
+
+void link_accept(struct link_mesh *mesh, uint32_t own)
 {
 	int i;
 
 	for (i = 0; i < LINK_ACCEPT_BATCH; i++) {
 		struct sockaddr_storage addr;
 		socklen_t len = sizeof(addr);
-		int fd = accept4(mesh->listen_fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(mesh->listen_fd[own], (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			link_accepted(mesh, fd, &addr);
+			link_accepted(mesh, own, fd, &addr);
 			continue;
 		}
 		if (link_out_of_resources(errno)) {
-			/* It stays readable: asking again at once would spin. */
-			log_ratelimited(LOG_LVL_ERROR, 1000, "%s: cannot accept connections for now: %s",
-					mesh->config.name, strerror(errno));
-			TEVENT_FD_NOT_READABLE(mesh->listen_fde);
-			mesh->accept_again = mono_add_ms(mono_now(), 1000);
-			link_wake_at(mesh, mesh->accept_again);
+			link_accept_later(mesh, errno);
+			return;
 		}
 		if (errno != ECONNABORTED && errno != EINTR) {
 			return;
@@ -146,11 +157,11 @@ void link_accept(struct link_mesh *mesh)
 	}
 }
 
-/* From the own node address, so that the other side knows who it is. */
-static int link_connect_socket(const struct link_peer *peer, int *result)
+/* From the own address of the path, so that the other side knows who it is. */
+static int link_connect_socket(const struct link_path *path, int *result)
 {
-	const struct link_mesh *mesh = peer->mesh;
-	struct sockaddr_storage own = mesh->addr, to = peer->addr;
+	const struct link_mesh *mesh = path->peer->mesh;
+	struct sockaddr_storage own = mesh->addrs[path->own], to = path->addr;
 	int fd = socket(own.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1;
 
@@ -173,48 +184,72 @@ static int link_connect_socket(const struct link_peer *peer, int *result)
 }
 
 /* Logged when it is something else than the last time: it may go on for days. */
-static void link_connect_failed(struct link_peer *peer, const char *why)
+static void link_connect_failed(struct link_path *path, const char *why)
 {
-	char text[sizeof(peer->last_failure)];
+	const struct link_peer *peer = path->peer;
+	char text[sizeof(path->last_failure)];
 
 	snprintf(text, sizeof(text), "%s", why);
-	if (strcmp(peer->last_failure, text) != 0) {
-		log_notice("%s: cannot connect to node %u (%s): %s", peer->mesh->config.name, peer->pnn, peer->text,
+	if (strcmp(path->last_failure, text) != 0) {
+		log_notice("%s: cannot connect to node %u (%s): %s", peer->mesh->config.name, peer->pnn, path->text,
 			   text);
-		memcpy(peer->last_failure, text, sizeof(text));
+		memcpy(path->last_failure, text, sizeof(text));
 	}
 }
 
 /* The next attempt after the present wait, less up to a quarter of it, and twice the wait for the one after that. */
-static void link_connect_later(struct link_peer *peer)
+void link_connect_later(struct link_path *path)
 {
-	struct link_mesh *mesh = peer->mesh;
+	struct link_mesh *mesh = path->peer->mesh;
 	struct mono now = mono_now();
-	uint32_t wait = peer->wait_ms;
+	uint32_t wait = path->wait_ms;
 
 	wait -= (uint32_t)((now.ns / 1000) % (wait / 4 + 1));
-	peer->connect_at = mono_add_ms(now, wait);
-	peer->wait_ms = peer->wait_ms * 2 > mesh->reconnect_max_ms ? mesh->reconnect_max_ms : peer->wait_ms * 2;
-	if (mesh->config.own_pnn > peer->pnn) {
-		link_wake_at(mesh, peer->connect_at);
+	path->connect_at = mono_add_ms(now, wait);
+	path->wait_ms = path->wait_ms * 2 > mesh->reconnect_max_ms ? mesh->reconnect_max_ms : path->wait_ms * 2;
+	if (link_connects(path->peer)) {
+		link_wake_at(mesh, path->connect_at);
 	}
 }
 
-void link_connect(struct link_peer *peer)
+static void link_connect_begun(struct link_path *path, int fd)
 {
-	uint32_t timeout = peer->mesh->config.dead_ms;
+	struct link_mesh *mesh = path->peer->mesh;
+	uint32_t timeout = mesh->config.dead_ms;
+	uint32_t i;
+
+	timeout = timeout < 1000 ? 1000 : timeout > LINK_NEW_MS ? LINK_NEW_MS : timeout;
+	path->out = link_conn_new(path, fd, true, timeout);
+	if (path->out == NULL) {
+		return;
+	}
+	for (i = 0; i < LINK_CLASSES - 1 && path->conn[i] != NULL; i++) {
+		path->out->link_class = i + 1;
+	}
+	path->out->bundle = path->conn[0] != NULL ? path->bundle : ++mesh->bundles;
+}
+
+/* The first class that has no connection. What fails here takes the path along. */
+void link_connect(struct link_path *path)
+{
 	int fd = -1;
-	int ret = link_connect_socket(peer, &fd);
+	int ret = link_connect_socket(path, &fd);
 
 	if (ret == 0) {
-		timeout = timeout < 1000 ? 1000 : timeout > LINK_NEW_MS ? LINK_NEW_MS : timeout;
-		peer->out = link_conn_new(peer, fd, true, timeout);
-		ret = peer->out == NULL ? ENOMEM : 0;
+		link_connect_begun(path, fd);
+		ret = path->out == NULL ? ENOMEM : 0;
 	}
 	if (ret != 0) {
-		link_connect_failed(peer, strerror(ret));
-		link_connect_later(peer);
+		link_connect_failed(path, strerror(ret));
+		link_path_end(path, false, ret);
 	}
+}
+
+static int link_conn_begin_tls(struct link_conn *conn)
+{
+	conn->state = LINK_CONN_TLS;
+	conn->tls = link_tls_new(conn, conn->mesh->tls, true);
+	return conn->tls == NULL ? ENOMEM : 0;
 }
 
 static void link_conn_connected(struct link_conn *conn)
@@ -226,239 +261,120 @@ static void link_conn_connected(struct link_conn *conn)
 		err = errno;
 	}
 	if (err == 0) {
-		conn->state = LINK_CONN_HELLO;
 		TEVENT_FD_NOT_WRITEABLE(conn->fde);
-		err = link_hello_queue(conn);
+		if (conn->mesh->tls != NULL) {
+			err = link_conn_begin_tls(conn);
+		} else {
+			conn->state = LINK_CONN_HELLO;
+			err = link_hello_queue(conn);
+		}
 	}
 	if (err != 0) {
 		link_conn_end(conn, true, err, strerror(err));
+	} else if (conn->tls != NULL) {
+		link_tls_begin(conn);
 	}
-}
-
-void link_conn_up(struct link_conn *conn, uint64_t incarnation)
-{
-	struct link_mesh *mesh = conn->mesh;
-	struct link_peer *peer = conn->peer;
-
-	if (peer->conn != NULL) {
-		/* Only now: anybody can make a connection, but this one is the node's. The old one is dead or will be.
-		 */
-		link_conn_end(peer->conn, true, ECONNRESET, "replaced by a new connection");
-		if (conn->state == LINK_CONN_CLOSED) {
-			return; /* down() changed the nodes list */
-		}
-	}
-	dlist_remove(&conn->entry);
-	if (conn->outgoing) {
-		peer->out = NULL;
-	} else {
-		mesh->n_new--;
-	}
-	conn->state = LINK_CONN_UP;
-	conn->received = conn->up_since = mono_now();
-	peer->conn = conn;
-	peer->wait_ms = mesh->config.reconnect_ms;
-	peer->incarnation = incarnation;
-	peer->congested = false;
-	peer->last_failure[0] = '\0';
-	peer->stats.up = true;
-	peer->stats.ups++;
-	link_wake_at(mesh, mono_add_ms(conn->received, mesh->config.dead_ms));
-	log_notice("%s: link to node %u (%s) is up", mesh->config.name, peer->pnn, peer->text);
-	mesh->ops->up(mesh->priv, peer->pnn, incarnation);
 }
 
 /* ---- end ---- */
 
-static void link_conn_log_end(const struct link_conn *conn, enum link_conn_state was, int reason, const char *why)
+static void link_conn_log_end(const struct link_conn *conn, const char *why)
 {
-	const struct link_mesh *mesh = conn->mesh;
-	const struct link_peer *peer = conn->peer;
+	struct link_path *path = conn->path;
+	const struct link_peer *peer = path->peer;
+	const char *mesh = conn->mesh->config.name;
 
-	if (was == LINK_CONN_UP) {
-		log_notice("%s: link to node %u (%s) is down: %s", mesh->config.name, peer->pnn, peer->text, why);
+	if (conn->state == LINK_CONN_UP && peer->active == path) {
+		log_notice("%s: link to node %u (%s) is down: %s", mesh, peer->pnn, path->text, why);
+	} else if (conn->state == LINK_CONN_UP) {
+		log_info("%s: path %u to node %u (%s) is down: %s", mesh, path->index, peer->pnn, path->text, why);
 	} else if (conn->outgoing) {
-		link_connect_failed(conn->peer, why);
+		link_connect_failed(path, why);
 	} else {
-		log_ratelimited(LOG_LVL_WARNING, 10000, "%s: connection from %s (node %u) closed: %s",
-				mesh->config.name, peer->text, peer->pnn, why);
+		log_ratelimited(LOG_LVL_WARNING, 10000, "%s: connection from %s (node %u) closed: %s", mesh, path->text,
+				peer->pnn, why);
+	}
+}
+
+void link_conn_close(struct link_conn *conn)
+{
+	struct link_path *path = conn->path;
+
+	if (conn->state == LINK_CONN_CLOSED) {
+		return;
+	}
+	if (conn->state != LINK_CONN_UP && !conn->outgoing) {
+		conn->mesh->n_new--;
+	}
+	if (path->out == conn) {
+		path->out = NULL;
+	}
+	conn->state = LINK_CONN_CLOSED;
+	TALLOC_FREE(conn->fde);
+	dlist_remove(&conn->entry);
+	dlist_remove(&conn->dirty);
+	link_out_release(conn);
+	if (!conn->serving) {
+		talloc_free(conn);
 	}
 }
 
 void link_conn_end(struct link_conn *conn, bool told, int reason, const char *why)
 {
-	struct link_mesh *mesh = conn->mesh;
-	struct link_peer *peer = conn->peer;
-	enum link_conn_state was = conn->state;
-	uint32_t pnn = peer->pnn;
+	struct link_path *path = conn->path;
+	bool alone = conn->state != LINK_CONN_UP && !conn->outgoing;
 
-	if (was == LINK_CONN_CLOSED) {
+	if (conn->state == LINK_CONN_CLOSED) {
 		return;
 	}
-	link_conn_log_end(conn, was, reason, why);
-	conn->state = LINK_CONN_CLOSED;
-	TALLOC_FREE(conn->fde);
-	dlist_remove(&conn->entry);
-	dlist_remove(&conn->dirty);
-	if (was == LINK_CONN_UP) {
-		peer->conn = NULL;
-		peer->incarnation = 0;
-		peer->congested = false;
-		peer->stats.up = false;
-	} else if (conn->outgoing) {
-		peer->out = NULL;
-	} else {
-		mesh->n_new--;
+	link_conn_log_end(conn, why);
+	if (alone) {
+		link_conn_close(conn);
+		return;
 	}
-	if (was == LINK_CONN_UP || conn->outgoing) {
-		link_connect_later(peer);
-	}
-	if (!conn->reading) {
-		talloc_free(conn);
-	}
-	if (was == LINK_CONN_UP && told) {
-		mesh->ops->down(mesh->priv, pnn, reason);
-	}
-}
-
-/* ---- reading ---- */
-
-static uint32_t link_get_u32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return be32toh(v);
-}
-
-static size_t link_frame_limit(const struct link_conn *conn)
-{
-	return conn->state == LINK_CONN_UP ? conn->mesh->config.max_frame : LINK_NEW_BUFFER - 4;
-}
-
-static void link_frame(struct link_conn *conn, uint32_t type, const uint8_t *data, size_t len)
-{
-	struct link_mesh *mesh = conn->mesh;
-
 	if (conn->state != LINK_CONN_UP) {
-		link_hello_frame(conn, type, data, len);
-	} else if (type < LINK_USER_TYPE) {
-		link_own_frame(conn, type, data, len);
-	} else {
-		conn->peer->stats.frames_in++;
-		mesh->ops->frame(mesh->priv, conn->peer->pnn, type, data, len);
+		link_conn_close(conn);
 	}
+	link_path_end(path, told, reason);
 }
 
-/* Handles all complete frames. False: conn was closed meanwhile. *missing: bytes that the first incomplete frame takes
- * as a whole. */
-static bool link_frames(struct link_conn *conn, size_t *need)
+bool link_hung_up(const struct link_conn *conn)
 {
-	*need = 4;
-	while (conn->state != LINK_CONN_CLOSED && conn->end - conn->start >= 4) {
-		const uint8_t *p = conn->buffer + conn->start;
-		size_t len = link_get_u32(p);
+	struct pollfd p = {.fd = conn->fd, .events = POLLRDHUP};
 
-		if (len < 4 || len > link_frame_limit(conn)) {
-			link_conn_end(conn, true, EBADMSG,
-				      len < 4 ? "malformed frame: too short" : "malformed frame: too long");
-			break;
-		}
-		*need = 4 + len;
-		if (conn->end - conn->start < *need) {
-			break;
-		}
-		conn->start += *need;
-		*need = 4;
-		link_frame(conn, link_get_u32(p + 4), p + LINK_HEADER, len - 4);
-	}
-	return conn->state != LINK_CONN_CLOSED;
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
-/* Makes room for a frame of need bytes at the front. Each partial frame is moved once, and its buffer grows once. */
-static int link_buffer_arrange(struct link_conn *conn, size_t need)
+bool link_has_unread(const struct link_conn *conn)
 {
-	size_t left = conn->end - conn->start;
-	size_t want = conn->state == LINK_CONN_UP ? LINK_BUFFER : LINK_NEW_BUFFER;
-	uint8_t *buffer;
+	char byte;
 
-	want = need > want ? need : want;
-	if (want > conn->capacity || (conn->capacity > LINK_BUFFER_KEEP && want < conn->capacity)) {
-		buffer = talloc_array(conn, uint8_t, want);
-		if (buffer == NULL) {
-			return ENOMEM;
-		}
-		memcpy(buffer, conn->buffer + conn->start, left);
-		talloc_free(conn->buffer);
-		conn->buffer = buffer;
-		conn->capacity = want;
-	} else if (left > 0 && conn->start > 0) {
-		memmove(conn->buffer, conn->buffer + conn->start, left);
-	}
-	conn->start = 0;
-	conn->end = left;
-	return 0;
+	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-static void link_conn_parse(struct link_conn *conn)
-{
-	struct link_mesh *mesh = conn->mesh;
-	size_t need = 4;
-	bool open;
+/* ---- events ---- */
 
-	conn->reading = true;
-	mesh->busy++;
-	open = link_frames(conn, &need);
-	mesh->busy--;
-	conn->reading = false;
-	if (!open) {
-		talloc_free(conn);
-	} else if (link_buffer_arrange(conn, need) != 0) {
-		link_conn_end(conn, true, ENOMEM, "out of memory for a frame");
-	}
-}
-
-/* One read per event, whatever is there: the loop serves the others before it comes back. */
-static void link_conn_read(struct link_conn *conn)
-{
-	size_t room = conn->capacity - conn->end;
-	ssize_t n = read(conn->fd, conn->buffer + conn->end, room < LINK_READ_MAX ? room : LINK_READ_MAX);
-
-	if (n > 0) {
-		conn->end += (size_t)n;
-		conn->received = mono_now();
-		conn->peer->stats.bytes_in += (size_t)n;
-		link_conn_parse(conn);
-	} else if (n == 0) {
-		link_conn_end(conn, true, ECONNRESET, "closed by the other side");
-	} else if (errno != EAGAIN && errno != EINTR) {
-		int err = errno;
-
-		link_conn_end(conn, true, err, strerror(err));
-	}
-}
-
+/* What is read or written may end the connection; both directions are served in one event nevertheless. */
 static void link_conn_event(struct tevent_context *ev, struct tevent_fd *fde, uint16_t flags, void *priv)
 {
 	struct link_conn *conn = priv;
+	struct link_mesh *mesh = conn->mesh;
 
+	conn->serving = true;
+	mesh->busy++;
 	if (conn->state == LINK_CONN_CONNECTING) {
 		link_conn_connected(conn);
-		return;
-	}
-	if ((flags & TEVENT_FD_WRITE) != 0) {
-		/* What is written may end the connection; both directions are served in one event nevertheless. */
-		conn->reading = true;
-		conn->mesh->busy++;
-		link_out_flush(conn);
-		conn->mesh->busy--;
-		conn->reading = false;
-		if (conn->state == LINK_CONN_CLOSED) {
-			talloc_free(conn);
-			return;
+	} else {
+		if ((flags & TEVENT_FD_WRITE) != 0) {
+			link_out_flush(conn);
+		}
+		if ((flags & TEVENT_FD_READ) != 0 && conn->state != LINK_CONN_CLOSED) {
+			link_conn_read(conn);
 		}
 	}
-	if ((flags & TEVENT_FD_READ) != 0) {
-		link_conn_read(conn);
+	mesh->busy--;
+	conn->serving = false;
+	if (conn->state == LINK_CONN_CLOSED) {
+		talloc_free(conn);
 	}
 }

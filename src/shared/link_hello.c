@@ -16,10 +16,14 @@ int link_hello_queue(struct link_conn *conn)
 		.version = LINK_VERSION,
 		.mesh = mesh,
 		.from_pnn = config->own_pnn,
-		.to_pnn = conn->peer->pnn,
+		.to_pnn = conn->path->peer->pnn,
 		.incarnation = config->incarnation,
 		.interface_version = config->interface_version,
-		.interface_oldest = LINK_INTERFACE_OLDEST,
+		.interface_oldest = config->interface_oldest,
+		.path = conn->path->index,
+		.link_class = conn->link_class,
+		.n_classes = config->n_classes,
+		.bundle = conn->bundle,
 	};
 	struct ctdb_blob blob;
 	int ret;
@@ -44,11 +48,32 @@ static void link_printable(char *s)
 	}
 }
 
+/* What is wrong with its place among the connections: false and why. A version 1 hello says path 0, class 0. */
+static bool link_hello_check_path(const struct link_conn *conn, const struct link_hello *h, char *why, size_t room)
+{
+	const struct link_path *path = conn->path;
+
+	if (h->path != path->index) {
+		snprintf(why, room, "it says path %u, the addresses are those of path %u", h->path, path->index);
+	} else if (conn->outgoing && h->interface_version >= LINK_INTERFACE_PATHS &&
+		   (h->link_class != conn->link_class || h->bundle != conn->bundle)) {
+		snprintf(why, room, "it answers for another connection");
+	} else if (!conn->outgoing && h->link_class != LINK_CLASS_CONTROL &&
+		   (h->link_class >= path->n_classes || path->conn[0] == NULL || path->bundle != h->bundle)) {
+		snprintf(why, room, "there is no control connection that class %u belongs to", h->link_class);
+	} else if (!conn->outgoing && h->link_class != LINK_CLASS_CONTROL && path->conn[h->link_class] != NULL) {
+		snprintf(why, room, "there is a connection of class %u already", h->link_class);
+	} else {
+		return true;
+	}
+	return false;
+}
+
 /* What is wrong with it: false and why. */
 static bool link_hello_check(const struct link_conn *conn, struct link_hello *h, char *why, size_t room)
 {
 	const struct link_config *config = &conn->mesh->config;
-	const struct link_peer *peer = conn->peer;
+	const struct link_peer *peer = conn->path->peer;
 
 	link_printable(h->mesh);
 	if (h->magic != LINK_MAGIC) {
@@ -66,27 +91,49 @@ static bool link_hello_check(const struct link_conn *conn, struct link_hello *h,
 		snprintf(why, room, "node %u must wait for node %u to connect", h->from_pnn, config->own_pnn);
 	} else if (h->incarnation == 0) {
 		snprintf(why, room, "its incarnation is 0");
-	} else if (h->interface_oldest > config->interface_version || h->interface_version < LINK_INTERFACE_OLDEST) {
+	} else if (h->interface_oldest > config->interface_version || h->interface_version < config->interface_oldest) {
 		snprintf(why, room, "it speaks interface versions %u to %u, we speak %u to %u", h->interface_oldest,
-			 h->interface_version, LINK_INTERFACE_OLDEST, config->interface_version);
+			 h->interface_version, config->interface_oldest, config->interface_version);
 	} else {
-		return true;
+		return link_hello_check_path(conn, h, why, room);
 	}
 	return false;
 }
 
-/* One attempt; the other side can do without. */
-static void link_refuse(struct link_conn *conn, char *why)
+/* The frame with why; its length, or 0. */
+static size_t link_refused_frame(const char *why, uint8_t *frame, size_t room)
 {
-	struct link_refused refused = {.reason = why};
-	uint8_t frame[LINK_HEADER + 256];
-	struct xdr_out out = {.p = frame, .end = frame + sizeof(frame)};
+	char reason[160];
+	struct link_refused refused = {.reason = reason};
+	struct xdr_out out = {.p = frame, .end = frame + room};
 
+	snprintf(reason, sizeof(reason), "%s", why);
 	xdr_put_u32(&out, (uint32_t)(4 + link_refused_size(&refused)));
 	xdr_put_u32(&out, LINK_FRAME_REFUSED);
 	link_refused_put(&out, &refused);
-	if (out.err == 0) {
-		(void)send(conn->fd, frame, (size_t)(out.p - frame), MSG_NOSIGNAL | MSG_DONTWAIT);
+	return out.err == 0 ? (size_t)(out.p - frame) : 0;
+}
+
+void link_refuse(struct link_conn *conn, const char *why)
+{
+	uint8_t frame[LINK_HEADER + 256];
+	size_t len = link_refused_frame(why, frame, sizeof(frame));
+
+	(void)send(conn->fd, frame, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* One attempt, encrypted if the connection is; the other side can do without. */
+static void link_hello_refuse(struct link_conn *conn, const char *why)
+{
+	uint8_t frame[LINK_HEADER + 256];
+	size_t len = link_refused_frame(why, frame, sizeof(frame)), taken;
+	const uint8_t *data;
+
+	if (conn->tls == NULL) {
+		link_refuse(conn, why);
+	} else if (link_tls_write(conn->tls, frame, len, &taken) == 0) {
+		len = link_tls_out(conn->tls, &data);
+		(void)send(conn->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	}
 }
 
@@ -130,7 +177,7 @@ void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data
 		return;
 	}
 	if (!link_hello_check(conn, &hello, why, sizeof(why))) {
-		link_refuse(conn, why);
+		link_hello_refuse(conn, why);
 		link_conn_end(conn, true, EPROTO, why);
 		return;
 	}
@@ -139,37 +186,56 @@ void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data
 		link_conn_end(conn, true, ECONNRESET, "closed by the other side before its hello was answered");
 		return;
 	}
-	if (!conn->outgoing && link_hello_queue(conn) != 0) {
-		link_conn_end(conn, true, ENOMEM, "out of memory");
-		return;
+	if (!conn->outgoing) {
+		conn->link_class = hello.link_class;
+		conn->bundle = hello.bundle;
+		if (link_hello_queue(conn) != 0) {
+			link_conn_end(conn, true, ENOMEM, "out of memory");
+			return;
+		}
 	}
-	link_conn_up(conn, hello.incarnation);
+	link_path_join(conn, &hello);
+}
+
+/* Both are one number. */
+static int link_number_queue(struct link_conn *conn, uint32_t type, uint64_t number)
+{
+	uint8_t data[8];
+	struct xdr_out out = {.p = data, .end = data + sizeof(data)};
+	struct iovec part = {.iov_base = data, .iov_len = sizeof(data)};
+
+	if (type == LINK_FRAME_USE) {
+		link_use_put(&out, &(const struct link_use){.generation = number});
+	} else {
+		link_ping_put(&out, &(const struct link_ping){.stamp = number});
+	}
+	return out.err != 0 ? out.err : link_out_append(conn, type, &part, 1, sizeof(data));
 }
 
 void link_ping_queue(struct link_conn *conn, uint32_t type, uint64_t stamp)
 {
-	const struct link_ping ping = {.stamp = stamp};
-	uint8_t data[16];
-	struct xdr_out out = {.p = data, .end = data + sizeof(data)};
-	struct iovec part = {.iov_base = data};
-
-	link_ping_put(&out, &ping);
-	part.iov_len = (size_t)(out.p - data);
 	/* If there is no memory for it, it is as if it was lost; the other side notices if that goes on. */
-	(void)link_out_append(conn, type, &part, 1, part.iov_len);
+	(void)link_number_queue(conn, type, stamp);
+}
+
+int link_use_queue(struct link_conn *conn, uint64_t generation)
+{
+	return link_number_queue(conn, LINK_FRAME_USE, generation);
 }
 
 static void link_pong(struct link_conn *conn, uint64_t stamp)
 {
-	struct link_stats *stats = &conn->peer->stats;
+	struct link_stats *stats = &conn->path->peer->stats;
 	uint64_t now = mono_now().ns;
 
 	/* Only what we may have sent on this connection. */
-	if (stamp >= conn->up_since.ns && stamp <= now) {
-		stats->rtt_us = (now - stamp) / MONO_NS_PER_US;
-		if (stats->rtt_us > stats->rtt_max_us) {
-			stats->rtt_max_us = stats->rtt_us;
-		}
+	if (stamp < conn->up_since.ns || stamp > now) {
+		return;
+	}
+	conn->rtt_us = (now - stamp) / MONO_NS_PER_US;
+	if (conn->used && conn->link_class == LINK_CLASS_CONTROL) {
+		stats->rtt_us = conn->rtt_us;
+		stats->rtt_max_us = conn->rtt_us > stats->rtt_max_us ? conn->rtt_us : stats->rtt_max_us;
 	}
 }
 
@@ -177,14 +243,20 @@ void link_own_frame(struct link_conn *conn, uint32_t type, const uint8_t *data, 
 {
 	struct xdr_in in = {.p = data, .end = data + len};
 	struct link_ping ping;
+	struct link_use use;
 
-	if (type != LINK_FRAME_PING && type != LINK_FRAME_PONG) {
+	if (type == LINK_FRAME_USE) {
+		link_use_get(&in, conn, &use);
+	} else if (type == LINK_FRAME_PING || type == LINK_FRAME_PONG) {
+		link_ping_get(&in, conn, &ping);
+	} else {
 		link_conn_end(conn, true, EBADMSG, "unexpected type of frame");
 		return;
 	}
-	link_ping_get(&in, conn, &ping);
 	if (in.err != 0) {
-		link_conn_end(conn, true, EBADMSG, "malformed ping");
+		link_conn_end(conn, true, EBADMSG, type == LINK_FRAME_USE ? "malformed frame USE" : "malformed ping");
+	} else if (type == LINK_FRAME_USE) {
+		link_use_frame(conn, use.generation);
 	} else if (type == LINK_FRAME_PONG) {
 		link_pong(conn, ping.stamp);
 	} else if (conn->queued <= conn->mesh->config.queue_bytes) {

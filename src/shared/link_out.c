@@ -1,6 +1,7 @@
 /*
  * Links: the way out. Frames are copied back to back into chunks; all that was sent during a turn of the event loop
- * goes out with one system call at its end, and what the kernel does not take waits for writability.
+ * goes out at its end: with one system call, or as TLS records as large as can be, many with one system call. What the
+ * kernel does not take waits for writability.
  */
 #include "shared/link_private.h"
 
@@ -10,38 +11,89 @@
 
 struct link_chunk {
 	struct dlist entry;
-	size_t capacity, start, end;
-	uint8_t data[];
+	size_t start, end;
+	uint8_t data[LINK_CHUNK];
 };
 
-static struct link_chunk *link_chunk_new(struct link_conn *conn, size_t total)
-{
-	size_t capacity = total > LINK_CHUNK / 2 ? total : LINK_CHUNK;
-	struct link_chunk *chunk = conn->spare;
+/* ---- chunks ---- */
 
-	if (chunk != NULL && capacity == LINK_CHUNK) {
-		conn->spare = NULL;
+/* All have one size, so that what was used once is used again: no allocation for each frame. */
+static struct link_chunk *link_chunk_get(struct link_mesh *mesh)
+{
+	struct link_chunk *chunk;
+
+	if (!dlist_empty(&mesh->spare)) {
+		chunk = dlist_entry(dlist_first(&mesh->spare), struct link_chunk, entry);
+		dlist_remove(&chunk->entry);
+		mesh->n_spare--;
 	} else {
-		chunk = talloc_size(conn, sizeof(*chunk) + capacity);
+		chunk = talloc(mesh, struct link_chunk);
 		if (chunk == NULL) {
 			return NULL;
 		}
-		talloc_set_name_const(chunk, "struct link_chunk");
-		chunk->capacity = capacity;
+		chunk->entry = (struct dlist){NULL, NULL};
 	}
 	chunk->start = chunk->end = 0;
-	dlist_add_tail(&conn->chunks, &chunk->entry);
 	return chunk;
 }
 
-static void link_chunk_done(struct link_conn *conn, struct link_chunk *chunk)
+static void link_chunk_put(struct link_mesh *mesh, struct link_chunk *chunk)
 {
 	dlist_remove(&chunk->entry);
-	if (conn->spare == NULL && chunk->capacity == LINK_CHUNK) {
-		conn->spare = chunk;
+	if (mesh->n_spare < LINK_SPARE_MAX) {
+		dlist_add_head(&mesh->spare, &chunk->entry);
+		mesh->n_spare++;
 	} else {
 		talloc_free(chunk);
 	}
+}
+
+static struct link_chunk *link_chunk_last(const struct link_conn *conn)
+{
+	return dlist_empty(&conn->chunks) ? NULL : dlist_entry(conn->chunks.prev, struct link_chunk, entry);
+}
+
+/* Has len bytes of room behind what is queued, in as many chunks as it takes: *first is where it begins. On failure
+ * nothing has changed. */
+static int link_chunks_reserve(struct link_conn *conn, size_t len, struct link_chunk **first)
+{
+	struct link_chunk *last = link_chunk_last(conn), *chunk;
+	size_t room = last != NULL ? LINK_CHUNK - last->end : 0;
+
+	*first = room > 0 ? last : NULL;
+	while (room < len) {
+		chunk = link_chunk_get(conn->mesh);
+		if (chunk == NULL) {
+			while ((chunk = link_chunk_last(conn)) != last) {
+				link_chunk_put(conn->mesh, chunk);
+			}
+			return ENOMEM;
+		}
+		dlist_add_tail(&conn->chunks, &chunk->entry);
+		*first = *first != NULL ? *first : chunk;
+		room += LINK_CHUNK;
+	}
+	return 0;
+}
+
+static struct link_chunk *link_chunks_fill(struct link_chunk *chunk, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	while (len > 0) {
+		size_t part = LINK_CHUNK - chunk->end;
+
+		if (part == 0) {
+			chunk = dlist_entry(chunk->entry.next, struct link_chunk, entry);
+			continue;
+		}
+		part = part < len ? part : len;
+		memcpy(chunk->data + chunk->end, p, part);
+		chunk->end += part;
+		p += part;
+		len -= part;
+	}
+	return chunk;
 }
 
 static void link_put_u32(uint8_t *p, uint32_t v)
@@ -50,7 +102,7 @@ static void link_put_u32(uint8_t *p, uint32_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-static void link_out_schedule(struct link_conn *conn)
+void link_out_schedule(struct link_conn *conn)
 {
 	struct link_mesh *mesh = conn->mesh;
 
@@ -67,34 +119,34 @@ static void link_out_schedule(struct link_conn *conn)
 int link_out_append(struct link_conn *conn, uint32_t type, const struct iovec *parts, int n_parts, size_t len)
 {
 	size_t total = LINK_HEADER + len;
-	struct link_chunk *chunk = NULL;
-	uint8_t *p;
+	uint8_t header[LINK_HEADER];
+	struct link_chunk *chunk;
+	int ret = link_chunks_reserve(conn, total, &chunk);
 	int i;
 
-	if (!dlist_empty(&conn->chunks)) {
-		chunk = dlist_entry(conn->chunks.prev, struct link_chunk, entry);
+	if (ret != 0) {
+		return ret;
 	}
-	if (chunk == NULL || chunk->capacity - chunk->end < total) {
-		chunk = link_chunk_new(conn, total);
-		if (chunk == NULL) {
-			return ENOMEM;
-		}
-	}
-	p = chunk->data + chunk->end;
-	link_put_u32(p, (uint32_t)(len + 4));
-	link_put_u32(p + 4, type);
-	p += LINK_HEADER;
+	link_put_u32(header, (uint32_t)(len + 4));
+	link_put_u32(header + 4, type);
+	chunk = link_chunks_fill(chunk, header, sizeof(header));
 	for (i = 0; i < n_parts; i++) {
-		if (parts[i].iov_len > 0) {
-			memcpy(p, parts[i].iov_base, parts[i].iov_len);
-			p += parts[i].iov_len;
-		}
+		chunk = link_chunks_fill(chunk, parts[i].iov_base, parts[i].iov_len);
 	}
-	chunk->end += total;
 	conn->queued += total;
 	link_out_schedule(conn);
 	return 0;
 }
+
+void link_out_release(struct link_conn *conn)
+{
+	while (!dlist_empty(&conn->chunks)) {
+		link_chunk_put(conn->mesh, dlist_entry(dlist_first(&conn->chunks), struct link_chunk, entry));
+	}
+	conn->queued = 0;
+}
+
+/* ---- writing ---- */
 
 static int link_out_gather(const struct link_conn *conn, struct iovec iov[LINK_IOV])
 {
@@ -112,10 +164,10 @@ static int link_out_gather(const struct link_conn *conn, struct iovec iov[LINK_I
 	return n;
 }
 
-static void link_out_written(struct link_conn *conn, size_t n)
+/* n bytes of the queue are on their way, or encrypted. */
+static void link_out_taken(struct link_conn *conn, size_t n)
 {
 	conn->queued -= n;
-	conn->peer->stats.bytes_out += n;
 	while (n > 0) {
 		struct link_chunk *chunk = dlist_entry(dlist_first(&conn->chunks), struct link_chunk, entry);
 		size_t part = chunk->end - chunk->start;
@@ -125,29 +177,94 @@ static void link_out_written(struct link_conn *conn, size_t n)
 			return;
 		}
 		n -= part;
-		link_chunk_done(conn, chunk);
+		link_chunk_put(conn->mesh, chunk);
 	}
+}
+
+/* 0 and *n > 0, or errno. */
+static int link_out_send(const struct link_conn *conn, struct iovec *iov, int n_iov, size_t *n)
+{
+	struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)n_iov};
+	ssize_t ret;
+
+	do {
+		ret = sendmsg(conn->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (ret < 0 && errno == EINTR);
+	if (ret < 0) {
+		return errno;
+	}
+	conn->path->peer->stats.bytes_out += (size_t)ret;
+	*n = (size_t)ret;
+	return 0;
+}
+
+/* One system call for what is queued. As link_out_send(); *left: something still waits. */
+static int link_out_plain(struct link_conn *conn, size_t *n, bool *left)
+{
+	struct iovec iov[LINK_IOV];
+	int ret = link_out_send(conn, iov, link_out_gather(conn, iov), n);
+
+	if (ret == 0) {
+		link_out_taken(conn, *n);
+	}
+	*left = conn->queued > 0;
+	return ret;
+}
+
+/* Fills the output of TLS with records as large as can be: a chunk holds a whole number of them. */
+static int link_out_encrypt(struct link_conn *conn)
+{
+	while (conn->queued > 0 && conn->state >= LINK_CONN_HELLO) {
+		struct link_chunk *chunk = dlist_entry(dlist_first(&conn->chunks), struct link_chunk, entry);
+		size_t taken = 0;
+		int ret = link_tls_write(conn->tls, chunk->data + chunk->start, chunk->end - chunk->start, &taken);
+
+		if (ret != 0) {
+			return ret == ENOBUFS ? 0 : ret;
+		}
+		link_out_taken(conn, taken);
+	}
+	return 0;
+}
+
+static int link_out_tls(struct link_conn *conn, size_t *n, bool *left)
+{
+	const uint8_t *data;
+	struct iovec iov;
+	int ret = link_out_encrypt(conn);
+
+	if (ret != 0) {
+		return ret;
+	}
+	iov.iov_len = link_tls_out(conn->tls, &data);
+	iov.iov_base = (void *)(uintptr_t)data;
+	ret = iov.iov_len > 0 ? link_out_send(conn, &iov, 1, n) : 0;
+	if (ret == 0) {
+		link_tls_out_done(conn->tls, *n);
+	}
+	*left = conn->queued > 0 || *n < iov.iov_len;
+	return ret;
 }
 
 /* 0: all written. EAGAIN: the kernel is full, or it was enough for one turn. Else errno. */
 static int link_out_write(struct link_conn *conn)
 {
 	size_t total = 0;
+	bool left = true;
 
-	while (conn->queued > 0) {
-		struct iovec iov[LINK_IOV];
-		struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)link_out_gather(conn, iov)};
-		ssize_t n = sendmsg(conn->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (left) {
+		size_t n = 0;
+		int ret;
 
-		if (n < 0 && errno == EINTR) {
-			continue;
+		if (conn->tls == NULL && conn->queued == 0) {
+			return 0;
 		}
-		if (n < 0) {
-			return errno;
+		ret = conn->tls != NULL ? link_out_tls(conn, &n, &left) : link_out_plain(conn, &n, &left);
+		if (ret != 0) {
+			return ret;
 		}
-		link_out_written(conn, (size_t)n);
-		total += (size_t)n;
-		if (total >= LINK_WRITE_MAX && conn->queued > 0) {
+		total += n;
+		if (total >= LINK_WRITE_MAX && left) {
 			return EAGAIN;
 		}
 	}
@@ -157,7 +274,6 @@ static int link_out_write(struct link_conn *conn)
 void link_out_flush(struct link_conn *conn)
 {
 	struct link_mesh *mesh = conn->mesh;
-	struct link_peer *peer = conn->peer;
 	int ret = link_out_write(conn);
 
 	dlist_remove(&conn->dirty);
@@ -169,10 +285,10 @@ void link_out_flush(struct link_conn *conn)
 		link_conn_end(conn, true, ret == EPIPE ? ECONNRESET : ret, strerror(ret));
 		return;
 	}
-	if (peer->congested && conn->state == LINK_CONN_UP && conn->queued < mesh->config.queue_bytes / 4) {
-		peer->congested = false;
+	if (conn->congested && conn->used && conn->queued < mesh->config.queue_bytes / 4) {
+		conn->congested = false;
 		if (mesh->ops->drained != NULL) {
-			mesh->ops->drained(mesh->priv, peer->pnn);
+			mesh->ops->drained(mesh->priv, conn->path->peer->pnn);
 		}
 	}
 }

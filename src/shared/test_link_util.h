@@ -119,7 +119,7 @@ static inline struct cluster *util_cluster(uint32_t n)
 			.name = "test",
 			.own_pnn = i,
 			.incarnation = 1000 + i,
-			.interface_version = 3,
+			.interface_version = LINK_INTERFACE,
 			.heartbeat_ms = 100,
 			.dead_ms = 20000,
 			.reconnect_ms = 20,
@@ -242,7 +242,7 @@ static inline struct link_hello raw_hello(uint32_t from, uint32_t to)
 				   .from_pnn = from,
 				   .to_pnn = to,
 				   .incarnation = 77,
-				   .interface_version = 3,
+				   .interface_version = 1, /* one connection, no frame USE */
 				   .interface_oldest = 1};
 }
 
