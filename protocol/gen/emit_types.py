@@ -171,6 +171,7 @@ def emit_source(model):
 
 def source_body(w, model):
     used = enums_in_use(model)
+    nested = structs_in_runs(model)
     for d in model.defs:
         if isinstance(d, EnumType):
             enum_functions(w, d, d in used)
@@ -178,7 +179,7 @@ def source_body(w, model):
         w.w(f'static void {d.name}_put_at(struct xdr_out *out, const struct {d.name} *v, unsigned depth);')
         w.w(f'static void {d.name}_get_at(struct xdr_in *in, TALLOC_CTX *mem, struct {d.name} *v, unsigned depth);\n')
     for d in model.composites():
-        if in_run(d):
+        if d in nested:
             store_function(w, d)
             load_function(w, d)
         size_function(w, d)
@@ -204,6 +205,19 @@ def enums_in_use(model):
             elif isinstance(p, (Array, List, Optional)):
                 todo.append(p.elem)
     return used
+
+
+def structs_in_runs(model):
+    """Structs that are read and written as part of a run of another one's fields."""
+    found = set()
+    for d in model.composites():
+        for f in d.fields if isinstance(d, StructType) else []:
+            t = strip(f.type)
+            while isinstance(t, Array):
+                t = strip(t.elem)
+            if in_run(f.type) and isinstance(t, StructType):
+                found.add(t)
+    return found
 
 
 def enum_functions(w, d, used):

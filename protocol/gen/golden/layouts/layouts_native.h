@@ -10,7 +10,7 @@
 
 /*
  * NAME_NSIZE: encoded size of a structure of fixed size. NAME_NFIXED: size of the part before the first variable-length field.
- * nput: into a buffer of exactly nsize() bytes (ENOSPC: it is smaller; more: zeroed behind). ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.
+ * nput: into a buffer of nsize() bytes; what is left of a larger one is zeroed. 0, ENOSPC, EMSGSIZE, EINVAL. ndecode, nview: 0, EBADMSG, ENOMEM; used (may be NULL): bytes consumed. nview: blobs point into buf, which need not be aligned.
  */
 
 #define POINT_NSIZE 16

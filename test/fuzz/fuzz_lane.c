@@ -1,0 +1,160 @@
+/* What another dbd sends: [procedure] [length] [argument], again and again. Arguments are decoded, encoded again and
+ * compared; those of the client side are also given to it. */
+#include "fuzz_dbd.h"
+
+#include "base/xdr_talloc.h"
+#include "protocol/lane_rpc.h"
+#include "protocol/lane_table.h"
+
+struct feed {
+	uint32_t from;
+	struct xdr_buf buf;
+	const uint8_t *frame;
+	size_t len;
+};
+
+/* What was decoded is what was sent: the same bytes, but for a tail that a newer version may have added. */
+#define SAME(type)                                                                                                     \
+	static void same_##type(struct feed *f, const struct type *m)                                                  \
+	{                                                                                                              \
+		struct ctdb_blob out;                                                                                  \
+                                                                                                                       \
+		MUST(type##_encode_to(NULL, &f->buf, m, &out) == 0);                                                   \
+		MUST(out.len <= f->len && memcmp(out.data, f->frame, out.len) == 0);                                   \
+	}
+
+#define ON(name, type, ...)                                                                                            \
+	static void on_##name(void *priv, struct rpc_call *call, const struct type *m)                                 \
+	{                                                                                                              \
+		struct feed *f = priv;                                                                                 \
+                                                                                                                       \
+		same_##type(f, m);                                                                                     \
+		__VA_ARGS__;                                                                                           \
+	}
+
+SAME(lane_call)
+SAME(lane_grant)
+SAME(lane_message)
+SAME(lane_control)
+SAME(lane_control_reply)
+SAME(lane_attach)
+SAME(lane_attach_reply)
+SAME(lane_update)
+SAME(lane_update_reply)
+SAME(lane_traverse_start)
+SAME(lane_traverse_data)
+SAME(lane_traverse_end)
+SAME(lane_traverse_id)
+SAME(rec_begin)
+SAME(rec_begin_reply)
+SAME(rec_plan)
+SAME(rec_claims)
+SAME(rec_ack)
+SAME(rec_orders)
+SAME(rec_content_state)
+SAME(rec_content_plan)
+SAME(rec_content)
+SAME(rec_db)
+SAME(rec_end)
+SAME(rec_wanted)
+
+ON(call, lane_call, (void)0)
+ON(grant, lane_grant, (void)0)
+ON(message, lane_message, srvids_on_message(fake->dbd->srvids, f->from, m))
+ON(control, lane_control, controls_on_control(fake->dbd->clients, f->from, m))
+ON(control_reply, lane_control_reply, controls_on_reply(fake->dbd->clients, f->from, m))
+ON(attach, lane_attach, attaches_on_attach(fake->dbd->attaches, f->from, m))
+ON(attach_reply, lane_attach_reply, attaches_on_reply(fake->dbd->attaches, f->from, m))
+ON(update, lane_update, commits_on_update(fake->dbd->commits, f->from, m))
+ON(update_reply, lane_update_reply, commits_on_reply(fake->dbd->commits, f->from, m))
+ON(traverse_start, lane_traverse_start, traverses_on_start(fake->dbd->traverses, f->from, m))
+ON(traverse_data, lane_traverse_data, traverses_on_data(fake->dbd->traverses, f->from, m))
+ON(traverse_end, lane_traverse_end, traverses_on_end(fake->dbd->traverses, f->from, m))
+ON(traverse_kill, lane_traverse_id, traverses_on_kill(fake->dbd->traverses, f->from, m))
+ON(traverse_credit, lane_traverse_id, traverses_on_credit(fake->dbd->traverses, f->from, m))
+ON(rec_begin, rec_begin, (void)0)
+ON(rec_begin_reply, rec_begin_reply, (void)0)
+ON(rec_plan, rec_plan, (void)0)
+ON(rec_claims, rec_claims, (void)0)
+ON(rec_ack, rec_ack, (void)0)
+ON(rec_orders, rec_orders, (void)0)
+ON(rec_content_state, rec_content_state, (void)0)
+ON(rec_content_plan, rec_content_plan, (void)0)
+ON(rec_content, rec_content, (void)0)
+ON(rec_db_any, rec_db, (void)0)
+ON(rec_end, rec_end, (void)0)
+ON(rec_wanted, rec_wanted, (void)0)
+
+static const struct lane_server server = {
+	.call = on_call,
+	.forward = on_call,
+	.grant = on_grant,
+	.message = on_message,
+	.control = on_control,
+	.control_reply = on_control_reply,
+	.attach = on_attach,
+	.attach_reply = on_attach_reply,
+	.update = on_update,
+	.update_reply = on_update_reply,
+	.traverse_start = on_traverse_start,
+	.traverse_data = on_traverse_data,
+	.traverse_end = on_traverse_end,
+	.traverse_kill = on_traverse_kill,
+	.traverse_credit = on_traverse_credit,
+	.rec_begin = on_rec_begin,
+	.rec_begin_reply = on_rec_begin_reply,
+	.rec_plan = on_rec_plan,
+	.rec_claims = on_rec_claims,
+	.rec_ack = on_rec_ack,
+	.rec_orders = on_rec_orders,
+	.rec_content_state = on_rec_content_state,
+	.rec_content_plan = on_rec_content_plan,
+	.rec_content = on_rec_content,
+	.rec_db_prepared = on_rec_db_any,
+	.rec_db_commit = on_rec_db_any,
+	.rec_end = on_rec_end,
+	.rec_wanted = on_rec_wanted,
+};
+
+static void frame(struct feed *f, struct fuzz_in *in)
+{
+	uint8_t proc = fuzz_byte(in);
+	size_t len;
+	uint8_t *copy = fuzz_take(in, fuzz_u16(in), &len);
+	struct rpc_call call = {
+		.source_node = f->from, .source_endpoint = "db", .source_uid = UINT32_MAX, .oneway = true};
+	int ret;
+
+	f->frame = copy;
+	f->len = len;
+	ret = lane_dispatch(&server, f, &call, proc, copy, len);
+	MUST(ret == 0 || ret == EBADMSG || ret == ENOSYS);
+	free(copy);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_in in = {data, size};
+	uint8_t how = fuzz_byte(&in);
+	struct feed f = {.from = how & 1 ? 2 : 1};
+	int fd = fuzz_dbd_begin();
+
+	fake->normal = (how & 2) == 0;
+	fake->up[1] = true;
+	while (in.left > 0 && fake->n_jobs < 32 && fake->n_sent < 32) {
+		frame(&f, &in);
+		if ((how & 4) != 0) {
+			fuzz_dbd_finish_work(&in);
+		}
+	}
+	if ((how & 8) != 0) {
+		commits_node_lost(fake->dbd->commits, f.from);
+		traverses_node_lost(fake->dbd->traverses, f.from);
+		attaches_node_lost(fake->dbd->attaches, f.from);
+		controls_node_lost(fake->dbd->clients, f.from);
+	}
+	fuzz_dbd_finish_work(&in);
+	fuzz_dbd_end(fd);
+	talloc_free(f.buf.data);
+	return 0;
+}
