@@ -11,9 +11,9 @@ struct sink {
 	struct world *w;
 	struct msg *m;
 	struct msg_stream_reader *r;
-	bool hold;    /* consumes nothing by itself */
-	int refuse;   /* open() says so */
-	int finish;   /* end() is answered with that; -1: not at once */
+	bool hold;  /* consumes nothing by itself */
+	int refuse; /* open() says so */
+	int finish; /* end() is answered with that; -1: not at once */
 	uint64_t bytes, hash, held, most;
 	unsigned opened, ends;
 	int status;
@@ -191,7 +191,8 @@ static void test_window(void **state)
 		uint64_t before = st.sink.bytes;
 
 		/* Four chunks of 60 KiB fit into 256 KiB. */
-		WAIT_FOR(st.w, st.sink.held > MSG_STREAM_WINDOW_MIN - MSG_STREAM_CHUNK || !tevent_req_is_in_progress(req));
+		WAIT_FOR(st.w,
+			 st.sink.held > MSG_STREAM_WINDOW_MIN - MSG_STREAM_CHUNK || !tevent_req_is_in_progress(req));
 		for (unsigned i = 0; i < 20; i++) {
 			util_turn(st.w->ev);
 		}
@@ -370,7 +371,8 @@ static void test_bad_writer(void **state)
 	st.sink.hold = true;
 	c = client_to(st.w, st.m, "db", NODE_SELF);
 	for (uint64_t id = 1; id <= 5; id++) {
-		struct stream_open_args args = {.id = id, .service = (char[]){SERVICE}, .window = 1, .timeout_ms = 30000};
+		struct stream_open_args args = {
+			.id = id, .service = (char[]){SERVICE}, .window = 1, .timeout_ms = 30000};
 		struct tevent_req *req = stream_open_send(st.w, st.w->ev, c, &args, 30000);
 		struct stream_open_res res;
 
@@ -395,7 +397,7 @@ static void test_bad_writer(void **state)
 	assert_int_equal(raw_end(&st, c, 3, 7), ECONNRESET); /* the last bytes were lost */
 	assert_int_equal(st.sink.ends, 3);
 	assert_int_equal(raw_end(&st, c, 99, 0), ECONNRESET); /* no such stream */
-	data.id = 4; /* of another endpoint: not found */
+	data.id = 4;                                          /* of another endpoint: not found */
 	data.offset = 0;
 	data.data.len = 1;
 	struct msg *other = world_open(st.w, "cli.2", NULL);
@@ -411,8 +413,8 @@ static void test_bad_writer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_intact),		cmocka_unit_test(test_window),
-		cmocka_unit_test(test_refused),		cmocka_unit_test(test_reader_says),
+		cmocka_unit_test(test_intact),          cmocka_unit_test(test_window),
+		cmocka_unit_test(test_refused),         cmocka_unit_test(test_reader_says),
 		cmocka_unit_test(test_writer_gives_up), cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_writer_vanishes), cmocka_unit_test(test_bad_writer),
 	};

@@ -48,6 +48,7 @@ struct server {
 	unsigned n_held;
 	uint64_t counted; /* notifications, each with the next number */
 	uint32_t source_node, source_uid;
+	int32_t source_pid;
 	char source_endpoint[64];
 	bool oneway;
 };
@@ -145,6 +146,7 @@ static inline int server_dispatch(void *priv, struct rpc_call *call, uint32_t pr
 
 	s->source_node = call->source_node;
 	s->source_uid = call->source_uid;
+	s->source_pid = call->source_pid;
 	s->oneway = call->oneway;
 	snprintf(s->source_endpoint, sizeof(s->source_endpoint), "%s", call->source_endpoint);
 	switch (proc) {
@@ -277,7 +279,7 @@ static inline void raw_unbind(const struct world *w, const char *name, int fd)
 static inline struct msg_header raw_header(const char *source, const char *destination)
 {
 	return (struct msg_header){.magic = MSG_MAGIC,
-				   .version = MSG_VERSION,
+				   .version = 1,
 				   .kind = MSG_KIND_REQUEST,
 				   .source = (char *)(uintptr_t)source,
 				   .destination = (char *)(uintptr_t)destination,
