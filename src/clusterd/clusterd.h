@@ -15,6 +15,7 @@
 
 struct term_file;
 struct links;
+struct own;
 
 /* The daemon's state; top of it is struct daemon. */
 struct clusterd {
@@ -24,6 +25,7 @@ struct clusterd {
 	struct term_file *term_file;
 	struct tevent_req *writing;
 	struct links *links;
+	struct own *own;
 	struct rpc_client **peers; /* by pnn; NULL: this node and deleted ones */
 	struct dlist subscribers;
 	struct dlist waiting; /* SUBSCRIBE calls that wait until there is something to say */
@@ -45,6 +47,14 @@ void subscribers_start(struct clusterd *cd);
 void subscribers_fill(struct cluster_server *server);
 void subscribers_tell(struct clusterd *cd);
 void subscribers_tell_lease(struct clusterd *cd, struct mono until);
+
+/*
+ * ---- own.c: what this node says of itself ----
+ * Flags and capabilities that were set by request, in RUN/cluster-own.PNN: they outlive this daemon, but not its ctdbd.
+ */
+/* Before the core exists: changes config to what was set before a restart. 0 or ENOMEM. */
+int own_start(struct clusterd *cd, struct cluster_config *config);
+void own_fill(struct cluster_server *server);
 
 /* ---- links.c: what transportd says ---- */
 int links_start(struct clusterd *cd);

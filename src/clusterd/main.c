@@ -178,6 +178,10 @@ static int core_start(struct clusterd *cd, char **err)
 		nodes[p] =
 			(struct cluster_node_config){.deleted = d->nodes->v[p].deleted, .address = d->nodes->v[p].text};
 	}
+	ret = own_start(cd, &config);
+	if (ret != 0) {
+		return ret;
+	}
 	cd->core = cluster_new(cd, &config, &core_ops, cd, mono_now());
 	return cd->core == NULL ? ENOMEM : 0;
 }
@@ -189,6 +193,7 @@ static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint
 	if (server.hello == NULL) {
 		peers_fill(&server);
 		subscribers_fill(&server);
+		own_fill(&server);
 	}
 	return cluster_dispatch(&server, priv, call, proc, buf, len);
 }

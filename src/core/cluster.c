@@ -507,6 +507,17 @@ void cluster_message(struct cluster *c, struct mono now, uint32_t from, const st
 	finish(c, now);
 }
 
+/* The node says something new of itself. */
+static void own_changed(struct cluster *c, struct mono now, const char *why)
+{
+	if (c->role == CLUSTER_ROLE_LEADER && !cluster_may_lead(c)) {
+		cluster_hand_over(c, now, false, why);
+	}
+	cluster_leader_tick(c, now);
+	cluster_election_start(c, now);
+	finish(c, now);
+}
+
 void cluster_set_flags(struct cluster *c, struct mono now, uint32_t flags)
 {
 	/* Connectivity and the nodes list are not a node's own to say. */
@@ -515,12 +526,17 @@ void cluster_set_flags(struct cluster *c, struct mono now, uint32_t flags)
 		return;
 	}
 	c->peers[c->cfg.pnn].flags = flags;
-	if (c->role == CLUSTER_ROLE_LEADER && !cluster_may_lead(c)) {
-		cluster_hand_over(c, now, false, "no longer active");
+	own_changed(c, now, "no longer active");
+}
+
+void cluster_set_capabilities(struct cluster *c, struct mono now, uint32_t capabilities)
+{
+	capabilities &= NODE_CAP_LEADER | NODE_CAP_LMASTER;
+	if (c->left || c->peers[c->cfg.pnn].capabilities == capabilities) {
+		return;
 	}
-	cluster_leader_tick(c, now);
-	cluster_election_start(c, now);
-	finish(c, now);
+	c->peers[c->cfg.pnn].capabilities = capabilities;
+	own_changed(c, now, "no longer to lead");
 }
 
 void cluster_set_arbitration(struct cluster *c, struct mono now, bool allowed)

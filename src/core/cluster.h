@@ -159,6 +159,8 @@ void cluster_message(struct cluster *c, struct mono now, uint32_t from, const st
 void cluster_persisted(struct cluster *c, struct mono now, bool ok); /* not ok: nothing is voted, tried again after D */
 void cluster_set_flags(struct cluster *c, struct mono now,
 		       uint32_t flags); /* own; a leader that gets BANNED or STOPPED hands over */
+void cluster_set_capabilities(struct cluster *c, struct mono now,
+			      uint32_t capabilities); /* own; a leader that loses LEADER hands over */
 /* What an arbitrator outside (cluster lock) says: not allowed: neither leads nor acts. Allowed at start. */
 void cluster_set_arbitration(struct cluster *c, struct mono now, bool allowed);
 void cluster_leave(struct cluster *c,

@@ -586,6 +586,16 @@ void record_db_close(struct record_db *db)
 	}
 }
 
+void record_db_free(struct record_db *db)
+{
+	record_db_close(db);
+	while (!dlist_empty(&db->parked)) {
+		call_answer(dlist_entry(dlist_first(&db->parked), struct record_call, link), EIDRM, NULL);
+	}
+	dlist_remove(&db->link);
+	talloc_free(db);
+}
+
 /* ---- time ---- */
 
 struct mono record_engine_next(const struct record_engine *e)

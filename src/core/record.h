@@ -95,6 +95,8 @@ struct record_db *record_db_new(struct record_engine *e, void *db_priv);
 int record_db_open(struct record_db *db, uint32_t generation, const uint32_t *slots, uint32_t n_slots);
 void record_db_serve(struct record_db *db, struct mono now);
 void record_db_close(struct record_db *db);
+/* The database is detached: local calls are answered with EIDRM, nothing is left of it. */
+void record_db_free(struct record_db *db);
 
 /*
  * A local client wants the record here. who: identity of the client, for R6. use: it will lock the record itself afterwards (callid NULL); false: it is content with

@@ -202,7 +202,7 @@ static int attach_here(struct dbd *dbd, const char *name, uint32_t flags, struct
 	bool created;
 	int rc = db_attach(dbd->dbs, name, flags, db, &created, err);
 
-	if (rc == 0 && (*db)->generation == GENERATION_NONE && recovery_is_normal(dbd->recovery)) {
+	if (rc == 0 && (*db)->generation == GENERATION_NONE && !(*db)->frozen && recovery_is_normal(dbd->recovery)) {
 		(*db)->generation = recovery_generation(dbd->recovery);
 		records_db_attached(dbd->records, *db);
 	}
@@ -308,6 +308,9 @@ static void attach(struct control *ctl, uint32_t flags)
 
 	if (name == NULL) {
 		return;
+	}
+	if (ctl->client != NULL) {
+		ctl->client->uses_databases = true;
 	}
 	refused = refusal(ctl);
 	if (refused != NULL) {
@@ -424,6 +427,15 @@ void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_atta
 			round_done(r);
 		}
 		return;
+	}
+}
+
+void attaches_db_gone(struct attaches *a, const struct db *db)
+{
+	struct round *r = round_find(a, db);
+
+	if (r != NULL) {
+		round_failed(r, a->dbd->d->pnn, "it is being detached");
 	}
 }
 

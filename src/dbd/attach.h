@@ -8,4 +8,7 @@ void attaches_recovery_began(
 	struct attaches *a); /* rounds under way are given up; who waited for one waits for the end */
 void attaches_recovery_ended(struct attaches *a); /* everybody tries again */
 
+/* The database is being detached: who waits for it to be everywhere is refused. */
+void attaches_db_gone(struct attaches *a, const struct db *db);
+
 #endif

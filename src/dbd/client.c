@@ -81,6 +81,7 @@ static int client_destructor(struct client *c)
 	srvids_client_gone(c->clients->dbd->srvids, c);
 	if (!c->clients->closing) {
 		client_fire_notifies(c);
+		client_updates_lost(c);
 	}
 	return 0;
 }
@@ -306,6 +307,7 @@ static void each_second(void *priv)
 
 void clients_recovery_began(struct clients *cs)
 {
+	edits_recovery_began(cs->edits);
 	if (cs->dbd->attaches != NULL) {
 		attaches_recovery_began(cs->dbd->attaches);
 	}
@@ -316,6 +318,17 @@ void clients_recovery_ended(struct clients *cs)
 	cs->was_normal = true;
 	if (cs->dbd->attaches != NULL) {
 		attaches_recovery_ended(cs->dbd->attaches);
+	}
+}
+
+void clients_disconnect_users(struct clients *cs, const char *why)
+{
+	dlist_for_each_safe(e, &cs->list) {
+		struct client *c = dlist_entry(e, struct client, link);
+
+		if (c->uses_databases) {
+			client_disconnect(c, "%s", why);
+		}
 	}
 }
 
@@ -343,6 +356,9 @@ static int start_parts(struct clients *cs)
 	}
 	if (rc == 0) {
 		rc = seqnums_new(cs, &cs->seqnums);
+	}
+	if (rc == 0) {
+		rc = edits_new(cs, &cs->edits);
 	}
 	return rc;
 }

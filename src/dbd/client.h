@@ -18,6 +18,7 @@ struct client_chunk;
 struct control_set;  /* control.c */
 struct deadlines;    /* client_deadline.c */
 struct seqnums;      /* seqnum.c */
+struct edits;        /* control_edit.c */
 struct tunables;     /* control_tunable.c */
 struct stat_history; /* control_stats.c */
 struct tunnel;       /* client_tunnel.c */
@@ -49,6 +50,7 @@ struct clients {
 	struct client_counters count;
 	struct control_set *controls;
 	struct seqnums *seqnums;
+	struct edits *edits;
 	struct tunables *tunables;
 	struct stat_history *history;
 	struct dlist tunnels; /* registered tunnel ids of this node */
@@ -79,6 +81,8 @@ struct client {
 	struct dlist notifies; /* control_message.c: messages to send when it goes */
 	uint32_t n_calls;
 	uint32_t n_gateway; /* gateway.c: requests to daemons that wait for their answer */
+	uint32_t n_updates; /* START_PERSISTENT_UPDATE that were not cancelled */
+	bool uses_databases; /* it has asked for one: it may hold records */
 	void *commit; /* commit.c: the one that runs for this client */
 };
 

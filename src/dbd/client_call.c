@@ -138,6 +138,7 @@ void client_call(struct client *c, uint32_t reqid, const struct classic_req_call
 	if (db == NULL) {
 		return;
 	}
+	c->uses_databases = true;
 	read_only = (r->flags & CLASSIC_CALL_WANT_READONLY) != 0 && (db->flags & DB_READONLY) != 0;
 	want.read_only = read_only;
 	call = call_new(c, reqid, r->callid, read_only);

@@ -46,6 +46,8 @@ void controls_send_oneway(struct clients *cs, uint32_t pnn, const struct lane_co
 struct control_entry {
 	const char *name;
 	void (*handler)(struct control *ctl);
+	const char *owner;   /* endpoint of the daemon that acts on it; NULL: none */
+	const char *missing; /* why not */
 	uint32_t size;   /* of the payload, exactly; CONTROL_ANY_SIZE: the handler checks */
 	bool local_only; /* acts on the connection it came from */
 };
@@ -57,11 +59,25 @@ typedef void control_handler(struct control *ctl);
 control_handler control_process_exists, control_ping, control_getvnnmap, control_get_debug, control_set_debug,
 	control_get_recmode, control_set_recmode, control_dump_memory, control_get_pid, control_get_pnn,
 	control_shutdown, control_cluster_verdict, control_uptime, control_get_capabilities, control_get_nodemap, control_get_reclock_file,
-	control_get_ban_state, control_get_runstate, control_get_nodes_file, control_check_pid_srvid, control_echo_data,
+	control_get_runstate, control_get_nodes_file, control_reload_nodes_file, control_modify_flags, control_check_pid_srvid, control_echo_data,
 	control_ok, control_not_served;
 /* ---- gateway.c ---- */
 #define GATEWAY_PENDING_MAX 64U /* requests of one client that wait for their answer */
 control_handler control_interface_call;
+/* ---- control_flags.c: what a node says of itself; clusterd keeps it ---- */
+control_handler control_stop_node, control_continue_node, control_disable_node, control_enable_node, control_set_ban_state, control_get_ban_state,
+	control_set_lmasterrole, control_set_recmasterrole;
+/* ---- control_edit.c ---- */
+control_handler control_freeze, control_db_freeze, control_db_thaw, control_db_transaction_start, control_db_transaction_commit,
+	control_db_transaction_cancel, control_wipe_database, control_db_push_start, control_db_push_confirm;
+int edits_new(struct clients *cs, struct edits **out);
+void edits_recovery_began(struct edits *all);
+void edits_db_gone(struct edits *all, struct db *db);
+uint32_t edits_count(const struct edits *all); /* frozen databases */
+/* A message for this node: records that are being pushed, if it has their address. */
+void edits_on_message(struct edits *all, uint64_t srvid, const uint8_t *data, size_t len);
+/* ---- control_pull.c ---- */
+control_handler control_db_pull;
 /* ---- control_message.c ---- */
 control_handler control_register_srvid, control_deregister_srvid, control_register_notify, control_deregister_notify;
 void client_fire_notifies(struct client *c);
@@ -75,6 +91,11 @@ control_handler control_getdbpath, control_get_dbmap, control_get_dbname, contro
 	control_schedule_for_deletion;
 /* ---- control_record.c ---- */
 control_handler control_get_db_seqnum, control_update_record, control_push_record;
+/* ---- control_vacuum.c ---- */
+control_handler control_try_delete_records, control_vacuum_fetch;
+/* ---- control_message.c ---- */
+control_handler control_start_update, control_cancel_update;
+void client_updates_lost(struct client *c); /* it has gone in the middle of an update: a recovery */
 /* A pushed record waits for its chain lock. */
 bool pushes_pending(const struct clients *cs);
 /* ---- attach.c ---- */
@@ -82,7 +103,7 @@ control_handler control_db_attach, control_db_attach_persistent, control_db_atta
 /* ---- commit.c ---- */
 control_handler control_trans3_commit;
 /* ---- traverse.c ---- */
-control_handler control_traverse_start, control_traverse_start_ext;
+control_handler control_traverse_start, control_traverse_start_ext, control_traverse_kill;
 /* ---- seqnum.c ---- */
 control_handler control_enable_seqnum, control_update_seqnum;
 

@@ -1,5 +1,9 @@
 /* Controls about databases. */
 #include "dbd/control.h"
+#include "dbd/attach.h"
+#include "dbd/seqnum.h"
+#include "dbd/srvid.h"
+#include "dbd/traverse.h"
 #include "protocol/classic_native.h"
 #include "shared/log.h"
 
@@ -29,9 +33,13 @@ void control_db_open_flags(struct control *ctl)
 {
 	struct db *db = control_db(ctl);
 
-	if (db != NULL) {
-		control_reply_u32(ctl, (uint32_t)db_open_flags(db));
+	if (db == NULL) {
+		return;
 	}
+	if (ctl->client != NULL) {
+		ctl->client->uses_databases = true; /* it is going to open the file */
+	}
+	control_reply_u32(ctl, (uint32_t)db_open_flags(db));
 }
 
 void control_get_dbmap(struct control *ctl)
@@ -125,14 +133,73 @@ void control_set_db_sticky(struct control *ctl)
 	set_flag(ctl, DB_STICKY);
 }
 
-void control_db_detach(struct control *ctl)
-{
-	struct db *db = control_db(ctl);
+/* ---- DB_DETACH ---- */
 
-	if (db != NULL) {
-		control_reply(ctl, -1, NULL, 0, "databases stay attached until the node restarts");
+static const char *detach_refusal(const struct control *ctl, const struct db *db)
+{
+	if (!db_is_volatile(db)) {
+		return "only volatile databases can be detached";
+	}
+	if (tunable(ctl->clients, CLASSIC_TUNABLE_ALLOW_CLIENT_DB_ATTACH) != 0) {
+		return "clients could attach it again at once: set the tunable AllowClientDBAttach to 0 on all nodes first";
+	}
+	return recovery_is_normal(ctl->dbd->recovery) ? NULL : "a recovery is running";
+}
+
+/* Everything that refers to the database ends first: calls are answered with an error, traverses with their end mark. */
+static void detach(struct clients *cs, struct db *db)
+{
+	struct dbd *dbd = cs->dbd;
+
+	edits_db_gone(cs->edits, db);
+	seqnums_db_gone(cs->seqnums, db);
+	traverses_db_gone(dbd->traverses, db);
+	attaches_db_gone(dbd->attaches, db);
+	records_db_remove(dbd->records, db);
+	db_detach(db);
+}
+
+struct detach_others {
+	struct clients *clients;
+	struct lane_control m;
+};
+
+static void detach_at(void *priv, uint32_t pnn)
+{
+	const struct detach_others *o = priv;
+
+	if (pnn != o->clients->dbd->d->pnn) {
+		controls_send_oneway(o->clients, pnn, &o->m);
 	}
 }
+
+/* A client's detaches everywhere, another daemon's here. */
+void control_db_detach(struct control *ctl)
+{
+	struct detach_others others = {.clients = ctl->clients, .m = {.opcode = ctl->opcode, .flags = CLASSIC_CTRL_FLAG_NOREPLY}};
+	struct clients *cs = ctl->clients;
+	struct db *db = control_db(ctl);
+	const char *refused;
+
+	if (db == NULL) {
+		return;
+	}
+	refused = detach_refusal(ctl, db);
+	if (refused != NULL) {
+		log_notice("database %s is not detached: %s", db->name, refused);
+		control_reply(ctl, -1, NULL, 0, refused);
+		return;
+	}
+	log_notice("database %s is detached, as node %u asks", db->name, ctl->from);
+	if (ctl->client != NULL) {
+		others.m.data = blob_of(ctl->data, ctl->len);
+		dest_for_each(cs->dbd, CLASSIC_NODE_CONNECTED, detach_at, &others);
+	}
+	control_reply(ctl, 0, NULL, 0, NULL);
+	detach(cs, db);
+}
+
+/* ---- deletion ---- */
 
 /* A hint that a record was deleted. Answered without a look at the file: the client holds the chain lock. */
 void control_schedule_for_deletion(struct control *ctl)

@@ -95,3 +95,28 @@ void client_fire_notifies(struct client *c)
 		talloc_free(t);
 	}
 }
+
+/* ---- updates in the way of old clients: only counted ---- */
+
+void control_start_update(struct control *ctl)
+{
+	ctl->client->n_updates++;
+	control_reply(ctl, 0, NULL, 0, NULL);
+}
+
+void control_cancel_update(struct control *ctl)
+{
+	if (ctl->client->n_updates > 0) {
+		ctl->client->n_updates--;
+	}
+	control_reply(ctl, 0, NULL, 0, NULL);
+}
+
+void client_updates_lost(struct client *c)
+{
+	struct recovery *r = c->clients->dbd->recovery;
+
+	if (c->n_updates > 0 && recovery_is_normal(r)) {
+		recovery_want(r, recovery_generation(r), "client %u (pid %d) has gone in the middle of an update", c->id, (int)c->pid);
+	}
+}

@@ -15,6 +15,7 @@
 
 #define SUPER_TIMEOUT_MS   5000
 #define CLUSTER_TIMEOUT_MS 2000
+#define RECMODE_TIMEOUT_MS 5000
 
 void control_ok(struct control *ctl)
 {
@@ -23,7 +24,7 @@ void control_ok(struct control *ctl)
 
 void control_not_served(struct control *ctl)
 {
-	control_reply(ctl, -1, NULL, 0, "not served on this socket: use the command line");
+	control_reply(ctl, -1, NULL, 0, control_lookup(ctl->opcode)->missing);
 }
 
 /* ---- identity and liveness ---- */
@@ -211,19 +212,60 @@ void control_get_recmode(struct control *ctl)
 	control_reply(ctl, mode, NULL, 0, NULL);
 }
 
+/* A recovery was asked for by SET_RECMODE. Child of its control. */
+struct recmode_wait {
+	struct control *ctl;
+	uint32_t generation;
+};
+
+/* The tool asks for the mode next, and must not find that nothing has happened yet. */
+static bool recovery_seen(void *priv)
+{
+	struct recmode_wait *w = priv;
+	struct recovery *r = w->ctl->dbd->recovery;
+
+	if (recovery_is_normal(r) && recovery_generation(r) == w->generation) {
+		return false;
+	}
+	control_reply(w->ctl, 0, NULL, 0, NULL);
+	return true;
+}
+
+static void recovery_not_seen(void *priv)
+{
+	struct recmode_wait *w = priv;
+
+	control_reply(w->ctl, -1, NULL, 0, "the leader has not begun a recovery");
+}
+
+static void ask_for_recovery(struct control *ctl)
+{
+	struct recovery *r = ctl->dbd->recovery;
+	struct recmode_wait *w = talloc(ctl, struct recmode_wait);
+
+	if (w == NULL) {
+		control_reply(ctl, -1, NULL, 0, "no memory");
+		return;
+	}
+	*w = (struct recmode_wait){.ctl = ctl, .generation = recovery_generation(r)};
+	recovery_want(r, w->generation, "a client of node %u asks for it", ctl->from);
+	if (retry_start(w, ctl->dbd, RECMODE_TIMEOUT_MS, recovery_seen, recovery_not_seen, w) != 0) {
+		control_reply(ctl, -1, NULL, 0, "no memory");
+	}
+}
+
 /* 1 asks for a recovery. 0 is the business of the recovery itself: right only if it is the case already. */
 void control_set_recmode(struct control *ctl)
 {
-	struct recovery *r = ctl->dbd->recovery;
 	uint32_t mode = peek_u32(ctl->data);
+	bool normal = recovery_is_normal(ctl->dbd->recovery);
 
-	if (mode == CLASSIC_RECMODE_ACTIVE) {
-		recovery_want(r, recovery_generation(r), "a client of node %u asks for it", ctl->from);
-		control_reply(ctl, 0, NULL, 0, NULL);
-	} else if (mode == CLASSIC_RECMODE_NORMAL && recovery_is_normal(r)) {
+	if (mode == CLASSIC_RECMODE_ACTIVE && normal) {
+		ask_for_recovery(ctl);
+	} else if (mode == (normal ? CLASSIC_RECMODE_NORMAL : CLASSIC_RECMODE_ACTIVE)) {
 		control_reply(ctl, 0, NULL, 0, NULL);
 	} else {
-		control_reply(ctl, -1, NULL, 0, "only the leader ends a recovery");
+		control_reply(ctl, -1, NULL, 0, mode == CLASSIC_RECMODE_NORMAL ? "only the leader ends a recovery" : "recovery modes are 0 and 1");
 	}
 }
 
@@ -306,15 +348,46 @@ void control_get_reclock_file(struct control *ctl)
 	control_reply(ctl, 0, lock, lock == NULL ? 0 : strlen(lock) + 1, NULL);
 }
 
-/* Bans end when their node or the administrator says so: no time is known here. */
-void control_get_ban_state(struct control *ctl)
-{
-	uint32_t pnn = ctl->dbd->d->pnn;
-	bool banned = (view_node_flags(ctl->dbd, pnn) & CLASSIC_NODE_FLAG_BANNED) != 0;
-	struct classic_ban_state state = {.pnn = banned ? pnn : 0, .time = 0};
-	struct ctdb_blob blob;
+/* ---- the nodes list ---- */
 
-	control_reply_blob(ctl, classic_ban_state_nencode(ctl, &state, &blob), &blob);
+static bool same_node(const struct conf_node *a, const struct conf_node *b)
+{
+	return a->deleted == b->deleted && (a->deleted || strcmp(a->text, b->text) == 0);
+}
+
+static bool same_nodes(const struct conf_nodes *a, const struct conf_nodes *b)
+{
+	bool same = a->n == b->n;
+
+	for (uint32_t pnn = 0; same && pnn < a->n; pnn++) {
+		same = same_node(&a->v[pnn], &b->v[pnn]);
+	}
+	return same;
+}
+
+/* The file is read and compared; what the node runs with changes with a restart only. */
+void control_reload_nodes_file(struct control *ctl)
+{
+	struct daemon *d = ctl->dbd->d;
+	struct conf_nodes *nodes;
+	char *err = NULL;
+
+	if (conf_nodes_load(ctl, d->conf->path.nodes, &nodes, &err) != 0) {
+		control_reply(ctl, -1, NULL, 0, err);
+	} else if (!same_nodes(nodes, d->nodes)) {
+		control_reply(ctl, -1, NULL, 0, "the nodes file has changed: restart the cluster on all nodes to use it");
+	} else {
+		srvids_deliver(ctl->dbd->srvids, CLASSIC_SRVID_RELOAD_NODES, NULL, 0);
+		control_reply(ctl, 0, NULL, 0, NULL);
+	}
+}
+
+/* Each node says its own flags, and the view tells them to all: what others say of them counts for nothing. */
+void control_modify_flags(struct control *ctl)
+{
+	bool exists = peek_u32(ctl->data) < ctl->dbd->d->nodes->n;
+
+	control_reply(ctl, exists ? 0 : -1, NULL, 0, exists ? NULL : "there is no such node");
 }
 
 /* ---- debugging ---- */

@@ -11,6 +11,7 @@
 
 #define PUSH_TIMEOUT_MS 10000
 #define PUSHES_MAX      4096
+#define TEXT_DETACHED   "the database was detached"
 
 static const uint8_t seqnum_key[] = "__db_sequence_number__";
 
@@ -21,9 +22,10 @@ static uint32_t control_timeout_ms(const struct control *ctl)
 
 /* ---- GET_DB_SEQNUM ---- */
 
+/* Jobs that wait know the database by its id: it may be detached meanwhile. */
 struct seqnum_job {
 	struct control *ctl;
-	struct db *db;
+	uint32_t db_id;
 };
 
 static uint64_t seqnum_of(TDB_DATA value)
@@ -35,13 +37,18 @@ static bool try_seqnum(void *priv)
 {
 	struct seqnum_job *job = priv;
 	TDB_DATA key = tdb_data_of(seqnum_key, sizeof(seqnum_key)), value;
+	struct db *db = db_find(job->ctl->dbd->dbs, job->db_id);
 	uint8_t data[8];
 
-	if (tdb_chainlock_read_nonblock(job->db->tdb, key) != 0) {
+	if (db == NULL) {
+		control_reply(job->ctl, -1, NULL, 0, TEXT_DETACHED);
+		return true;
+	}
+	if (tdb_chainlock_read_nonblock(db->tdb, key) != 0) {
 		return false;
 	}
-	value = tdb_fetch(job->db->tdb, key);
-	tdb_chainunlock_read(job->db->tdb, key);
+	value = tdb_fetch(db->tdb, key);
+	tdb_chainunlock_read(db->tdb, key);
 	poke_u64(data, seqnum_of(value));
 	free(value.dptr);
 	control_reply(job->ctl, 0, data, sizeof(data), NULL);
@@ -65,7 +72,7 @@ void control_get_db_seqnum(struct control *ctl)
 	}
 	job = talloc(ctl, struct seqnum_job);
 	if (job != NULL) {
-		*job = (struct seqnum_job){.ctl = ctl, .db = db};
+		*job = (struct seqnum_job){.ctl = ctl, .db_id = db->id};
 	}
 	if (job == NULL || retry_start(job, ctl->dbd, control_timeout_ms(ctl), try_seqnum, seqnum_expired, job) != 0) {
 		control_reply(ctl, -1, NULL, 0, "no memory");
@@ -77,7 +84,7 @@ void control_get_db_seqnum(struct control *ctl)
 /* On a volatile database: one record after the other, where present. */
 struct update_job {
 	struct control *ctl;
-	struct db *db;
+	uint32_t db_id;
 	uint8_t *buf;
 	const uint8_t *p; /* the next record */
 	size_t left;
@@ -126,9 +133,10 @@ static bool usable(const struct dbd *dbd, const struct db *db)
 static bool try_update(void *priv)
 {
 	struct update_job *job = priv;
+	struct db *db = db_find(job->ctl->dbd->dbs, job->db_id);
 
 	/* While a recovery runs nothing may change but by its orders; it may have begun since the last try. */
-	if (!usable(job->ctl->dbd, job->db)) {
+	if (db == NULL || !usable(job->ctl->dbd, db)) {
 		control_reply(job->ctl, -1, NULL, 0, "the database is not usable now");
 		return true;
 	}
@@ -141,11 +149,11 @@ static bool try_update(void *priv)
 
 		recdata_next(&p, &left, &r);
 		key = tdb_data_of(r.key, r.keylen);
-		if (tdb_chainlock_nonblock(job->db->tdb, key) != 0) {
+		if (tdb_chainlock_nonblock(db->tdb, key) != 0) {
 			return false;
 		}
-		rc = replace_present(job->db, &r);
-		tdb_chainunlock(job->db->tdb, key);
+		rc = replace_present(db, &r);
+		tdb_chainunlock(db->tdb, key);
 		if (rc != 0) {
 			control_reply(job->ctl, -1, NULL, 0, strerror(rc));
 			return true;
@@ -170,7 +178,7 @@ static void update_volatile(struct control *ctl, struct db *db)
 
 	if (job != NULL) {
 		job->ctl = ctl;
-		job->db = db;
+		job->db_id = db->id;
 		job->buf = talloc_memdup(job, ctl->data, ctl->len);
 	}
 	if (job == NULL || job->buf == NULL) {
@@ -244,7 +252,7 @@ void control_update_record(struct control *ctl)
  * meanwhile. */
 struct push {
 	struct clients *clients;
-	struct db *db;
+	uint32_t db_id;
 	uint32_t generation;
 	struct rec_header header;
 	uint8_t *key, *value; /* value with room for the header */
@@ -275,10 +283,10 @@ static bool own_location(const struct dbd *dbd, const struct push *p)
  * the location master it is the tail, which the sender may not be any more. Where the location master has nothing, the
  * record would count as its own: not stored.
  */
-static int store_pushed(struct push *p)
+static int store_pushed(struct push *p, struct db *db)
 {
 	const struct dbd *dbd = p->clients->dbd;
-	TDB_DATA key = tdb_data_of(p->key, p->keylen), old = tdb_fetch(p->db->tdb, key);
+	TDB_DATA key = tdb_data_of(p->key, p->keylen), old = tdb_fetch(db->tdb, key);
 	struct rec_header have;
 	bool present = old.dptr != NULL && rec_header_get(old.dptr, old.dsize, &have);
 
@@ -290,7 +298,7 @@ static int store_pushed(struct push *p)
 		p->header.dmaster = have.dmaster;
 	}
 	rec_header_put(p->value, &p->header);
-	return tdb_store(p->db->tdb, key, tdb_data_of(p->value, p->valuelen), TDB_REPLACE) == 0 ? 0 : EIO;
+	return tdb_store(db->tdb, key, tdb_data_of(p->value, p->valuelen), TDB_REPLACE) == 0 ? 0 : EIO;
 }
 
 static bool try_push(void *priv)
@@ -298,20 +306,21 @@ static bool try_push(void *priv)
 	struct push *p = priv;
 	TDB_DATA key = tdb_data_of(p->key, p->keylen);
 	const struct recovery *r = p->clients->dbd->recovery;
+	struct db *db = db_find(p->clients->dbd->dbs, p->db_id);
 	int rc;
 
-	if (!recovery_is_normal(r) || recovery_generation(r) != p->generation || p->db->generation != p->generation) {
+	if (db == NULL || !recovery_is_normal(r) || recovery_generation(r) != p->generation || db->generation != p->generation) {
 		talloc_free(p);
 		return true;
 	}
-	if (tdb_chainlock_nonblock(p->db->tdb, key) != 0) {
+	if (tdb_chainlock_nonblock(db->tdb, key) != 0) {
 		return false;
 	}
-	rc = store_pushed(p);
-	tdb_chainunlock(p->db->tdb, key);
+	rc = store_pushed(p, db);
+	tdb_chainunlock(db->tdb, key);
 	if (rc != 0) {
-		log_error("a record of %s that node %u spreads cannot be stored: %s", p->db->name, p->header.dmaster,
-			  tdb_errorstr(p->db->tdb));
+		log_error("a record of %s that node %u spreads cannot be stored: %s", db->name, p->header.dmaster,
+			  tdb_errorstr(db->tdb));
 	}
 	talloc_free(p);
 	return true;
@@ -321,7 +330,7 @@ static void push_expired(void *priv)
 {
 	struct push *p = priv;
 
-	log_warning("a record of %s that node %u spreads is not stored: its chain was locked for %u ms", p->db->name,
+	log_warning("a record of database 0x%08x that node %u spreads is not stored: its chain was locked for %u ms", p->db_id,
 		    p->header.dmaster, PUSH_TIMEOUT_MS);
 	talloc_free(p);
 }
@@ -338,7 +347,7 @@ static struct push *push_new(struct clients *cs, struct db *db, const struct cla
 		return NULL;
 	}
 	*p = (struct push){.clients = cs,
-			   .db = db,
+			   .db_id = db->id,
 			   .generation = arg->generation,
 			   .keylen = arg->key.len,
 			   .valuelen = REC_HEADER_SIZE + arg->value.len};

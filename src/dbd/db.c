@@ -239,6 +239,19 @@ int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **db,
 	return 0;
 }
 
+void db_detach(struct db *db)
+{
+	struct dbs *dbs = db->dbs;
+	char *path = talloc_steal(dbs, db->path);
+
+	log_info("database %s (0x%08x) detached", db->name, db->id);
+	talloc_free(db);
+	if (dbs->keeper != NULL) {
+		keeper_drop(dbs->keeper, path);
+	}
+	talloc_free(path);
+}
+
 static int dbs_destructor(struct dbs *dbs)
 {
 	if (dbs->health != NULL) {

@@ -16,7 +16,7 @@ struct rec_lineage; /* core/recovery.h */
 #define GENERATION_NONE 1U
 
 /*
- * One attached database. Owned by struct dbs; never freed while attached. The tdb handle belongs to the event loop: only tdb_chainlock_nonblock
+ * One attached database. Owned by struct dbs; freed by db_detach() alone. The tdb handle belongs to the event loop: only tdb_chainlock_nonblock
  * and what is done under it, tdb_fetch/tdb_store/tdb_delete then; nothing that waits for a lock. Long work is done by workers (worker.h).
  */
 struct db {
@@ -36,6 +36,8 @@ struct db {
 	struct rec_lineage *lineage; /* below the database; NULL until recovery.c knows it */
 	/* Every member of the present generation is known to have it attached: set after an attach round or a recovery. */
 	bool everywhere;
+	/* Owned by control_edit.c: locked by order of a classic tool. Its generation is GENERATION_NONE until the next recovery. */
+	bool frozen;
 	/* Owned by records.c: the record engine's part; NULL for persistent and replicated. */
 	struct record_db *records;
 	/* Owned by commit.c and seqnum.c. */
@@ -62,6 +64,9 @@ int dbs_open(TALLOC_CTX *mem, struct daemon *d, struct dbs **dbs, char **err);
  * talloc child of dbs, the caller frees it.
  */
 int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **db, bool *created, char **err);
+
+/* Closes the file of a volatile database and forgets it; dbkeep is told. Nothing may refer to it any more. The file stays until the next attach of that name. */
+void db_detach(struct db *db);
 
 struct db *db_find(struct dbs *dbs, uint32_t id);
 struct db *db_find_name(struct dbs *dbs, const char *name);

@@ -70,5 +70,6 @@ int keeper_new(struct dbs *dbs, struct keeper **keeper);
 int keeper_attach_kept(struct keeper *k, TALLOC_CTX *mem, char **err);
 void keeper_start(struct keeper *k); /* from now on it is told what to keep, and asked every 2 s whether it does */
 void keeper_tell(struct keeper *k, struct db *db);
+void keeper_drop(struct keeper *k, const char *path);
 
 #endif

@@ -256,7 +256,7 @@ static void keeper_dropped(struct tevent_req *req)
 	talloc_free(req);
 }
 
-static void tell_to_drop(struct keeper *k, const char *path)
+void keeper_drop(struct keeper *k, const char *path)
 {
 	struct dbkeep_path arg = {.path = talloc_strdup(k, path)};
 	struct tevent_req *req =
@@ -290,7 +290,7 @@ static void keeper_compare(struct keeper *k, struct dbkeep_files *files)
 	}
 	for (i = 0; i < files->files.n; i++) {
 		if (db_find_name(k->dbs, files->files.v[i].name) == NULL) {
-			tell_to_drop(k, files->files.v[i].path);
+			keeper_drop(k, files->files.v[i].path);
 		}
 	}
 }

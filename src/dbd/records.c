@@ -353,6 +353,15 @@ void records_close(struct records *r, struct db *db)
 	}
 }
 
+void records_db_remove(struct records *r, struct db *db)
+{
+	(void)r;
+	if (db->records != NULL) {
+		record_db_free(db->records);
+		db->records = NULL;
+	}
+}
+
 int records_db_add(struct records *r, struct db *db)
 {
 	if (!db_is_volatile(db) || db->records != NULL) {

@@ -11,7 +11,6 @@ int records_db_add(struct records *r, struct db *db);
 /* See record_db_open(), record_db_serve(), record_db_close() in core/record.h. */
 int records_open(struct records *r, struct db *db, uint32_t generation, const uint32_t *slots, uint32_t n_slots);
 void records_serve(struct records *r, struct db *db);
-void records_close(struct records *r, struct db *db);
 /* See apply in struct rec_member_ops, core/recovery.h. */
 int records_apply(struct records *r, struct db *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
 

@@ -166,7 +166,7 @@ static void op_invalidated(void *priv, void *handle)
 	/* A copy that never was part of anything has had no users. */
 	if (!recovery_id_is_zero(&db->lineage->changed)) {
 		log_warning("database %s: this node was out of the cluster, its records are invalid: disconnecting clients", db->name);
-		clients_disconnect_all(r->dbd->clients, "this node was out of the cluster and its records are no longer valid");
+		clients_disconnect_users(r->dbd->clients, "this node was out of the cluster and its records are no longer valid");
 	}
 }
 
@@ -423,7 +423,7 @@ static void fence(struct recovery *r, const char *why)
 	rec_leader_stop(r->leader);
 	r->led = (struct led){0};
 	close_all(r);
-	clients_disconnect_all(r->dbd->clients, "this node is not active");
+	clients_disconnect_users(r->dbd->clients, "this node is not active");
 	freeze_all(r);
 }
 

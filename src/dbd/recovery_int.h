@@ -13,6 +13,7 @@ struct led {
 	uint64_t term;
 	uint32_t members[LANE_NODES], n;
 	uint64_t incarnation[LANE_NODES], breaks[LANE_NODES]; /* by index of members */
+	bool lmaster[LANE_NODES];
 };
 
 struct recovery {

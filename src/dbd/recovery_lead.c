@@ -62,6 +62,7 @@ static bool wanted_set(struct recovery *r, struct led *want)
 		want->members[want->n] = pnn;
 		want->incarnation[want->n] = incarnation;
 		want->breaks[want->n] = lane_breaks(r->dbd->lane, pnn);
+		want->lmaster[want->n] = (v->members.v[i].capabilities & NODE_CAP_LMASTER) != 0;
 		want->n++;
 	}
 	return want->n > 0 && !missing;
@@ -71,7 +72,7 @@ static bool same_set(const struct led *a, const struct led *b)
 {
 	return a->term == b->term && a->n == b->n && memcmp(a->members, b->members, a->n * sizeof(a->members[0])) == 0 &&
 	       memcmp(a->incarnation, b->incarnation, a->n * sizeof(a->incarnation[0])) == 0 &&
-	       memcmp(a->breaks, b->breaks, a->n * sizeof(a->breaks[0])) == 0;
+	       memcmp(a->breaks, b->breaks, a->n * sizeof(a->breaks[0])) == 0 && memcmp(a->lmaster, b->lmaster, a->n * sizeof(a->lmaster[0])) == 0;
 }
 
 /* Below 2^31, neither 0 nor 1, and not the present one. */
@@ -88,23 +89,13 @@ static uint32_t new_generation(const struct recovery *r)
 	return g;
 }
 
-static uint32_t capabilities(const struct cluster_view *v, uint32_t pnn)
-{
-	for (uint32_t i = 0; i < v->members.n; i++) {
-		if (v->members.v[i].pnn == pnn) {
-			return v->members.v[i].capabilities;
-		}
-	}
-	return 0;
-}
-
 static int make_slots(struct recovery *r, const struct led *want, uint32_t *slots, uint32_t n_slots)
 {
 	uint32_t lmasters[LANE_NODES];
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < want->n; i++) {
-		if ((capabilities(&r->dbd->view->view, want->members[i]) & NODE_CAP_LMASTER) != 0) {
+		if (want->lmaster[i]) {
 			lmasters[n++] = want->members[i];
 		}
 	}

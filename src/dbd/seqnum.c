@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-/* One database whose number is watched. Databases stay attached, so entries stay. */
+/* One database whose number is watched, as long as it is attached. */
 struct watched {
 	struct dlist link;
 	struct db *db;
@@ -135,6 +135,16 @@ void control_update_seqnum(struct control *ctl)
 		}
 	}
 	control_reply(ctl, 0, NULL, 0, NULL);
+}
+
+void seqnums_db_gone(struct seqnums *s, const struct db *db)
+{
+	struct watched *w = find(s, db);
+
+	if (w != NULL) {
+		dlist_remove(&w->link);
+		talloc_free(w);
+	}
 }
 
 int seqnums_new(struct clients *cs, struct seqnums **out)

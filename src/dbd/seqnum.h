@@ -4,6 +4,9 @@
 
 #include "dbd/client.h"
 
+/* The database is being detached. */
+void seqnums_db_gone(struct seqnums *s, const struct db *db);
+
 int seqnums_new(struct clients *cs, struct seqnums **s);
 
 #endif

@@ -69,7 +69,9 @@ const struct recovery_times *recovery_times(const struct recovery *r);
 /* ---- called by recovery.c when its state changes ---- */
 void clients_recovery_began(struct clients *c);
 void clients_recovery_ended(struct clients *c);	   /* deferred attaches go on */
-void clients_disconnect_all(struct clients *c, const char *why); /* fence, or volatile data invalidated under them */
+void clients_disconnect_all(struct clients *c, const char *why);
+/* Fence, or volatile data invalidated under them: those who have ever asked for a database. Tools that only ask how things are stay. */
+void clients_disconnect_users(struct clients *c, const char *why);
 void commits_recovery_began(struct commits *c);	   /* stops accepting; running ones wait */
 void commits_recovery_ended(struct commits *c);	   /* running ones answer status 2 "trans3 commit ended by recovery" */
 void commits_node_lost(struct commits *c, uint32_t pnn);
@@ -93,6 +95,10 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 void records_cancel(struct record_call *call);
 /* SCHEDULE_FOR_DELETION: key and header as the client stored them (24 bytes, classic layout). Never fails: a hint. */
 void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header);
+/* Its record traffic ends until a recovery opens it again; local calls wait for that. See record_db_close() in core/record.h. */
+void records_close(struct records *r, struct db *db);
+/* The database is being detached: local calls are answered with an error, the engine forgets it. */
+void records_db_remove(struct records *r, struct db *db);
 uint32_t records_pending(const struct records *r, const struct db *db);
 /* A new, empty database may be used from now on without a recovery: its generation was set to the present one. Any model; also called again for one that is known. */
 void records_db_attached(struct records *r, struct db *db);

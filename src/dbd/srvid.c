@@ -1,5 +1,6 @@
 /* Messages: who listens to which address, and the way there. */
 #include "dbd/srvid.h"
+#include "dbd/control.h"
 #include "protocol/lane_rpc.h"
 #include "shared/log.h"
 
@@ -106,6 +107,10 @@ static void deliver_to(struct dlist *bucket, uint64_t registered, uint64_t srvid
 
 void srvids_deliver(struct srvids *s, uint64_t srvid, const uint8_t *data, size_t len)
 {
+	if (s->dbd->clients != NULL && !s->dbd->clients->closing) {
+		edits_on_message(s->dbd->clients->edits, srvid, data, len);
+		srvids_own(s->dbd, srvid, data, len);
+	}
 	deliver_to(bucket_of(s, srvid), srvid, srvid, data, len);
 	if (srvid != CLASSIC_SRVID_ALL) {
 		deliver_to(bucket_of(s, CLASSIC_SRVID_ALL), CLASSIC_SRVID_ALL, srvid, data, len);

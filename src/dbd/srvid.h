@@ -13,6 +13,9 @@ void srvids_client_gone(struct srvids *s, struct client *c);
 /* To the clients of this node only. */
 void srvids_deliver(struct srvids *s, uint64_t srvid, const uint8_t *data, size_t len);
 
+/* srvid_own.c: messages that the daemon itself answers. */
+void srvids_own(struct dbd *dbd, uint64_t srvid, const uint8_t *data, size_t len);
+
 /*
  * The nodes that a classic destination means: calls fn for each node of a broadcast, own included where it applies, or
  * for the one node. False: dest is no node and no broadcast.

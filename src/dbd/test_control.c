@@ -23,7 +23,7 @@ static void test_every_number_and_size(void **state)
 	for (uint32_t opcode = 0; opcode <= 200; opcode++) {
 		const struct control_entry *e = control_lookup(opcode);
 
-		if (opcode == CLASSIC_CONTROL_SHUTDOWN) {
+		if (e != NULL && e->owner != NULL && strcmp(e->owner, "db") != 0) {
 			continue; /* asks another daemon */
 		}
 		for (size_t len = 0; len <= sizeof(junk); len++) {
@@ -272,9 +272,12 @@ static void test_cluster_state(void **state)
 	assert_int_equal(map.map.v[1], 1);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_RECMODE, NULL, 0).status, CLASSIC_RECMODE_NORMAL);
 	poke_u32(mode, CLASSIC_RECMODE_ACTIVE);
-	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_SET_RECMODE, mode, 4).status, 0);
+	/* Answered when the recovery has begun: the tool asks for the mode next. */
+	fake_control(fd, CLASSIC_CONTROL_SET_RECMODE, CLASSIC_NODE_CURRENT, 0, 0, 7, mode, 4);
+	assert_true(fake_silent(fd));
 	assert_int_equal(fake->wanted, 1);
 	fake->normal = false;
+	assert_int_equal(fake_reply(fd, 7).status, 0);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_RECMODE, NULL, 0).status, CLASSIC_RECMODE_ACTIVE);
 	poke_u32(mode, CLASSIC_RECMODE_NORMAL);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_SET_RECMODE, mode, 4).status, -1);

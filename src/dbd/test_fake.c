@@ -124,6 +124,17 @@ void records_db_attached(struct records *r, struct db *db)
 	fake->attached++;
 }
 
+void records_close(struct records *r, struct db *db)
+{
+	fake->closed++;
+}
+
+void records_db_remove(struct records *r, struct db *db)
+{
+	fake->removed++;
+	db->records = NULL;
+}
+
 /* ---- lane ---- */
 
 int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, size_t len)
@@ -207,6 +218,20 @@ void worker_job_continue(struct worker_job *job)
 	((struct fake_job *)(void *)job)->continued++;
 }
 
+size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last)
+{
+	struct fake_job *j = (struct fake_job *)(void *)job;
+
+	assert_false(j->fed_last);
+	j->fed.data = talloc_realloc_size(j, j->fed.data, j->fed.len + len);
+	if (len > 0) {
+		memcpy(j->fed.data + j->fed.len, rec_data, len);
+	}
+	j->fed.len += (uint32_t)len;
+	j->fed_last = last;
+	return len;
+}
+
 void fake_job_end(struct fake_job *job, int status)
 {
 	job->status = status;
@@ -246,6 +271,7 @@ uint32_t dbs_count(const struct dbs *dbs)
 
 static int db_destructor(struct db *db)
 {
+	dlist_remove(&db->link);
 	tdb_close(db->tdb);
 	return 0;
 }
@@ -272,6 +298,11 @@ int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **out
 	}
 	*out = db;
 	return 0;
+}
+
+void db_detach(struct db *db)
+{
+	talloc_free(db);
 }
 
 int db_open_flags(const struct db *db)

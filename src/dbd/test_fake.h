@@ -32,6 +32,8 @@ struct fake_job {
 	struct ctdb_blob input;
 	worker_batch_fn batch;
 	void *priv;
+	struct ctdb_blob fed; /* all feeds, one after the other */
+	bool fed_last;
 	int status;
 	uint32_t continued;
 };
@@ -64,7 +66,7 @@ struct fake {
 	uint8_t data[64];
 	size_t datalen;
 	int32_t call_status;
-	uint32_t cancelled, deletions, attached;
+	uint32_t cancelled, deletions, attached, closed, removed;
 	uint8_t deletion_header[REC_HEADER_SIZE];
 };
 extern struct fake *fake;

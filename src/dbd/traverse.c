@@ -360,6 +360,19 @@ void traverses_node_lost(struct traverses *all, uint32_t pnn)
 	}
 }
 
+void traverses_db_gone(struct traverses *all, const struct db *db)
+{
+	dlist_for_each_safe(e, &all->list) {
+		struct traverse *t = dlist_entry(e, struct traverse, link);
+
+		if (t->db == db) {
+			log_error("traverse of %s is cut short: the database was detached", db->name);
+			end_mark(t);
+			talloc_free(t);
+		}
+	}
+}
+
 /* ---- the part for another node ---- */
 
 static int part_destructor(struct part *p)
@@ -579,6 +592,27 @@ void control_traverse_start_ext(struct control *ctl)
 	}
 	start = (struct classic_traverse_start){.db_id = arg.db_id, .reqid = arg.reqid, .srvid = arg.srvid};
 	traverse(ctl, &start, arg.withemptyrecords);
+}
+
+/* Ends what was started here with this address and request number: the client gets its end mark. */
+void control_traverse_kill(struct control *ctl)
+{
+	struct classic_traverse_start arg;
+	struct db *db = control_db(ctl);
+
+	if (db == NULL) {
+		return;
+	}
+	(void)classic_traverse_start_nview(ctl->data, ctl->len, &arg, NULL); /* the size is right: it cannot fail */
+	dlist_for_each_safe(e, &ctl->dbd->traverses->list) {
+		struct traverse *t = dlist_entry(e, struct traverse, link);
+
+		if (t->db == db && t->srvid == arg.srvid && t->reqid == arg.reqid) {
+			end_mark(t);
+			talloc_free(t);
+		}
+	}
+	control_reply(ctl, 0, NULL, 0, NULL);
 }
 
 int traverses_new(TALLOC_CTX *mem, struct dbd *dbd, struct traverses **out)

@@ -7,4 +7,7 @@
 /* The client has read most of what waited for it: its traverses go on. */
 void traverses_client_drained(struct traverses *t, struct client *c);
 
+/* The database is being detached: its traverses end. */
+void traverses_db_gone(struct traverses *t, const struct db *db);
+
 #endif

@@ -316,7 +316,7 @@ void worker_job_end(struct worker_job *job, int status)
 
 static bool op_is_ordered(enum worker_op op)
 {
-	return op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE;
+	return op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE && op != WORKER_EDIT;
 }
 
 static int encode_start(struct worker_job *job, const struct db *db, const struct worker_args *args)
@@ -467,6 +467,11 @@ void worker_job_fed(struct worker_job *job, size_t bytes)
 	}
 }
 
+static bool op_is_fed(uint32_t op)
+{
+	return op == WORKER_REPLACE || op == WORKER_FREEZE || op == WORKER_EDIT;
+}
+
 size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last)
 {
 	union {
@@ -477,7 +482,7 @@ size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t l
 	struct out_chunk *c;
 	struct xdr_out out;
 
-	if (job->state == WORKER_JOB_ENDED || job->feed_ended || (job->op != WORKER_REPLACE && job->op != WORKER_FREEZE) || (len == 0 && !last)) {
+	if (job->state == WORKER_JOB_ENDED || job->feed_ended || !op_is_fed(job->op) || (len == 0 && !last)) {
 		return job->state == WORKER_JOB_ENDED ? 0 : job->feed_bytes;
 	}
 	c = len > WORKER_DATA_MAX ? NULL : out_chunk_new(job, WORKER_FRAME_FEED, worker_feed_size(&feed), &out);

@@ -42,8 +42,15 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  * WORKER_CHECK	     tdb_check; EIO if damaged.										       ordered
  * WORKER_FREEZE     keeps everybody else from writing (waits for those who hold records), says so with one batch, and holds on until input comes: one feed
  *		     with last set; with a byte in it, all records are removed before it lets go.				       not ordered
+ * WORKER_EDIT	     as FREEZE, then changes the file by order, all in one TDB transaction: each feed is one of the WORKER_EDIT_ bytes, STORE with
+ *		     rec_data behind it (their read-only flags are cleared). last set: COMMIT, or everything is taken back.	       not ordered
  */
-enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE };
+enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE, WORKER_EDIT };
+
+#define WORKER_EDIT_WIPE   'W'
+#define WORKER_EDIT_STORE  'S'
+#define WORKER_EDIT_UNDO   'U' /* back to what was there at first */
+#define WORKER_EDIT_COMMIT 'C' /* with last */
 
 struct worker_args {
 	enum worker_op op;
@@ -62,7 +69,7 @@ typedef bool (*worker_batch_fn)(void *priv, struct worker_job *job, const uint8_
 struct tevent_req *worker_job_send(TALLOC_CTX *mem, struct tevent_context *ev, struct worker_pool *pool, struct db *db, const struct worker_args *args,
 				   worker_batch_fn batch, void *priv, struct worker_job **job);
 void worker_job_continue(struct worker_job *job);
-/* REPLACE and FREEZE: feeds records (copied); last ends the input. ENOBUFS never: returns bytes queued, so that the caller can hold back credits. */
+/* REPLACE, FREEZE and EDIT: feeds records (copied); last ends the input. ENOBUFS never: returns bytes queued, so that the caller can hold back credits. */
 size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last);
 /* fn is called each time the bytes queued have fallen below WORKER_FEED_LOW after they were above. May be set at any time before the job ends. */
 #define WORKER_FEED_LOW (256U * 1024U)

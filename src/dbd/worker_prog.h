@@ -40,5 +40,6 @@ int wjob_replace(struct wjob *job);
 int wjob_wipe(struct wjob *job);
 int wjob_check(struct wjob *job);
 int wjob_freeze(struct wjob *job);
+int wjob_edit(struct wjob *job);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "shared/log.h" /* levels only */
 
@@ -97,13 +98,22 @@ static struct open_file *find(const char *path)
 	return NULL;
 }
 
+static bool is_same_file(const struct open_file *f)
+{
+	struct stat have, want;
+
+	return fstat(tdb_fd(f->tdb), &have) == 0 && stat(f->path, &want) == 0 && have.st_dev == want.st_dev &&
+	       have.st_ino == want.st_ino;
+}
+
 int wtdb_open(const struct worker_start *start, struct tdb_context **tdb)
 {
 	struct tdb_logging_context log = {.log_fn = tdb_log};
 	struct open_file *f = find(start->path);
 
-	/* Other flags than before (TDB_SEQNUM was added): TDB refuses a second handle, so the first one goes. */
-	if (f != NULL && f->tdb_flags != start->tdb_flags) {
+	/* Other flags than before (TDB_SEQNUM was added): TDB refuses a second handle, so the first one goes. So it does if the
+	 * database was detached and attached again: then another file has its name. */
+	if (f != NULL && (f->tdb_flags != start->tdb_flags || !is_same_file(f))) {
 		file_close(f);
 		f = NULL;
 	}

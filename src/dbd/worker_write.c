@@ -7,6 +7,7 @@
 
 #include "dbd/recdata.h"
 #include "dbd/worker.h"
+#include "protocol/classic.h"
 
 static TDB_DATA tdb_bytes(const uint8_t *p, size_t len)
 {
@@ -217,4 +218,103 @@ int wjob_freeze(struct wjob *job)
 	}
 	tdb_transaction_cancel(job->tdb);
 	return 0;
+}
+
+/* ---- EDIT ---- */
+
+/* Delegations end with a restore: nobody knows any more who has a copy. */
+static int store_without_delegations(struct wjob *job, struct recdata *r, TALLOC_CTX *mem)
+{
+	struct rec_header h;
+	uint8_t *data;
+	int error;
+
+	if (r->keylen == 0 || !rec_header_get(r->data, r->datalen, &h)) {
+		return EBADMSG;
+	}
+	if ((h.flags & CLASSIC_REC_RO_FLAGS) == 0) {
+		return store(job, r);
+	}
+	data = talloc_memdup(mem, r->data, r->datalen);
+	if (data == NULL) {
+		return ENOMEM;
+	}
+	h.flags &= ~(uint32_t)CLASSIC_REC_RO_FLAGS;
+	rec_header_put(data, &h);
+	r->data = data;
+	error = store(job, r);
+	talloc_free(data);
+	return error;
+}
+
+static int edit_store(struct wjob *job, const uint8_t *p, size_t left, TALLOC_CTX *mem)
+{
+	struct recdata r;
+	int error;
+
+	while ((error = recdata_next(&p, &left, &r)) == 0) {
+		error = store_without_delegations(job, &r, mem);
+		if (error != 0) {
+			return error;
+		}
+		job->result.records++;
+	}
+	return error == ENOENT ? 0 : error;
+}
+
+/* Nobody else gets in between: who writes here asks the engine of the daemon, which is closed. */
+static int edit_undo(struct wjob *job)
+{
+	tdb_transaction_cancel(job->tdb);
+	job->result.records = 0;
+	return begin(job);
+}
+
+static int edit_step(struct wjob *job, const struct worker_feed *feed, TALLOC_CTX *mem)
+{
+	const uint8_t *p = feed->records.data;
+
+	switch (feed->records.len > 0 ? p[0] : 0) {
+	case WORKER_EDIT_WIPE:
+		return wipe(job);
+	case WORKER_EDIT_STORE:
+		return edit_store(job, p + 1, feed->records.len - 1, mem);
+	case WORKER_EDIT_UNDO:
+		return edit_undo(job);
+	case WORKER_EDIT_COMMIT:
+		return feed->last ? 0 : EBADMSG;
+	default:
+		return feed->last ? ECANCELED : EBADMSG;
+	}
+}
+
+static int edit_steps(struct wjob *job)
+{
+	struct worker_feed feed = {.last = false};
+	int error = 0;
+
+	while (error == 0 && !feed.last) {
+		TALLOC_CTX *mem = talloc_new(NULL);
+
+		if (mem == NULL) {
+			return ENOMEM;
+		}
+		if (wjob_wait(job, mem, &feed) == WORKER_FRAME_FEED) {
+			error = edit_step(job, &feed, mem);
+		}
+		talloc_free(mem);
+	}
+	return error;
+}
+
+int wjob_edit(struct wjob *job)
+{
+	uint8_t frozen = 1;
+	int error = begin(job);
+
+	if (error != 0) {
+		return error;
+	}
+	wjob_send_batch(job, &frozen, sizeof(frozen));
+	return finish(job, edit_steps(job));
 }
