@@ -282,6 +282,10 @@ int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **out
 	struct db *db = db_find(dbs, id);
 
 	*created = db == NULL;
+	if (name[0] == '\0' || strchr(name, '/') != NULL || strlen(name) > 200) {
+		*err = talloc_strdup(fake, "not a name");
+		return EINVAL;
+	}
 	if (db != NULL && flags != 0 && (db->flags & flags) == 0) {
 		*err = talloc_strdup(fake, "another model");
 		return EINVAL;
