@@ -11,6 +11,7 @@
 #include <ctdb/message.h>
 #include <ctdb/node.h>
 #include <ctdb/record.h>
+#include <ctdb/server.h>
 #include <ctdb/stats.h>
 #include <ctdb/transaction.h>
 #include <ctdb/tunnel.h>
