@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "protocol/msg.h"
 #include "shared/log.h"
 #include "shared/msg.h"
 
@@ -11,11 +12,26 @@
 #define ROUTE_QUEUE        ROUTE_MAX_FRAME      /* for each node */
 #define ROUTE_RECONNECT_MS 50
 
-static void route_out(void *priv, uint32_t node, const uint8_t *packet, size_t len)
+static int route_to(struct transport *t, uint32_t node, const uint8_t *packet, size_t len)
 {
-	struct transport *t = priv;
-	const struct iovec part = {.iov_base = (void *)(uintptr_t)packet, .iov_len = len};
-	int ret = link_send(t->mesh, node, TRANSPORT_FRAME_PACKET, &part, 1);
+	uint32_t version = link_peer_version(t->mesh, node);
+	struct msg_packet_plan plan;
+	enum link_class link_class;
+	struct iovec parts[2];
+	int ret = version == 0 ? EHOSTUNREACH : msg_packet_plan(packet, len, version, node, &plan);
+
+	if (ret != 0) {
+		return ret;
+	}
+	parts[0] = (struct iovec){.iov_base = plan.header, .iov_len = plan.header_len};
+	parts[1] = (struct iovec){.iov_base = (void *)(uintptr_t)plan.payload, .iov_len = plan.payload_len};
+	link_class = (plan.flags & MSG_FLAG_BULK) != 0 ? LINK_CLASS_BULK : LINK_CLASS_CONTROL;
+	return link_send_class(t->mesh, node, link_class, TRANSPORT_FRAME_PACKET, parts, 2);
+}
+
+static void route_to_node(struct transport *t, uint32_t node, const uint8_t *packet, size_t len)
+{
+	int ret = route_to(t, node, packet, len);
 
 	if (ret == 0) {
 		return;
@@ -27,6 +43,57 @@ static void route_out(void *priv, uint32_t node, const uint8_t *packet, size_t l
 				strerror(ret));
 	}
 	msg_undeliverable(t->d->msg, packet, len, ret);
+}
+
+/* The own node's copy of what goes to a group. */
+static void route_to_self(struct transport *t, const uint8_t *packet, size_t len)
+{
+	struct msg_packet_plan plan;
+	uint8_t *copy;
+
+	if (msg_packet_plan(packet, len, MSG_VERSION, t->d->pnn, &plan) != 0) {
+		return;
+	}
+	copy = talloc_array(t, uint8_t, plan.header_len + plan.payload_len);
+	if (copy == NULL) {
+		msg_undeliverable(t->d->msg, packet, len, ENOMEM);
+		return;
+	}
+	memcpy(copy, plan.header, plan.header_len);
+	memcpy(copy + plan.header_len, plan.payload, plan.payload_len);
+	(void)msg_deliver(t->d->msg, t->d->pnn, copy, plan.header_len + plan.payload_len);
+	talloc_free(copy);
+}
+
+/* Each copy is addressed to one node: nobody on the way has to know about groups, or expands them again. */
+static void route_to_group(struct transport *t, uint32_t group, const uint8_t *packet, size_t len)
+{
+	bool anybody = false;
+	uint32_t pnn;
+
+	for (pnn = 0; pnn < t->d->nodes->n; pnn++) {
+		if (!groups_has(t, group, pnn)) {
+			continue;
+		}
+		anybody = true;
+		if (pnn == t->d->pnn) {
+			route_to_self(t, packet, len);
+		} else {
+			route_to_node(t, pnn, packet, len);
+		}
+	}
+	if (!anybody) {
+		msg_group_empty(t->d->msg, packet, len);
+	}
+}
+
+static void route_out(void *priv, uint32_t node, const uint8_t *packet, size_t len)
+{
+	if (msg_node_is_group(node)) {
+		route_to_group(priv, node, packet, len);
+	} else {
+		route_to_node(priv, node, packet, len);
+	}
 }
 
 static void route_in(void *priv, uint32_t pnn, uint32_t type, const uint8_t *data, size_t len)
@@ -62,6 +129,7 @@ int route_start(struct transport *t, char **err)
 		.incarnation = t->d->incarnation,
 		.interface_version = conf->transport.interface_version != 0 ? conf->transport.interface_version : LINK_INTERFACE,
 		.n_classes = LINK_CLASSES,
+		.keys = t->keys,
 		.heartbeat_ms = conf->cluster.heartbeat_interval,
 		.dead_ms = conf->cluster.dead_interval,
 		.reconnect_ms = ROUTE_RECONNECT_MS,
@@ -70,6 +138,7 @@ int route_start(struct transport *t, char **err)
 	};
 	int ret = link_mesh_new(t, t->d->ev, &config, t->d->nodes, &ops, t, &t->mesh, err);
 
+	ret = ret == 0 ? groups_start(t) : ret;
 	if (ret == 0) {
 		msg_set_router(t->d->msg, route_out, t);
 	}
