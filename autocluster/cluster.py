@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -15,9 +16,11 @@ from .errors import ClusterError
 from .machine import TOKEN, Machine, wait_for
 from .process import kill_all, with_environment
 from .state import State
-from .switch import Switch, private_address, public_address
+from .switch import Switch, private_address, public_address, second_address
 
 MAX_NODES = 64
+# Second addresses on loopback: in the same /24, after the first ones.
+SECOND_RANGE = 128
 # A ctdbd that ended this often by itself since the node was switched on will not do better at the next time.
 FAILURES_LIMIT = 5
 PROGRAM_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "cont": signal.SIGCONT}
@@ -39,7 +42,11 @@ class Node(Machine):
     def __init__(self, cluster, pnn):
         super().__init__(cluster.state, f"node{pnn}", cluster.namespaces)
         self.cluster, self.pnn = cluster, pnn
-        self.address = private_address(pnn) if cluster.namespaces else f"{cluster.config['range']}.{pnn + 1}"
+        self.addresses = [private_address(pnn), second_address(pnn)] if cluster.namespaces else \
+            [f"{cluster.config['range']}.{pnn + 1}", f"{cluster.config['range']}.{pnn + 1 + SECOND_RANGE}"]
+        if not cluster.config.get("two_addresses"):
+            self.addresses.pop()
+        self.address = self.addresses[0]
         self.paths = Paths(self.directory, cluster.namespaces)
 
     def file(self, *parts):
@@ -79,13 +86,14 @@ class Node(Machine):
         etc = self.file("etc") if self.namespaces else self.directory
         for path in (etc, self.file("log"), self.file("var"), self.file("mnt")):
             os.makedirs(path, exist_ok=True)
-        self.cluster.product.install_files(etc)
+        self.cluster.product.install_files(etc, self.cluster.key)
         config = self.cluster.product.config(self.address, self.paths, self.cluster.config["arbitration"])
+        config += self.cluster.product.security_config(self.cluster.config.get("tls", True))
         config += self.cluster.config.get("extra_config", "")
         with open(os.path.join(etc, "ctdb.conf"), "w", encoding="utf-8") as f:
             f.write(config)
         with open(os.path.join(etc, "nodes"), "w", encoding="utf-8") as f:
-            f.writelines(node.address + "\n" for node in self.cluster.nodes)
+            f.writelines(",".join(node.addresses) + "\n" for node in self.cluster.nodes)
         if self.cluster.config["samba"]:
             samba.install_files(self.file)
 
@@ -123,7 +131,7 @@ class Node(Machine):
                 "mounts": self._mounts() if self.namespaces else []}
         self.prepare(spec)
         if self.namespaces:
-            self.cluster.switch.plug_node(self.pnn, self)
+            self.cluster.switch.plug_node(self.pnn, self, len(self.addresses) > 1)
         self.release()
 
     def power_off(self):
@@ -195,9 +203,11 @@ class Cluster:
         self.nodes = [Node(self, pnn) for pnn in range(config["nodes"])]
         self.switch = Switch(state, "switch", True)
         self.outside = Machine(state, "client", True)
+        self.key = secrets.token_hex(32) if config.get("tls", True) else None  # of a new cluster; nodes keep theirs
 
     @classmethod
-    def new(cls, name, nodes=3, mode=None, samba_on_nodes=False, arbitration="majority", bindir=None, debian=None, extra_config=""):
+    def new(cls, name, nodes=3, mode=None, samba_on_nodes=False, arbitration="majority", bindir=None, debian=None, extra_config="",
+            tls=True, two_addresses=False):
         mode = mode or ("netns" if os.getuid() == 0 else "loopback")
         if not 1 <= nodes <= MAX_NODES:
             raise ClusterError(f"a cluster can have 1 to {MAX_NODES} nodes, not {nodes}")
@@ -209,7 +219,7 @@ class Cluster:
             raise ClusterError("--samba needs network namespaces (root); it does not work with --loopback")
         config = {"mode": mode, "nodes": nodes, "samba": samba_on_nodes, "arbitration": arbitration, "range": "",
                   "bindir": os.path.abspath(bindir) if bindir else None, "debian": os.path.abspath(debian) if debian else None,
-                  "extra_config": extra_config}
+                  "extra_config": extra_config, "tls": tls, "two_addresses": two_addresses}
         return cls(State(name), config)
 
     @classmethod
@@ -246,12 +256,13 @@ class Cluster:
         os.mkdir(self.state.file("share"))
         os.chmod(self.state.file("share"), 0o777)
         if self.namespaces:
-            self.switch.start()
+            self.switch.start(self.config.get("two_addresses", False))
             self.outside.prepare({"namespaces": True, "hostname": "client", "staging": self.outside.directory + "/mnt", "mounts": [],
                                   "programs": []})
             self.switch.plug_client(self.outside)
             self.outside.release()
-            say("networks: private 10.77.0.0/16 between the nodes, public 10.78.0.0/16 to the client")
+            second = "and 10.79.0.0/16 " if self.config.get("two_addresses") else ""
+            say(f"networks: private 10.77.0.0/16 {second}between the nodes, public 10.78.0.0/16 to the client")
         else:
             self._reserve_range()
             say(f"addresses {self.nodes[0].address} to {self.nodes[-1].address}")
@@ -311,7 +322,7 @@ class Cluster:
     # Faults.
 
     def fault(self, pnn, what):
-        """what: kill:PROGRAM, stop:PROGRAM, cont:PROGRAM, power-off, power-on, shutdown."""
+        """what: kill:PROGRAM, stop:PROGRAM, cont:PROGRAM, unplug:INTERFACE, plug:INTERFACE, power-off, power-on, shutdown."""
         node = self.node(pnn)
         verb, _, program = what.partition(":")
         simple = {"power-off": node.power_off, "power-on": node.power_on, "shutdown": node.shutdown}
@@ -321,8 +332,14 @@ class Cluster:
         elif verb in PROGRAM_SIGNALS and program:
             node.require()
             node.signal_program(program, PROGRAM_SIGNALS[verb])
+        elif verb in ("unplug", "plug") and program:
+            self._require_namespaces(verb)
+            node.require()
+            with self.state.lock():
+                self.switch.set_cable(pnn, program, verb == "plug")
         else:
-            raise ClusterError(f"'{what}' is no fault: use kill:DAEMON, stop:DAEMON, cont:DAEMON, power-off, power-on or shutdown")
+            raise ClusterError(f"'{what}' is no fault: use kill:DAEMON, stop:DAEMON, cont:DAEMON, unplug:INTERFACE, plug:INTERFACE, "
+                               "power-off, power-on or shutdown")
 
     def partition(self, groups):
         """groups: lists of pnns; nodes of different groups can not reach each other on the private network."""

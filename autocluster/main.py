@@ -12,7 +12,8 @@ from . import cluster as clusters
 from . import demo, state
 from .errors import ClusterError
 
-EPILOG = """Faults: kill:DAEMON, stop:DAEMON (SIGSTOP), cont:DAEMON (SIGCONT), power-off, power-on, shutdown (in order).
+EPILOG = """Faults: kill:DAEMON, stop:DAEMON (SIGSTOP), cont:DAEMON (SIGCONT), power-off, power-on, shutdown (in order); in namespaces also
+unplug:INTERFACE and plug:INTERFACE (eth0 private, eth1 public, eth2 second private).
 Example: autocluster up trial --nodes 3; autocluster exec trial 0 -- ctdb cluster status; autocluster down trial"""
 
 
@@ -28,7 +29,8 @@ class Say:
 
 def cmd_up(args):
     say = Say()
-    new = clusters.Cluster.new(args.name, args.nodes, args.mode, args.samba, args.arbitration, args.bindir, args.debian_ctdb)
+    new = clusters.Cluster.new(args.name, args.nodes, args.mode, args.samba, args.arbitration, args.bindir, args.debian_ctdb,
+                               tls=args.tls, two_addresses=args.two_addresses)
     new.up(say, args.timeout)
     print(f"cluster {args.name} is up. Look at it:  autocluster status {args.name}   Remove it:  autocluster down {args.name}")
     return 0
@@ -89,7 +91,7 @@ def cmd_status(args):
     for node in cluster.nodes:
         reason = node.waiting_for()
         worst = worst or (1 if reason else 0)
-        address = f"{node.address}" + (f", public {cluster.public_address(node.pnn)}" if cluster.namespaces else "")
+        address = ", ".join(node.addresses) + (f", public {cluster.public_address(node.pnn)}" if cluster.namespaces else "")
         print(f"node {node.pnn}  {address}  {'serves' if reason is None else 'does not serve: ' + reason}")
         if node.process:
             print(f"        runs {', '.join(sorted(node.program_list()))}")
@@ -151,6 +153,8 @@ def _parser():
     _add_mode(up)
     up.add_argument("--samba", action="store_true", help="run Debian's smbd on each node")
     up.add_argument("--arbitration", choices=["majority", "none"], default="majority", help="who may go on after a split (default majority)")
+    up.add_argument("--no-tls", dest="tls", action="store_false", help="links without encryption (security = none); else a key is made")
+    up.add_argument("--two-addresses", action="store_true", help="give each node a second address: a back-up path between the nodes")
     up.add_argument("--debian-ctdb", metavar="DIR", help="run Debian's ctdbd, unpacked in DIR, to compare with")
     up.add_argument("--timeout", type=float, default=60, help="seconds until all nodes have to serve (default 60)")
     add("down", cmd_down, "remove a cluster", "name")

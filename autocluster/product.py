@@ -52,8 +52,14 @@ class Suite:
     def mounts(self):
         return []
 
-    def install_files(self, etc):
-        """Nothing beside ctdb.conf and nodes."""
+    def security_config(self, tls):
+        return "" if tls else "[transport]\n\tsecurity = none\n"
+
+    def install_files(self, etc, key):
+        """Beside ctdb.conf and nodes: the key, if links are to be secured."""
+        if key:
+            with open(os.path.join(etc, "cluster.key"), "w", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
+                f.write(key + "\n")
 
     def status_argv(self):
         return ["ctdb", "-o", "json", "cluster", "status"]
@@ -111,7 +117,10 @@ class DebianPeer:
     def mounts(self):
         return [{"source": os.path.join(self.root, "usr/libexec/ctdb"), "target": "/usr/libexec/ctdb"}]
 
-    def install_files(self, etc):
+    def security_config(self, _tls):
+        return ""
+
+    def install_files(self, etc, _key):
         shutil.copytree(os.path.join(self.root, "etc/ctdb"), etc, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.script"))
         os.makedirs(os.path.join(etc, "events/legacy"), exist_ok=True)
 

@@ -1,14 +1,16 @@
 """The network of a cluster in namespaces: a machine that holds the bridges and, for each node, the far ends of its cables.
 
 Private network (between nodes): bridge "private", node N has 10.77.0.N+1 on eth0. Public network (to clients): bridge "public", node N has
-10.78.0.N+1 on eth1, the client 10.78.0.254. All of it is in namespaces of this cluster: no two clusters can meet, nor touch the machine."""
+10.78.0.N+1 on eth1, the client 10.78.0.254. If nodes have two addresses: bridge "second", node N has 10.79.0.N+1 on eth2. All of it is in namespaces of this cluster: no two clusters can meet, nor touch the machine."""
 
 import json
 
 from .errors import ClusterError
 from .machine import Machine
 
-PRIVATE, PUBLIC = "10.77.0.{}", "10.78.0.{}"
+PRIVATE, PUBLIC, SECOND = "10.77.0.{}", "10.78.0.{}", "10.79.0.{}"
+# Name of the far end of a node's cable at the bridge, by the node's interface.
+PORTS = {"eth0": "p", "eth1": "s", "eth2": "q"}
 CLIENT_HOST = 254
 
 
@@ -20,24 +22,42 @@ def public_address(pnn):
     return PUBLIC.format(pnn + 1)
 
 
+def second_address(pnn):
+    return SECOND.format(pnn + 1)
+
+
 class Switch(Machine):
     """Bridges and cables."""
 
-    def start(self):
+    def start(self, two_addresses=False):
         self.prepare({"namespaces": True, "hostname": "switch", "staging": self.directory + "/mnt", "mounts": [], "programs": []})
-        self.ip("link set lo up", *self._new_bridge("private"), *self._new_bridge("public"))
+        self.ip("link set lo up", *self._new_bridge("private"), *self._new_bridge("public"),
+                *(self._new_bridge("second") if two_addresses else []))
         self.release()
 
     @staticmethod
     def _new_bridge(name):
         return [f"link add {name} type bridge forward_delay 0", f"link set {name} addrgenmode none", f"link set {name} up"]
 
-    def plug_node(self, pnn, machine):
-        """New cables from both bridges to a node, and its addresses."""
+    def plug_node(self, pnn, machine, two_addresses=False):
+        """New cables from the bridges to a node, and its addresses."""
         pid = machine.require().pid
-        self.ip(*self._cable(f"p{pnn}", self._private_bridge(pnn), "eth0", pid, f"02:00:0a:4d:00:{pnn + 1:02x}"),
+        self.ip(*self._cable(f"p{pnn}", self._bridge("p", pnn), "eth0", pid, f"02:00:0a:4d:00:{pnn + 1:02x}"),
                 *self._cable(f"s{pnn}", "public", "eth1", pid, f"02:00:0a:4e:00:{pnn + 1:02x}"))
         machine.ip("link set lo up", *self._address("eth0", private_address(pnn)), *self._address("eth1", public_address(pnn)))
+        if two_addresses:
+            self.ip(*self._cable(f"q{pnn}", self._bridge("q", pnn), "eth2", pid, f"02:00:0a:4f:00:{pnn + 1:02x}"))
+            machine.ip(*self._address("eth2", second_address(pnn)))
+
+    def set_cable(self, pnn, interface, plugged):
+        """Pulls the cable of a node's interface at the switch, or puts it back."""
+        if interface not in PORTS or (interface == "eth2" and not self._has_second()):
+            names = ", ".join(name for name in PORTS if name != "eth2" or self._has_second())
+            raise ClusterError(f"a node has no interface {interface} here; it has {names}")
+        self.ip(f"link set {PORTS[interface]}{pnn} {'up' if plugged else 'down'}")
+
+    def _has_second(self):
+        return self.state.load().get("two_addresses", False)
 
     def plug_client(self, machine):
         self.ip(*self._cable("client", "public", "eth1", machine.require().pid, f"02:00:0a:4e:00:{CLIENT_HOST:02x}"))
@@ -55,39 +75,52 @@ class Switch(Machine):
 
     def cut_node(self, pnn):
         """Cables go dead at the bridge: nothing that the node sends arrives any more."""
-        self.ip(f"link set p{pnn} down", f"link set s{pnn} down")
+        self.ip(*[f"link set {port}{pnn} down" for port in self._ports()])
 
     def unplug_node(self, pnn):
         """Takes the cables of a node away; they may be gone already, with the node's namespace."""
-        for port in (f"p{pnn}", f"s{pnn}"):
+        for port in self._ports():
             try:
-                self.ip(f"link del {port}")
+                self.ip(f"link del {port}{pnn}")
             except ClusterError:
                 pass
 
+    def _ports(self):
+        return [port for interface, port in PORTS.items() if interface != "eth2" or self._has_second()]
+
+    def _private_ports(self):
+        return [port for port in self._ports() if port != "s"]
+
     def partition(self, groups, running):
-        """groups: lists of pnns. Each but the first gets a private bridge of its own: whoever is in a group reaches it and nobody else.
+        """groups: lists of pnns. Each but the first gets private bridges of its own: whoever is in a group reaches it and nobody else.
         Nodes that are off are in their group when they come back."""
         self.heal(running)
         self.state.write("partition.json", json.dumps(groups) + "\n")
         for number in range(1, len(groups)):
-            self.ip(*self._new_bridge(f"part{number}"))
-        self.ip(*[f"link set p{pnn} master {self._private_bridge(pnn)}" for pnn in sorted(running)])
+            for port in self._private_ports():
+                self.ip(*self._new_bridge(f"{port}part{number}"))
+        self._connect(running)
 
     def heal(self, running):
         self.state.write("partition.json", "[]\n")
-        self.ip(*[f"link set p{pnn} master private" for pnn in sorted(running)])
+        self._connect(running)
         for number in range(1, 256):
-            try:
-                self.ip(f"link del part{number}")
-            except ClusterError:
-                return
+            for port in self._private_ports():
+                try:
+                    self.ip(f"link del {port}part{number}")
+                except ClusterError:
+                    return
 
-    def _private_bridge(self, pnn):
+    def _connect(self, running):
+        self.ip(*[f"link set {port}{pnn} master {self._bridge(port, pnn)}" for pnn in sorted(running) for port in self._private_ports()])
+
+    def _bridge(self, port, pnn):
+        """The bridge that a private port of a node belongs to now."""
+        whole = {"p": "private", "q": "second"}[port]
         try:
             with open(self.state.file("partition.json"), encoding="utf-8") as f:
                 groups = json.load(f)
         except FileNotFoundError:
-            return "private"
+            return whole
         number = next((i for i, group in enumerate(groups) if pnn in group), 0)
-        return f"part{number}" if number else "private"
+        return f"{port}part{number}" if number else whole

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/mono.h"
+#include "shared/cluster_key.h"
 
 static int make_directory(const char *path, mode_t mode, TALLOC_CTX *mem, char **err)
 {
@@ -231,9 +232,24 @@ int prepare_programs(const struct conf *conf, const char *const *names, TALLOC_C
 	return 0;
 }
 
-static int try_bind(const struct conf_node *self, uint16_t port)
+int prepare_keys(const struct conf *conf, TALLOC_CTX *mem, char **err)
 {
-	struct sockaddr_storage addr = self->addr;
+	struct cluster_keys *keys;
+	int ret;
+
+	if (conf->transport.security == CONF_SECURITY_NONE) {
+		return 0;
+	}
+	ret = cluster_keys_load(mem, conf->transport.key_file, &keys, err);
+	if (ret == 0) {
+		talloc_free(keys);
+	}
+	return ret;
+}
+
+static int try_bind(const struct sockaddr_storage *address, uint16_t port)
+{
+	struct sockaddr_storage addr = *address;
 	socklen_t len = addr.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 	int ret = 0, one = 1;
 	int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -255,33 +271,36 @@ static int try_bind(const struct conf_node *self, uint16_t port)
 	return ret;
 }
 
+static int check_port(const struct conf *conf, const struct conf_node *self, uint32_t k, uint16_t port, const char *option,
+		      TALLOC_CTX *mem, char **err)
+{
+	int ret = try_bind(&self->addrs[k], port);
+
+	if (ret == EADDRNOTAVAIL) {
+		*err = talloc_asprintf(mem,
+				       "the address %s of this node is on no interface: configure it, or correct node address or %s",
+				       self->texts[k], conf->path.nodes);
+	} else if (ret == EADDRINUSE) {
+		*err = talloc_asprintf(mem,
+				       "port %u of %s is used by another program: stop that, or set %s in [transport] on all nodes",
+				       port, self->texts[k], option);
+	} else if (ret != 0) {
+		*err = talloc_asprintf(mem, "cannot listen on port %u of %s: %s", port, self->texts[k], strerror(ret));
+	}
+	return ret;
+}
+
 int prepare_ports(const struct conf *conf, const struct conf_node *self, TALLOC_CTX *mem, char **err)
 {
-	const struct {
-		uint16_t port;
-		const char *option;
-	} ports[] = {{conf->transport.port, "port"}, {conf->transport.db_port, "db port"}};
+	int ret = 0;
 
-	for (size_t i = 0; i < 2; i++) {
-		int ret = try_bind(self, ports[i].port);
-
-		if (ret == EADDRNOTAVAIL) {
-			*err = talloc_asprintf(mem,
-					       "the address %s of this node is on no interface: configure it, or "
-					       "correct node address or %s",
-					       self->text, conf->path.nodes);
-		} else if (ret == EADDRINUSE) {
-			*err = talloc_asprintf(mem,
-					       "port %u of %s is used by another program: stop that, or set %s in "
-					       "[transport] on all nodes",
-					       ports[i].port, self->text, ports[i].option);
-		} else if (ret != 0) {
-			*err = talloc_asprintf(mem, "cannot listen on port %u of %s: %s", ports[i].port, self->text,
-					       strerror(ret));
+	for (uint32_t k = 0; ret == 0 && k < self->n_addrs; k++) {
+		if (conf->transport.carrier == CONF_CARRIER_LINKS) {
+			ret = check_port(conf, self, k, conf->transport.port, "port", mem, err);
 		}
-		if (ret != 0) {
-			return ret;
+		if (ret == 0) {
+			ret = check_port(conf, self, k, conf->transport.db_port, "db port", mem, err);
 		}
 	}
-	return 0;
+	return ret;
 }

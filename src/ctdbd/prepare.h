@@ -26,7 +26,10 @@ int prepare_locks(const struct conf *conf, TALLOC_CTX *mem, unsigned wait_ms, st
 /* Each program is there and executable. names ends with NULL. */
 int prepare_programs(const struct conf *conf, const char *const *names, TALLOC_CTX *mem, char **err);
 
-/* The own address is on this machine and the ports are free. */
+/* The key file is there and good, if links need it. */
+int prepare_keys(const struct conf *conf, TALLOC_CTX *mem, char **err);
+
+/* The own addresses are on this machine and the ports are free. */
 int prepare_ports(const struct conf *conf, const struct conf_node *self, TALLOC_CTX *mem, char **err);
 
 #endif

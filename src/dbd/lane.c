@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "base/xdr_talloc.h"
+#include "dbd/foreign.h"
+#include "protocol/transport_rpc.h"
 #include "shared/link.h"
 #include "shared/log.h"
+#include "shared/msg.h"
 
 /* Frame types below 16 are the link's own. */
 #define LANE_FRAME_BASE 16U
@@ -42,14 +45,37 @@ ON(call, lane_call, records_on_call(dbd->records, from, m))
 ON(forward, lane_call, records_on_forward(dbd->records, from, m))
 ON(grant, lane_grant, records_on_grant(dbd->records, from, m))
 ON(message, lane_message, srvids_on_message(dbd->srvids, from, m))
-ON(control, lane_control, controls_on_control(dbd->clients, from, m))
+/* With native structures inside: in the byte order of this machine from here on. */
+#define ON_TURNED(name, type, bytes, turn, ...)                                                    \
+	static void on_##name(void *priv, struct rpc_call *call, const struct type *arg)           \
+	{                                                                                          \
+		struct dbd *dbd = ((struct lane *)priv)->dbd;                                      \
+		uint32_t from = call->source_node;                                                 \
+		struct type turned = *arg, *m = &turned;                                           \
+		struct ctdb_blob *b = &turned.bytes;                                               \
+		uint8_t *before = b->data;                                                         \
+		int rc = turn;                                                                     \
+                                                                                                   \
+		if (rc != 0) {                                                                     \
+			log_error("lane: %s of node %u is lost: %s", #name, from, strerror(rc));   \
+			return;                                                                    \
+		}                                                                                  \
+		__VA_ARGS__;                                                                       \
+		if (b->data != before) {                                                           \
+			talloc_free(b->data);                                                      \
+		}                                                                                  \
+	}
+
+ON_TURNED(control, lane_control, data, foreign_control(NULL, FOREIGN_IN, turned.opcode, false, b),
+	  controls_on_control(dbd->clients, from, m))
 ON(control_reply, lane_control_reply, controls_on_reply(dbd->clients, from, m))
 ON(attach, lane_attach, attaches_on_attach(dbd->attaches, from, m))
 ON(attach_reply, lane_attach_reply, attaches_on_reply(dbd->attaches, from, m))
-ON(update, lane_update, commits_on_update(dbd->commits, from, m))
+ON_TURNED(update, lane_update, records, foreign_recbuf(NULL, FOREIGN_IN, b), commits_on_update(dbd->commits, from, m))
 ON(update_reply, lane_update_reply, commits_on_reply(dbd->commits, from, m))
 ON(traverse_start, lane_traverse_start, traverses_on_start(dbd->traverses, from, m))
-ON(traverse_data, lane_traverse_data, traverses_on_data(dbd->traverses, from, m))
+ON_TURNED(traverse_data, lane_traverse_data, records, foreign_recdata(NULL, FOREIGN_IN, b),
+	  traverses_on_data(dbd->traverses, from, m))
 ON(traverse_end, lane_traverse_end, traverses_on_end(dbd->traverses, from, m))
 ON(traverse_kill, lane_traverse_id, traverses_on_kill(dbd->traverses, from, m))
 ON(traverse_credit, lane_traverse_id, traverses_on_credit(dbd->traverses, from, m))
@@ -61,7 +87,8 @@ ON(rec_ack, rec_ack, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ACK,
 ON(rec_orders, rec_orders, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ORDERS, m))
 ON(rec_content_state, rec_content_state, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_STATE, m))
 ON(rec_content_plan, rec_content_plan, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_PLAN, m))
-ON(rec_content, rec_content, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT, m))
+ON_TURNED(rec_content, rec_content, records, foreign_recdata(NULL, FOREIGN_IN, b),
+	  recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT, m))
 ON(rec_db_prepared, rec_db, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_DB_PREPARED, m))
 ON(rec_db_commit, rec_db, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_DB_COMMIT, m))
 ON(rec_end, rec_end, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_END, m))
@@ -230,6 +257,20 @@ static int own_post(struct lane *l, uint32_t proc, const struct ctdb_blob *buf)
 	case LANE_PROC_##PROC:                                                                     \
 		return type##_encode_to(l, &l->out, msg, buf)
 
+static int encode_content(struct lane *l, const struct rec_content *content, struct ctdb_blob *buf)
+{
+	struct rec_content m = *content;
+	int ret = foreign_recdata(l, FOREIGN_OUT, &m.records);
+
+	if (ret == 0) {
+		ret = rec_content_encode_to(l, &l->out, &m, buf);
+	}
+	if (m.records.data != content->records.data) {
+		talloc_free(m.records.data);
+	}
+	return ret;
+}
+
 static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct ctdb_blob *buf)
 {
 	switch (proc) {
@@ -256,7 +297,8 @@ static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct c
 		ENCODE(REC_ORDERS, rec_orders);
 		ENCODE(REC_CONTENT_STATE, rec_content_state);
 		ENCODE(REC_CONTENT_PLAN, rec_content_plan);
-		ENCODE(REC_CONTENT, rec_content);
+	case LANE_PROC_REC_CONTENT:
+		return encode_content(l, msg, buf);
 		ENCODE(REC_DB_PREPARED, rec_db);
 		ENCODE(REC_DB_COMMIT, rec_db);
 		ENCODE(REC_END, rec_end);
@@ -299,9 +341,62 @@ uint64_t lane_breaks(const struct lane *l, uint32_t pnn)
 	return pnn < LANE_NODES ? l->breaks[pnn] : 0;
 }
 
-int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **lane, char **err)
+/* ---- keys ---- */
+
+/* *keys NULL: the links are not secured. */
+static int keys_load(TALLOC_CTX *mem, const struct dbd *dbd, struct cluster_keys **keys, char **err)
+{
+	*keys = NULL;
+	if (dbd->d->conf->transport.security == CONF_SECURITY_NONE) {
+		return 0;
+	}
+	return cluster_keys_load(mem, dbd->d->conf->transport.key_file, keys, err);
+}
+
+/* From transportd, which has changed the file. */
+static void on_keys_changed(void *priv, struct rpc_call *call)
+{
+	struct lane *l = priv;
+	struct cluster_keys *keys;
+	char *err = NULL;
+	int ret = call->source_node == l->dbd->d->pnn ? keys_load(call, l->dbd, &keys, &err) : EPERM;
+
+	if (ret == 0 && keys != NULL) {
+		ret = link_mesh_set_keys(l->mesh, keys);
+	}
+	if (ret != 0) {
+		log_error("lane: the keys stay as they were: %s", err != NULL ? err : strerror(ret));
+		rpc_call_fail(call, ret);
+		return;
+	}
+	transport_keys_changed_reply(call);
+}
+
+static int keys_dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	static const struct transport_server keys_server = {.keys_changed = on_keys_changed};
+
+	return transport_dispatch(&keys_server, priv, call, proc, buf, len);
+}
+
+static int mesh_start(struct lane *l, struct link_config *config, char **err)
 {
 	static const struct link_ops ops = {.up = up, .down = down, .frame = frame};
+	struct daemon *d = l->dbd->d;
+	struct cluster_keys *keys;
+	int ret = keys_load(l, l->dbd, &keys, err);
+
+	if (ret != 0) {
+		return ret;
+	}
+	config->keys = keys;
+	ret = link_mesh_new(l, d->ev, config, d->nodes, &ops, l, &l->mesh, err);
+	talloc_free(keys);
+	return ret != 0 ? ret : msg_serve(d->msg, TRANSPORT_INTERFACE, TRANSPORT_VERSION, keys_dispatch, l);
+}
+
+int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **lane, char **err)
+{
 	struct lane *l = talloc_zero(mem, struct lane);
 	struct link_config config = {
 		.name = "db",
@@ -323,7 +418,7 @@ int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **lane, char **err)
 		return ENOMEM;
 	}
 	l->dbd = dbd;
-	ret = link_mesh_new(l, dbd->d->ev, &config, dbd->d->nodes, &ops, l, &l->mesh, err);
+	ret = mesh_start(l, &config, err);
 	if (ret != 0) {
 		talloc_free(l);
 		return ret;

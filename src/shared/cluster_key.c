@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -279,23 +281,27 @@ static int write_keys(const struct cluster_keys *keys, int fd)
 static int sync_directory(const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	char *dir = slash == NULL ? talloc_strdup(NULL, ".") : talloc_strndup(NULL, path, (size_t)(slash - path) + 1);
-	int ret = 0, fd = dir == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char dir[PATH_MAX];
+	int ret, fd;
 
+	snprintf(dir, sizeof(dir), "%.*s", slash == NULL ? 1 : (int)(slash - path) + 1, slash == NULL ? "." : path);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
-		ret = dir == NULL ? ENOMEM : errno;
-	} else {
-		ret = fsync(fd) == 0 ? 0 : errno;
-		close(fd);
+		return errno;
 	}
-	talloc_free(dir);
+	ret = fsync(fd) == 0 ? 0 : errno;
+	close(fd);
 	return ret;
 }
 
-static int store(const struct cluster_keys *keys, const char *path, const char *temp)
+static int store(const struct cluster_keys *keys, const char *path)
 {
+	char temp[PATH_MAX];
 	int ret, fd;
 
+	if (snprintf(temp, sizeof(temp), "%s.new", path) >= (int)sizeof(temp)) {
+		return ENAMETOOLONG;
+	}
 	if (unlink(temp) != 0 && errno != ENOENT) {
 		return errno;
 	}
@@ -317,13 +323,11 @@ static int store(const struct cluster_keys *keys, const char *path, const char *
 
 int cluster_keys_store(const struct cluster_keys *keys, const char *path, char **err)
 {
-	char *temp = talloc_asprintf(NULL, "%s.new", path);
-	int ret = temp == NULL ? ENOMEM : store(keys, path, temp);
+	int ret = store(keys, path);
 
-	if (ret != 0) {
+	if (ret != 0 && err != NULL) {
 		*err = talloc_asprintf(NULL, "%s: cannot be written: %s", path, strerror(ret));
 	}
-	talloc_free(temp);
 	return ret;
 }
 

@@ -30,7 +30,8 @@ struct cluster_keys {
 
 /* 0; ENOENT no file; EACCES mode or owner too open; EINVAL malformed; or errno of reading. *err names the file (and line) and what to do. */
 int cluster_keys_load(TALLOC_CTX *mem, const char *path, struct cluster_keys **keys, char **err);
-/* Writes atomically: a temporary file beside it, synced, renamed, the directory synced. Mode 0600. */
+/* Writes atomically: a temporary file beside it, synced, renamed, the directory synced. Mode 0600. *err (err may be NULL) is the caller's to free. May
+ * run in a thread if err is NULL. */
 int cluster_keys_store(const struct cluster_keys *keys, const char *path, char **err);
 /* A new random key (getrandom). */
 int cluster_key_random(struct cluster_key *key);

@@ -214,7 +214,17 @@ static void links_subscribe(void *priv, struct rpc_call *call, const struct link
 
 static int links_dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
 {
-	static const struct transport_server server = {.get_links = links_get, .subscribe = links_subscribe};
+	static const struct transport_server server = {
+		.get_links = links_get,
+		.subscribe = links_subscribe,
+		.get_status = status_get,
+		.key_list = keys_list,
+		.key_add = keys_add,
+		.key_use = keys_use,
+		.key_drop = keys_drop,
+		.key_rotate = rotate_start,
+		.key_retire = rotate_retire,
+	};
 
 	return transport_dispatch(&server, priv, call, proc, buf, len);
 }

@@ -18,6 +18,7 @@ static int transportd_setup(struct daemon *d, char **err)
 	d->priv = t;
 	dlist_init(&t->subscribers);
 	ret = links_start(t);
+	ret = ret != 0 ? ret : keys_start(t, err);
 	return ret != 0 ? ret : route_start(t, err);
 }
 
@@ -30,6 +31,7 @@ static void transportd_reload(struct daemon *d)
 		log_error("the nodes list of the links stays as it was: %s",
 			  ret == EINVAL ? "the own address cannot be changed without a restart" : strerror(ret));
 	}
+	keys_reload(t);
 }
 
 int main(int argc, char **argv)
