@@ -16,9 +16,12 @@
 #include "shared/msg.h"
 #include "supervisor.h"
 
-/* In the order of starting; stopped in reverse order. A further daemon is a further line. */
-static const char *const programs[] = {
+/* In the order of starting; stopped in reverse order. A further daemon is a further line in both. */
+static const char *const programs_links[] = {
 	"ctdb-transportd", "ctdb-clusterd", "ctdb-dbkeep", "ctdb-dbd", NULL,
+};
+static const char *const programs_tunnel[] = {
+	"ctdb-tunneld", "ctdb-clusterd", "ctdb-dbkeep", "ctdb-dbd", NULL,
 };
 
 struct ctdbd {
@@ -36,6 +39,11 @@ static const struct daemon_switch switches[] = {
 	{'F', "foreground", &foreground, "stay in the foreground"},
 	{.name = NULL},
 };
+
+static const char *const *programs(const struct conf *conf)
+{
+	return conf->transport.carrier == CONF_CARRIER_TUNNEL ? programs_tunnel : programs_links;
+}
 
 /* Where daemons and scripts find things, whatever this process was given. */
 static int export_environment(const struct daemon *d)
@@ -69,7 +77,10 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 		ret = prepare_locks(conf, d, conf->supervisor.stop_timeout + 5000, &c->locks, err);
 	}
 	if (ret == 0) {
-		ret = prepare_programs(conf, programs, d, err);
+		ret = prepare_programs(conf, programs(conf), d, err);
+	}
+	if (ret == 0) {
+		ret = prepare_keys(conf, d, err);
 	}
 	if (ret == 0) {
 		ret = prepare_ports(conf, &d->nodes->v[d->pnn], d, err);
@@ -162,7 +173,7 @@ static int ctdbd_setup(struct daemon *d, char **err)
 	struct ctdbd *c = d->priv;
 	struct supervisor_config config = {
 		.conf = d->conf,
-		.programs = programs,
+		.programs = programs(d->conf),
 		.lock_fd = c->locks->daemons_fd,
 		.config_file = config_file(d),
 		.log_location = d->log_location,
