@@ -65,6 +65,7 @@ uint32_t ctdb_server_n_conns(const struct ctdb_server *server);
 
 /* ---- requests ---- */
 
+/* Who sent it. */
 struct ctdb_server_conn *ctdb_server_request_conn(const struct ctdb_server_request *req);
 /* Header and contents as they came. */
 const struct ctdb_wire_packet *ctdb_server_request_packet(const struct ctdb_server_request *req);
@@ -92,6 +93,7 @@ int ctdb_server_conn_deregister(struct ctdb_server_conn *conn, uint64_t srvid);
 
 /* ---- what nobody asked for. 0; ENOTCONN: that client is gone; EMSGSIZE, ENOMEM ---- */
 
+/* To that client, whether it registered srvid or opened the tunnel or not; data is copied. */
 int ctdb_server_send_message(struct ctdb_server_conn *conn, uint64_t srvid, struct ctdb_data data);
 int ctdb_server_send_tunnel(struct ctdb_server_conn *conn, uint64_t tunnel_id, uint32_t flags, struct ctdb_data data);
 /* Bytes as they are: for tests of clients with malformed packets. */
