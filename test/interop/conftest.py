@@ -1,69 +1,21 @@
-"""Debian's ctdbd as a peer: unpacked from its package into a cache, never installed; clusters of both systems."""
-
-import glob
-import os
-import shutil
-import subprocess
+"""Clusters of both systems: this project's, and Debian's ctdbd as a peer."""
 
 import pytest
-from support import PATIENCE, TOP, ClusterFactory, need_programs
-
-
-class Unavailable(Exception):
-    """Why there is no Debian ctdb."""
-
-
-def _download(cache):
-    """apt-get writes the package into its working directory. It needs no root for that."""
-    done = subprocess.run(["apt-get", "download", "ctdb"], cwd=cache, capture_output=True, text=True, timeout=120, check=False,
-                          stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        raise Unavailable(f"Debian's ctdb package can not be downloaded: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
-
-
-def debian_ctdb(cache):
-    """The directory of the unpacked package in the cache, downloaded if it is not there."""
-    root = os.path.join(cache, "root")
-    if os.access(os.path.join(root, "usr/sbin/ctdbd"), os.X_OK):
-        return root
-    os.makedirs(cache, exist_ok=True)
-    if not glob.glob(os.path.join(cache, "ctdb_*.deb")):
-        try:
-            _download(cache)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Unavailable(f"Debian's ctdb package can not be downloaded: {error}") from error
-    package = sorted(glob.glob(os.path.join(cache, "ctdb_*.deb")))[-1]
-    shutil.rmtree(root + ".new", ignore_errors=True)
-    subprocess.run(["dpkg", "-x", package, root + ".new"], check=True)
-    shutil.rmtree(root, ignore_errors=True)
-    os.rename(root + ".new", root)
-    return root
+from olddaemon import find_debian_root
+from support import PATIENCE, ClusterFactory
 
 
 @pytest.fixture(scope="session")
 def debian_root(request):
     """Debian's ctdb, or skips and says why."""
-    given = request.config.getoption("--debian-ctdb")
-    if given:
-        return os.path.abspath(given)
-    need_programs("dpkg", "apt-get")
-    try:
-        root = debian_ctdb(os.path.join(TOP, request.config.getoption("--build"), "debian-ctdb"))
-    except Unavailable as unavailable:
-        pytest.skip(str(unavailable))
-    libraries = ":".join(glob.glob(f"{root}/usr/lib/*/samba"))
-    done = subprocess.run([f"{root}/usr/sbin/ctdbd", "--version"], capture_output=True, text=True, check=False, timeout=PATIENCE,
-                          env={**os.environ, "LD_LIBRARY_PATH": libraries})
-    if "shared libraries" in done.stderr:
-        pytest.skip(f"Debian's ctdbd does not start here, is samba-libs installed? {done.stderr.strip()}")
-    return root
+    return find_debian_root(request.config)
 
 
 class Clusters:
     """Clusters by system and size, made when they are first asked for, replaced when a test broke one."""
 
     def __init__(self, request):
-        self.request, self.clusters = request, {}
+        self.request, self.clusters, self.disturbed = request, {}, set()
         self.factory = ClusterFactory(request.config, request.getfixturevalue("bindir"))
 
     def get(self, system, nodes):
@@ -71,8 +23,14 @@ class Clusters:
         if not cluster:
             debian = self.request.getfixturevalue("debian_root") if system == "old" else None
             cluster = self.clusters[system, nodes] = self.factory(nodes, debian=debian)
-        cluster.wait_ready(4 * PATIENCE)
+        if cluster in self.disturbed:
+            cluster.wait_ready(4 * PATIENCE)
+            self.disturbed.remove(cluster)
         return cluster
+
+    def disturb(self, cluster):
+        """The next test waits until it serves again."""
+        self.disturbed.add(cluster)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc):
     if "case" not in metafunc.fixturenames:
         return
     cases = listed(metafunc.config) or {"no_build": 1}
-    # All with one cluster one after the other; "daemon_killed" last, since the cluster needs time after it.
+    # All with one cluster one after the other.
     grid = [(system, nodes, name, mode) for system in ("new", "old") for nodes in (3, 1) for name in cases if cases[name] <= nodes
             for mode in ("sync", "async")]
     metafunc.parametrize("system, nodes, case, mode", grid, ids=[f"{s}-{n}-{c}-{m}" for s, n, c, m in grid])
@@ -46,6 +46,8 @@ def test_case(request, systems, system, nodes, case, mode):
     sockets = [node.file("run", "ctdbd.socket") for node in cluster.nodes]
     done = subprocess.run([path, system, mode, case, *sockets], capture_output=True, text=True, timeout=CASE_LIMIT, check=False,
                           stdin=subprocess.DEVNULL)
+    if done.returncode != 0 or case in ("daemon_killed", "timeout"):
+        systems.disturb(cluster)
     if done.returncode != 0:
         systems.factory.show_logs()
     assert done.returncode == 0, done.stderr
