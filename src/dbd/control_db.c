@@ -101,6 +101,11 @@ void control_db_set_healthy(struct control *ctl)
 	if (db == NULL) {
 		return;
 	}
+	/* Only persistent ones are ever unhealthy. */
+	if ((db->flags & DB_PERSISTENT) == 0) {
+		control_reply(ctl, 0, NULL, 0, NULL);
+		return;
+	}
 	ctl->srvid = db->id; /* the payload does not outlive this call */
 	if (retry_start(ctl, ctl->dbd, HEALTH_TIMEOUT_MS, set_healthy, set_healthy_expired, ctl) != 0) {
 		control_reply(ctl, -1, NULL, 0, "no memory");

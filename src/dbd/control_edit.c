@@ -310,12 +310,13 @@ static void freeze_answer(struct edit_request *r, bool ok)
 void control_db_freeze(struct control *ctl)
 {
 	struct db *db = control_db(ctl);
-	const char *refused = freeze_refusal(ctl);
+	const char *refused;
 	struct edit_request *r;
 
 	if (db == NULL) {
 		return;
 	}
+	refused = freeze_refusal(ctl);
 	if (refused != NULL) {
 		control_reply(ctl, -1, NULL, 0, refused);
 		return;

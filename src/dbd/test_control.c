@@ -471,7 +471,6 @@ static void test_empty_answers(void **state)
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_TCP_TICKLE_LIST, conn, 28).status, 1);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_PUBLIC_IP_INFO, conn, 28).status, -1);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_RECLOCK_FILE, NULL, 0).data.len, 0);
-	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_BAN_STATE, NULL, 0).data.len, 8);
 	close(fd);
 }
 
