@@ -30,6 +30,8 @@ class Place:
         self.base, self.bindir = base, bindir
         self.write("nodes", ADDRESS + "\n")
         self.write("ctdb.conf", CONF)
+        self.write("cluster.key", "ab" * 32 + "\n")
+        os.chmod(self.path("cluster.key"), 0o600)
 
     def path(self, name):
         return os.path.join(self.base, name)

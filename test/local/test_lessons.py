@@ -354,7 +354,7 @@ def test_h113_own_address_is_one_of_an_interface(need_root, base, bindir):
     with open(os.path.join(base, "nodes"), "w", encoding="utf-8") as f:
         f.write("192.0.2.1\n192.0.2.2\n192.0.2.3\n")
     with open(os.path.join(base, "ctdb.conf"), "w", encoding="utf-8") as f:
-        f.write("")
+        f.write("[transport]\nsecurity = none\n")
     commands = ("ip link set lo up && ip addr add 192.0.2.2/32 dev lo && echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind && "
                 f"exec {bindir}/ctdb-transportd --log stderr --log-level info")
     with subprocess.Popen(["unshare", "--net", "sh", "-c", commands], env={**os.environ, "CTDB_BASE": base}, stdin=subprocess.DEVNULL,

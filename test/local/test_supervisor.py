@@ -61,7 +61,7 @@ class Node:
             f.write(text)
 
     def configure(self, supervisor="", logging=""):
-        self.write("ctdb.conf", f"[transport]\nport = {self.ports[0]}\ndb port = {self.ports[1]}\n"
+        self.write("ctdb.conf", f"[transport]\nport = {self.ports[0]}\ndb port = {self.ports[1]}\nsecurity = none\n"
                    f"[logging]\nlog level = DEBUG\n{logging}\n[supervisor]\n{supervisor}\n")
 
     def behave(self, daemon, how):

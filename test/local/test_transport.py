@@ -155,7 +155,7 @@ class Node:
         os.makedirs(self.path("run"))
         with open(self.path("ctdb.conf"), "w", encoding="utf-8") as f:
             f.write(f"[cluster]\nnode address = 127.0.0.{21 + pnn}\nheartbeat interval = 100\ndead interval = {dead}\n"
-                    f"[transport]\nport = {port}\n[logging]\nlocation = file:{self.path('log')}\n")
+                    f"[transport]\nport = {port}\nsecurity = none\n[logging]\nlocation = file:{self.path('log')}\n")
 
     def path(self, *parts):
         return os.path.join(self.base, *parts)
