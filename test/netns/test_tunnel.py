@@ -14,7 +14,7 @@ import sys
 
 import pytest
 from olddaemon import find_debian_root
-from support import CAPTURE, PATIENCE, TOP, ClusterFactory, need_programs, output, wait_until
+from support import CAPTURE, PATIENCE, TOP, need_programs, output, wait_until
 
 sys.path.append(os.path.join(TOP, "test", "local"))
 
@@ -173,11 +173,11 @@ class NewNode:
 
     def programs(self, name):
         """Its own processes of that name: Debian's daemon is called ctdbd, too."""
-        ours = os.path.realpath(self.bindir)
+        ours = os.path.realpath(os.path.join(self.bindir, name))
         found = []
         for p in self.node.find_program(name):
             try:
-                if os.path.realpath(os.readlink(f"/proc/{p.pid}/exe")).startswith(os.path.dirname(ours)):
+                if os.path.realpath(os.readlink(f"/proc/{p.pid}/exe")) == ours:
                     found.append(p)
             except OSError:
                 pass
@@ -213,25 +213,18 @@ class Nodes(list):
 
 
 @pytest.fixture(scope="module")
-def nodes(request, need_root):
+def nodes(request, need_root, module_factory, bindir):
     need_programs("ip", "nsenter")
-    debian = find_debian_root(request.config)
-    factory = ClusterFactory(request.config, None)
-    try:
-        cluster = factory(NODES, mode="netns", debian=debian)
-        made = Nodes(NewNode(node, request.getfixturevalue("bindir")) for node in cluster.nodes)
-        # One node has to do with messages: there somebody else has the tunnel's id.
-        made.held = Client(made[-1].old_socket())
-        assert made.held.control(TUNNEL_REGISTER, srvid=ADDRESS)[0] == 0
-        for node in made:
-            node.start()
-        made.wait_ready()
-        yield made
-    except BaseException:
-        factory.show_logs()
-        raise
-    finally:
-        factory.remove()
+    cluster = module_factory(NODES, mode="netns", debian=find_debian_root(request.config))
+    made = Nodes(NewNode(node, bindir) for node in cluster.nodes)
+    # One node has to do with messages: there somebody else has the tunnel's id.
+    made.held = Client(made[-1].old_socket())
+    assert made.held.control(TUNNEL_REGISTER, srvid=ADDRESS)[0] == 0
+    for node in made:
+        node.start()
+    made.wait_ready()
+    yield made
+    made.held.socket.close()
 
 
 def links(node):
@@ -386,7 +379,9 @@ def test_garbage(nodes):
 
 def old_daemons(node):
     ours = {p.pid for p in node.programs("ctdbd")}
-    return [p for p in node.node.find_program("ctdbd") if p.pid not in ours]
+    found = [p for p in node.node.find_program("ctdbd") if p.pid not in ours]
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("victim", [0, NODES - 1], ids=["tunnel", "messages"])
