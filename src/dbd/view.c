@@ -81,7 +81,6 @@ static void lease_over(void *priv)
 		return;
 	}
 	s->active = false;
-	talloc_free(s->reason);
 	s->reason = talloc_strdup(s, "ctdb-clusterd has not extended the lease of this node");
 	recovery_view_changed(w->dbd->recovery);
 }
