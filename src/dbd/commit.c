@@ -14,6 +14,7 @@
  * records that were pushed before it (PUSH_RECORD) are stored.
  */
 #include "dbd/commit.h"
+#include "dbd/foreign.h"
 #include "dbd/worker.h"
 #include "protocol/lane_rpc.h"
 #include "shared/log.h"
@@ -341,6 +342,9 @@ static void start(struct control *ctl, struct db *db)
 
 	if (c != NULL) {
 		m = (struct lane_update){.id = c->id, .db_id = db->id, .generation = c->generation, .records = records};
+		rc = foreign_recbuf(c, FOREIGN_OUT, &m.records);
+	}
+	if (rc == 0) {
 		rc = lane_update_encode(c, &m, &packet);
 	}
 	if (rc == 0) {

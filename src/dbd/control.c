@@ -1,6 +1,7 @@
 /* Controls: from a client or another node to the handler, or on to the node they are for; answers back. */
 #include "base/xdr_talloc.h"
 #include "dbd/control.h"
+#include "dbd/foreign.h"
 #include "dbd/srvid.h"
 #include "protocol/lane_rpc.h"
 #include "shared/log.h"
@@ -16,7 +17,7 @@ struct remote {
 	struct dlist link;
 	struct client *client;
 	uint64_t id;
-	uint32_t to, reqid;
+	uint32_t to, reqid, opcode;
 };
 
 struct control_set {
@@ -33,10 +34,15 @@ static void reply_to_node(const struct control *ctl, int32_t status, const void 
 	struct lane_control_reply m = {.id = ctl->remote_id, .status = status, .data = blob_of(data, len)};
 	struct xdr_buf *out = &ctl->clients->controls->out;
 	struct ctdb_blob packet;
-	int rc;
+	int rc = foreign_control(NULL, FOREIGN_OUT, ctl->opcode, true, &m.data);
 
 	m.error = (char *)(uintptr_t)(text != NULL ? text : "");
-	rc = lane_control_reply_encode_to(ctl->clients, out, &m, &packet);
+	if (rc == 0) {
+		rc = lane_control_reply_encode_to(ctl->clients, out, &m, &packet);
+	}
+	if (m.data.data != data) {
+		talloc_free(m.data.data);
+	}
 	if (rc != 0) {
 		log_error("answer to control %u of node %u is lost: %s", ctl->opcode, ctl->from, strerror(rc));
 		return;
@@ -164,16 +170,23 @@ void controls_on_control(struct clients *cs, uint32_t from, const struct lane_co
 
 /* ---- to other nodes ---- */
 
-static int send_control(struct clients *cs, uint32_t pnn, const struct lane_control *m)
+static int send_control(struct clients *cs, uint32_t pnn, const struct lane_control *control)
 {
 	struct xdr_buf *out = &cs->controls->out;
+	struct lane_control m = *control;
 	struct ctdb_blob packet;
 	int rc;
 
 	if (!lane_is_up(cs->dbd->lane, pnn)) {
 		return EHOSTUNREACH;
 	}
-	rc = lane_control_encode_to(cs, out, m, &packet);
+	rc = foreign_control(NULL, FOREIGN_OUT, m.opcode, false, &m.data);
+	if (rc == 0) {
+		rc = lane_control_encode_to(cs, out, &m, &packet);
+	}
+	if (m.data.data != control->data.data) {
+		talloc_free(m.data.data);
+	}
 	if (rc == 0) {
 		rc = lane_send(cs->dbd->lane, pnn, LANE_PROC_CONTROL, packet.data, packet.len);
 	}
@@ -207,7 +220,7 @@ static void remote_timeout(void *priv)
 	talloc_free(r);
 }
 
-static struct remote *remote_new(struct client *c, uint32_t reqid, uint32_t pnn)
+static struct remote *remote_new(struct client *c, uint32_t reqid, uint32_t pnn, uint32_t opcode)
 {
 	struct control_set *set = c->clients->controls;
 	struct dbd *dbd = c->clients->dbd;
@@ -224,6 +237,7 @@ static struct remote *remote_new(struct client *c, uint32_t reqid, uint32_t pnn)
 	r->client = c;
 	r->reqid = reqid;
 	r->to = pnn;
+	r->opcode = opcode;
 	r->id = ++set->last_id;
 	dlist_add_tail(&set->remotes, &r->link);
 	talloc_set_destructor(r, remote_destructor);
@@ -251,7 +265,7 @@ static void forward(struct client *c, uint32_t reqid, uint32_t pnn, const struct
 		controls_send_oneway(c->clients, pnn, &m);
 		return;
 	}
-	remote = remote_new(c, reqid, pnn);
+	remote = remote_new(c, reqid, pnn, r->opcode);
 	if (remote == NULL) {
 		client_reply_control(c, reqid, -1, NULL, 0, "no memory");
 		return;
@@ -300,6 +314,19 @@ void controls_from_client(struct client *c, uint32_t reqid, uint32_t dest, const
 
 /* ---- answers of other nodes ---- */
 
+static void remote_answered(struct remote *r, const struct lane_control_reply *m)
+{
+	struct ctdb_blob data = m->data;
+	int rc = foreign_control(r, FOREIGN_IN, r->opcode, true, &data);
+
+	if (rc == 0) {
+		client_reply_control(r->client, r->reqid, m->status, data.data, data.len, m->error);
+	} else {
+		client_reply_control(r->client, r->reqid, -1, NULL, 0, strerror(rc));
+	}
+	talloc_free(r);
+}
+
 void controls_on_reply(struct clients *cs, uint32_t from, const struct lane_control_reply *m)
 {
 	cs->count.node_reply_control++;
@@ -307,8 +334,7 @@ void controls_on_reply(struct clients *cs, uint32_t from, const struct lane_cont
 		struct remote *r = dlist_entry(e, struct remote, link);
 
 		if (r->id == m->id && r->to == from) {
-			client_reply_control(r->client, r->reqid, m->status, m->data.data, m->data.len, m->error);
-			talloc_free(r);
+			remote_answered(r, m);
 			return;
 		}
 	}

@@ -96,7 +96,7 @@ int foreign_turn_recbuf(uint8_t *p, size_t len, enum foreign_dir dir)
 #define BUCKETS "4444444444444444"
 #define LOCKS   "4444" LATENCY BUCKETS
 #define TIMEVAL "88"
-#define HEADER  "84444...." /* the last four are padding; written as bytes */
+#define HEADER  "8444...." /* the last four are padding; written as bytes */
 #define IFACE                                                                                                          \
 	".................."                                                                                           \
 	"24"

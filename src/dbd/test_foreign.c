@@ -60,14 +60,14 @@ static size_t turned_until(uint32_t opcode, bool reply, size_t len)
 
 static void test_forms_are_as_long_as_the_structures(void **state)
 {
-	assert_int_equal(turned_until(CLASSIC_CONTROL_STATISTICS, true, 1200), classic_statistics_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_GET_DB_STATISTICS, true, 1200), classic_db_statistics_NFIXED);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_SET_BAN_STATE, false, 1200), classic_ban_state_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_WIPE_DATABASE, false, 1200), classic_transdb_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_DB_PULL, false, 1200), classic_pulldb_ext_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_SET_IFACE_LINK_STATE, false, 1200), classic_iface_NSIZE);
+	assert_int_equal(turned_until(CLASSIC_CONTROL_STATISTICS, true, 1200), CLASSIC_STATISTICS_NSIZE);
+	assert_int_equal(turned_until(CLASSIC_CONTROL_GET_DB_STATISTICS, true, 1200), CLASSIC_DB_STATISTICS_NFIXED);
+	assert_int_equal(turned_until(CLASSIC_CONTROL_SET_BAN_STATE, false, 1200), CLASSIC_BAN_STATE_NSIZE);
+	assert_int_equal(turned_until(CLASSIC_CONTROL_WIPE_DATABASE, false, 1200), CLASSIC_TRANSDB_NSIZE);
+	assert_int_equal(turned_until(CLASSIC_CONTROL_DB_PULL, false, 1200), CLASSIC_PULLDB_EXT_NSIZE);
+	assert_int_equal(turned_until(CLASSIC_CONTROL_SET_IFACE_LINK_STATE, false, 1200), CLASSIC_IFACE_NSIZE);
 	assert_int_equal(turned_until(CLASSIC_CONTROL_SCHEDULE_FOR_DELETION, false, 1200), 36);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_MODIFY_FLAGS, false, 1200), classic_node_flag_change_NSIZE);
+	assert_int_equal(turned_until(CLASSIC_CONTROL_MODIFY_FLAGS, false, 1200), CLASSIC_NODE_FLAG_CHANGE_NSIZE);
 }
 
 /* Turning integers of the other order gives what our own codec reads. */

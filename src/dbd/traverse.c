@@ -13,6 +13,7 @@
  */
 #include "dbd/traverse.h"
 #include "dbd/control.h"
+#include "dbd/foreign.h"
 #include "dbd/srvid.h"
 #include "dbd/worker.h"
 #include "protocol/classic_native.h"
@@ -414,10 +415,16 @@ static bool part_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 	struct part *p = priv;
 	struct lane_traverse_data m = {.id = p->id, .records = blob_of(batch, len)};
 	struct ctdb_blob packet;
-	int rc = lane_traverse_data_encode(p, &m, &packet);
+	int rc = foreign_recdata(p, FOREIGN_OUT, &m.records);
 
 	p->job = job;
 	part_alive(p);
+	if (rc == 0) {
+		rc = lane_traverse_data_encode(p, &m, &packet);
+	}
+	if (m.records.data != batch) {
+		talloc_free(m.records.data);
+	}
 	if (rc == 0) {
 		rc = lane_send(p->all->dbd->lane, p->to, LANE_PROC_TRAVERSE_DATA, packet.data, packet.len);
 		talloc_free(packet.data);

@@ -1,6 +1,7 @@
 /* Worker program: jobs that read whole databases. */
 #include "dbd/worker_prog.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,13 +237,31 @@ static uint64_t mix(uint64_t h)
 	return h ^ (h >> 33);
 }
 
+static unsigned char seqnum_key[] = "__db_sequence_number__"; /* the NUL belongs to the key */
+
+static bool is_seqnum(TDB_DATA key, TDB_DATA data)
+{
+	return key.dsize == sizeof(seqnum_key) && memcmp(key.dptr, seqnum_key, key.dsize) == 0 &&
+	       data.dsize == REC_HEADER_SIZE + sizeof(uint64_t);
+}
+
+/* Integers little endian: the same on all machines. */
+static uint64_t fnv1a_u64(uint64_t h, uint64_t v)
+{
+	v = htole64(v);
+	return fnv1a(h, &v, sizeof(v));
+}
+
 static uint64_t record_digest(TDB_DATA key, TDB_DATA data, const struct rec_header *h)
 {
-	uint64_t keylen = key.dsize;
-	uint64_t d = fnv1a(0xcbf29ce484222325ULL, &keylen, sizeof(keylen));
+	uint64_t d = fnv1a_u64(0xcbf29ce484222325ULL, key.dsize), seqnum;
 
 	d = fnv1a(d, key.dptr, key.dsize);
-	d = fnv1a(d, &h->rsn, sizeof(h->rsn));
+	d = fnv1a_u64(d, h->rsn);
+	if (is_seqnum(key, data)) {
+		memcpy(&seqnum, data.dptr + REC_HEADER_SIZE, sizeof(seqnum));
+		return mix(fnv1a_u64(d, seqnum));
+	}
 	return mix(fnv1a(d, data.dptr + REC_HEADER_SIZE, data.dsize - REC_HEADER_SIZE));
 }
 
@@ -270,8 +289,7 @@ static int seqnum_record(TDB_DATA key, TDB_DATA data, void *priv)
 
 static int read_seqnum(struct wjob *job)
 {
-	static unsigned char name[] = "__db_sequence_number__"; /* the NUL belongs to the key */
-	TDB_DATA key = {.dptr = name, .dsize = sizeof(name)};
+	TDB_DATA key = {.dptr = seqnum_key, .dsize = sizeof(seqnum_key)};
 
 	errno = 0;
 	if (tdb_parse_record(job->tdb, key, seqnum_record, &job->result.seqnum) != 0 &&
