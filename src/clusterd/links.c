@@ -30,8 +30,9 @@ static void all_down(struct clusterd *cd)
 static void subscribe_done(struct tevent_req *req)
 {
 	struct links *l = tevent_req_callback_data(req, struct links);
+	TALLOC_CTX *answer = talloc_new(l);
 	struct links_info info;
-	int ret = transport_subscribe_recv(req, l, &info);
+	int ret = transport_subscribe_recv(req, answer, &info);
 
 	TALLOC_FREE(req);
 	if (ret != 0) {
@@ -39,6 +40,7 @@ static void subscribe_done(struct tevent_req *req)
 			log_warning("ctdb-transportd does not answer: %s: asking again", strerror(ret));
 			l->lost = true;
 		}
+		talloc_free(answer);
 		all_down(l->cd);
 		mono_timer_set(l->timer, mono_add_ms(mono_now(), RETRY_MS));
 		return;
@@ -47,7 +49,7 @@ static void subscribe_done(struct tevent_req *req)
 	for (uint32_t i = 0; i < info.links.n; i++) {
 		cluster_link(l->cd->core, mono_now(), info.links.v[i].pnn, info.links.v[i].up);
 	}
-	talloc_free(info.links.v);
+	talloc_free(answer);
 	clusterd_after(l->cd);
 	mono_timer_set(l->timer, mono_add_ms(mono_now(), RENEW_MS));
 }
