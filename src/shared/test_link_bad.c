@@ -46,16 +46,7 @@ static void scene_end(struct scene *s)
 /* Lines of the log so far that hold text. */
 static unsigned scene_lines(const struct scene *s, const char *text)
 {
-	char line[1024];
-	unsigned n = 0;
-	FILE *f = fopen(s->log, "r");
-
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f) != NULL) {
-		n += strstr(line, text) != NULL;
-	}
-	fclose(f);
-	return n;
+	return util_log_lines(s->log, text);
 }
 
 static void expect_closed(struct scene *s, int fd)
@@ -222,7 +213,8 @@ static void test_hello_in_pieces(void **state)
 	scene_end(&s);
 }
 
-/* The hello of a truncated encoding, in a frame of the right length. Without all of what version 2 added it is one of version 1. */
+/* The hello of a truncated encoding, in a frame of the right length. Without all of what version 2 added it is one of
+ * version 1. */
 static void test_hello_too_short(void **state)
 {
 	struct scene s = scene_start(3);

@@ -31,6 +31,7 @@ struct node {
 	uint32_t pnn;
 	struct link_config config;
 	struct link_mesh *mesh;
+	const struct conf_nodes *list; /* NULL: the cluster's */
 	unsigned ups[NODES_MAX], downs[NODES_MAX];
 	int reason[NODES_MAX];
 	uint64_t incarnation[NODES_MAX];
@@ -44,6 +45,7 @@ struct node {
 struct cluster {
 	struct tevent_context *ev;
 	struct conf_nodes *list;
+	struct cluster_keys *keys; /* for those who want some */
 	uint16_t port;
 	struct node node[NODES_MAX];
 };
@@ -87,20 +89,42 @@ static inline void util_drained(void *priv, uint32_t pnn)
 static const struct link_ops util_ops = {
 	.up = util_up, .down = util_down, .frame = util_frame, .drained = util_drained};
 
-static inline struct conf_nodes *util_nodes(TALLOC_CTX *mem, uint32_t n)
+static inline void util_node_addr(struct conf_nodes *list, uint32_t pnn, uint32_t i, const char *text)
+{
+	struct conf_node *node = &list->v[pnn];
+	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&node->addrs[i];
+
+	node->texts[i] = talloc_strdup(list, text);
+	in->sin_family = AF_INET;
+	assert_int_equal(inet_pton(AF_INET, text, &in->sin_addr), 1);
+	node->n_addrs = node->n_addrs > i ? node->n_addrs : i + 1;
+	if (i == 0) {
+		node->addr = node->addrs[0];
+		node->text = node->texts[0];
+	}
+}
+
+/* Node i has addresses 127.0.0.(11 + i) and, of n_addrs 2, 127.0.1.(11 + i). */
+static inline struct conf_nodes *util_nodes_paths(TALLOC_CTX *mem, uint32_t n, uint32_t n_addrs)
 {
 	struct conf_nodes *list = talloc_zero(mem, struct conf_nodes);
 
 	list->n = n;
 	list->v = talloc_zero_array(list, struct conf_node, n);
 	for (uint32_t i = 0; i < n; i++) {
-		struct sockaddr_in *in = (struct sockaddr_in *)(void *)&list->v[i].addr;
+		for (uint32_t k = 0; k < n_addrs; k++) {
+			char text[32];
 
-		list->v[i].text = talloc_asprintf(list, "127.0.0.%u", 11 + i);
-		in->sin_family = AF_INET;
-		inet_pton(AF_INET, list->v[i].text, &in->sin_addr);
+			snprintf(text, sizeof(text), "127.0.%u.%u", k, 11 + i);
+			util_node_addr(list, i, k, text);
+		}
 	}
 	return list;
+}
+
+static inline struct conf_nodes *util_nodes(TALLOC_CTX *mem, uint32_t n)
+{
+	return util_nodes_paths(mem, n, 1);
 }
 
 /* A cluster of n configured nodes, none of them started. */
@@ -110,6 +134,7 @@ static inline struct cluster *util_cluster(uint32_t n)
 
 	c->ev = tevent_context_init(c);
 	c->list = util_nodes(c, n);
+	c->keys = talloc_zero(c, struct cluster_keys);
 	for (uint32_t i = 0; i < n; i++) {
 		struct node *node = &c->node[i];
 
@@ -143,7 +168,8 @@ static inline void util_start(struct cluster *c, uint32_t pnn)
 		} else {
 			node->config.port = c->port;
 		}
-		ret = link_mesh_new(c, c->ev, &node->config, c->list, &util_ops, node, &node->mesh, &err);
+		ret = link_mesh_new(c, c->ev, &node->config, node->list != NULL ? node->list : c->list, &util_ops, node,
+				    &node->mesh, &err);
 		if (ret != 0 && c->port != 0) {
 			usleep(20000);
 		}
@@ -203,14 +229,39 @@ static inline int util_send(struct node *n, uint32_t to, const void *data, size_
 	return link_send(n->mesh, to, TYPE_DATA, &part, 1);
 }
 
+/* Adds key number n. */
+static inline void util_key(struct cluster_keys *keys, unsigned n)
+{
+	struct cluster_key *key = &keys->v[keys->n++];
+
+	memset(key->secret, 'a' + (int)n, sizeof(key->secret));
+	snprintf(key->id, sizeof(key->id), "%016x", 0x1000 + n);
+}
+
+/* Lines of a log that hold text. */
+static inline unsigned util_log_lines(const char *path, const char *text)
+{
+	char line[1024];
+	unsigned n = 0;
+	FILE *f = fopen(path, "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		n += strstr(line, text) != NULL;
+	}
+	fclose(f);
+	return n;
+}
+
 /* ---- hand-made peers ---- */
 
 /* Connects from 127.0.0.<host> to node to. Non-blocking from then on. */
-static inline int raw_connect(const struct cluster *c, unsigned host, uint32_t to)
+static inline int raw_connect_path(const struct cluster *c, unsigned path, unsigned host, uint32_t to)
 {
-	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000U + host)};
+	uint32_t net = 0x7f000000U + path * 256U;
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(net + host)};
 	struct sockaddr_in dst = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000U + 11 + to), .sin_port = htons(c->port)};
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(net + 11 + to), .sin_port = htons(c->port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
@@ -218,6 +269,11 @@ static inline int raw_connect(const struct cluster *c, unsigned host, uint32_t t
 	assert_int_equal(connect(fd, (struct sockaddr *)&dst, sizeof(dst)), 0);
 	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 	return fd;
+}
+
+static inline int raw_connect(const struct cluster *c, unsigned host, uint32_t to)
+{
+	return raw_connect_path(c, 0, host, to);
 }
 
 static inline size_t raw_frame(uint8_t *to, uint32_t type, const void *data, size_t len)
