@@ -140,9 +140,9 @@ static void link_hello_refuse(struct link_conn *conn, const char *why)
 static void link_hello_refused(struct link_conn *conn, const uint8_t *data, size_t len)
 {
 	struct link_refused refused;
-	char why[256];
+	char room[LINK_REFUSED_VIEW_ROOM], why[256];
 
-	if (link_refused_decode(conn, data, len, &refused) != 0) {
+	if (link_refused_view_at(data, len, &refused, room) != 0) {
 		link_conn_end(conn, true, EBADMSG, "malformed refusal");
 		return;
 	}
@@ -166,13 +166,13 @@ static bool link_given_up(const struct link_conn *conn)
 void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data, size_t len)
 {
 	struct link_hello hello;
-	char why[160];
+	char room[LINK_HELLO_VIEW_ROOM], why[160];
 
 	if (type == LINK_FRAME_REFUSED && conn->outgoing) {
 		link_hello_refused(conn, data, len);
 		return;
 	}
-	if (type != LINK_FRAME_HELLO || link_hello_decode(conn, data, len, &hello) != 0) {
+	if (type != LINK_FRAME_HELLO || link_hello_view_at(data, len, &hello, room) != 0) {
 		link_conn_end(conn, true, EBADMSG, "its first frame is not a valid hello");
 		return;
 	}
@@ -181,7 +181,6 @@ void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data
 		link_conn_end(conn, true, EPROTO, why);
 		return;
 	}
-	talloc_free(hello.mesh);
 	if (link_given_up(conn)) {
 		link_conn_end(conn, true, ECONNRESET, "closed by the other side before its hello was answered");
 		return;

@@ -210,7 +210,7 @@ void link_tls_feed(struct link_tls *tls, const uint8_t *data, size_t len)
 
 size_t link_tls_out(const struct link_tls *tls, const uint8_t **data)
 {
-	*data = tls->out + tls->out_start;
+	*data = tls->out != NULL ? tls->out + tls->out_start : NULL;
 	return tls->out_end - tls->out_start;
 }
 
