@@ -100,6 +100,7 @@ int cmd_record_delete(struct cli *cli, char **argv, int argc);
 int cmd_record_info(struct cli *cli, char **argv, int argc);
 int cmd_message_send(struct cli *cli, char **argv, int argc);
 int cmd_message_listen(struct cli *cli, char **argv, int argc);
+int cmd_message_stats(struct cli *cli, char **argv, int argc);
 int cmd_old_status(struct cli *cli, char **argv, int argc);
 int cmd_old_pnn(struct cli *cli, char **argv, int argc);
 int cmd_old_leader(struct cli *cli, char **argv, int argc);

@@ -41,6 +41,11 @@ const struct command commands[] = {
 	 "One line for each message as it arrives (JSON: one document a line). --count N: end after N messages. With "
 	 "-t: exit status 4 when\n"
 	 "that many seconds passed without one; without -t it waits until it is interrupted.\n"},
+	{"message", "stats", "[ENDPOINT]", 0, 1, OPT_NODE, cmd_message_stats,
+	 "Counters of the messages between daemons",
+	 "All endpoints of a node, or everything about one (\"db\", \"transport\"): packets, what was dropped and why, "
+	 "what waits. The counters begin when\n"
+	 "the process is started. QUEUED: packets for others of its node that do not read them fast enough.\n"},
 	{NULL, "status", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_status,
 	 "As ctdb cluster status, in the form that scripts know",
 	 "With more than 64 slots in the vnn map: a line \"lmaster:N slots:M\" for each location master instead of a "
