@@ -9,7 +9,7 @@
 
 /* ---- controls ---- */
 
-static const char *control_name(uint32_t opcode)
+const char *ctdb_control_name(uint32_t opcode)
 {
 	const char *name = classic_control_name((enum classic_control)opcode);
 
@@ -25,7 +25,7 @@ static struct tevent_req *control_begin(TALLOC_CTX *mem, struct ctdb_client *c, 
 		.operation = CLASSIC_REQ_CONTROL,
 		.destnode = k->node,
 		.no_reply = (k->flags & CTDB_CONTROL_NOREPLY) != 0,
-		.what = control_name(k->opcode),
+		.what = ctdb_control_name(k->opcode),
 		.timeout_ms = timeout_ms,
 	};
 	struct tevent_req *req;
@@ -223,7 +223,7 @@ int control_post(struct ctdb_client *c, uint32_t opcode, uint64_t srvid, struct 
 	int err = data.len > CLASSIC_DATA_MAX ? EMSGSIZE : classic_req_control_nencode(c, &p, &body);
 
 	if (err != 0) {
-		return client_fail(c, err, "%s: %s", control_name(opcode), strerror(err));
+		return client_fail(c, err, "%s: %s", ctdb_control_name(opcode), strerror(err));
 	}
 	err = client_queue(c, CLASSIC_REQ_CONTROL, CTDB_NODE_CURRENT, 0, &body);
 	talloc_free(body.data);

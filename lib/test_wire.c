@@ -366,13 +366,138 @@ static void test_records(void **state)
 	data_free(&bytes);
 }
 
+/* The public numbers are those of the protocol. */
+static void test_control_numbers(void **state)
+{
+#define SAME(name) assert_int_equal(CTDB_CONTROL_##name, CLASSIC_CONTROL_##name)
+	SAME(PROCESS_EXISTS);
+	SAME(STATISTICS);
+	SAME(PING);
+	SAME(GETDBPATH);
+	SAME(GETVNNMAP);
+	SAME(SETVNNMAP);
+	SAME(GET_DEBUG);
+	SAME(SET_DEBUG);
+	SAME(GET_DBMAP);
+	SAME(GET_RECMODE);
+	SAME(SET_RECMODE);
+	SAME(STATISTICS_RESET);
+	SAME(DB_ATTACH);
+	SAME(TRAVERSE_START);
+	SAME(TRAVERSE_ALL);
+	SAME(TRAVERSE_DATA);
+	SAME(REGISTER_SRVID);
+	SAME(DEREGISTER_SRVID);
+	SAME(GET_DBNAME);
+	SAME(ENABLE_SEQNUM);
+	SAME(UPDATE_SEQNUM);
+	SAME(DUMP_MEMORY);
+	SAME(GET_PID);
+	SAME(FREEZE);
+	SAME(GET_PNN);
+	SAME(SHUTDOWN);
+	SAME(TCP_CLIENT);
+	SAME(TCP_ADD);
+	SAME(TCP_REMOVE);
+	SAME(STARTUP);
+	SAME(SET_TUNABLE);
+	SAME(GET_TUNABLE);
+	SAME(LIST_TUNABLES);
+	SAME(MODIFY_FLAGS);
+	SAME(GET_ALL_TUNABLES);
+	SAME(GET_TCP_TICKLE_LIST);
+	SAME(SET_TCP_TICKLE_LIST);
+	SAME(DB_ATTACH_PERSISTENT);
+	SAME(UPDATE_RECORD);
+	SAME(SEND_GRATUITOUS_ARP);
+	SAME(WIPE_DATABASE);
+	SAME(UPTIME);
+	SAME(START_RECOVERY);
+	SAME(END_RECOVERY);
+	SAME(RELOAD_NODES_FILE);
+	SAME(TRY_DELETE_RECORDS);
+	SAME(ADD_PUBLIC_IP);
+	SAME(DEL_PUBLIC_IP);
+	SAME(GET_CAPABILITIES);
+	SAME(START_PERSISTENT_UPDATE);
+	SAME(CANCEL_PERSISTENT_UPDATE);
+	SAME(RECD_PING);
+	SAME(RELEASE_IP);
+	SAME(TAKEOVER_IP);
+	SAME(GET_PUBLIC_IPS);
+	SAME(GET_NODEMAP);
+	SAME(TRAVERSE_KILL);
+	SAME(RECD_RECLOCK_LATENCY);
+	SAME(GET_RECLOCK_FILE);
+	SAME(STOP_NODE);
+	SAME(CONTINUE_NODE);
+	SAME(SET_LMASTERROLE);
+	SAME(SET_RECMASTERROLE);
+	SAME(SET_BAN_STATE);
+	SAME(GET_BAN_STATE);
+	SAME(REGISTER_NOTIFY);
+	SAME(DEREGISTER_NOTIFY);
+	SAME(TRANS3_COMMIT);
+	SAME(GET_DB_SEQNUM);
+	SAME(DB_SET_HEALTHY);
+	SAME(DB_GET_HEALTH);
+	SAME(GET_PUBLIC_IP_INFO);
+	SAME(GET_IFACES);
+	SAME(SET_IFACE_LINK_STATE);
+	SAME(TCP_ADD_DELAYED_UPDATE);
+	SAME(GET_STAT_HISTORY);
+	SAME(SCHEDULE_FOR_DELETION);
+	SAME(SET_DB_READONLY);
+	SAME(TRAVERSE_START_EXT);
+	SAME(GET_DB_STATISTICS);
+	SAME(SET_DB_STICKY);
+	SAME(RELOAD_PUBLIC_IPS);
+	SAME(TRAVERSE_ALL_EXT);
+	SAME(IPREALLOCATED);
+	SAME(GET_RUNSTATE);
+	SAME(DB_DETACH);
+	SAME(GET_NODES_FILE);
+	SAME(DB_FREEZE);
+	SAME(DB_THAW);
+	SAME(DB_TRANSACTION_START);
+	SAME(DB_TRANSACTION_COMMIT);
+	SAME(DB_TRANSACTION_CANCEL);
+	SAME(DB_PULL);
+	SAME(DB_PUSH_START);
+	SAME(DB_PUSH_CONFIRM);
+	SAME(DB_OPEN_FLAGS);
+	SAME(DB_ATTACH_REPLICATED);
+	SAME(CHECK_PID_SRVID);
+	SAME(TUNNEL_REGISTER);
+	SAME(TUNNEL_DEREGISTER);
+	SAME(VACUUM_FETCH);
+	SAME(DB_VACUUM);
+	SAME(ECHO_DATA);
+	SAME(DISABLE_NODE);
+	SAME(ENABLE_NODE);
+	SAME(TCP_CLIENT_DISCONNECTED);
+	SAME(TCP_CLIENT_PASSED);
+	SAME(START_IPREALLOCATE);
+	SAME(PUSH_RECORD);
+	SAME(CLUSTER_VERDICT);
+	SAME(INTERFACE_CALL);
+#undef SAME
+	assert_string_equal(ctdb_control_name(CTDB_CONTROL_GET_PNN), "GET_PNN");
+	assert_string_equal(ctdb_control_name(9999), "unknown");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_packets),     cmocka_unit_test(test_known_packet),
-		cmocka_unit_test(test_bad_packets), cmocka_unit_test(test_nodemap),
-		cmocka_unit_test(test_maps),        cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_statistics),  cmocka_unit_test(test_records),
+		cmocka_unit_test(test_packets),
+		cmocka_unit_test(test_known_packet),
+		cmocka_unit_test(test_bad_packets),
+		cmocka_unit_test(test_nodemap),
+		cmocka_unit_test(test_maps),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_statistics),
+		cmocka_unit_test(test_records),
+		cmocka_unit_test(test_control_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -126,4 +126,10 @@ struct tevent_req *ctdb_get_leader_send(TALLOC_CTX *mem, struct ctdb_client *c);
 int ctdb_get_leader_recv(struct tevent_req *req, uint32_t *pnn);
 int ctdb_get_leader(struct ctdb_client *c, uint32_t *pnn);
 
+/* Where this machine's key of the cluster is unless ctdb.conf says otherwise; below mem. NULL: no memory. */
+char *ctdb_cluster_key_path(TALLOC_CTX *mem);
+/* Makes a file with a new random key, mode 0600; it is to be copied to all nodes. Needs no daemon. 0; EEXIST: there is
+ * a file already, which is left alone; or another errno. */
+int ctdb_cluster_key_create(const char *path);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include <ctdb/client.h>
 #include <ctdb/cluster.h>
+#include <ctdb/control.h>
 #include <ctdb/db.h>
 #include <ctdb/event.h>
 #include <ctdb/interface.h>

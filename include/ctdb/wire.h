@@ -3,6 +3,7 @@
 #ifndef CTDB_WIRE_H
 #define CTDB_WIRE_H
 
+#include <ctdb/control.h>
 #include <ctdb/db.h>
 #include <ctdb/ip.h>
 #include <ctdb/record.h>
@@ -57,7 +58,7 @@ struct ctdb_wire_req_message {
 };
 
 struct ctdb_wire_req_control {
-	uint32_t opcode;
+	uint32_t opcode; /* enum ctdb_control_number */
 	uint64_t srvid;
 	uint32_t client_id; /* set by daemons */
 	uint32_t flags;     /* CTDB_CONTROL_NOREPLY and others */
