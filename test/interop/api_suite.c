@@ -8,7 +8,7 @@
 #include "suite.h"
 
 static const struct suite_case *const tables[] = {cluster_cases, record_cases, message_cases, transaction_cases,
-						  error_cases};
+						  node_cases,    event_cases,  error_cases};
 
 static const struct suite_case *find(const char *name, bool list)
 {

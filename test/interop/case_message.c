@@ -124,7 +124,7 @@ static void case_message_all_srvids(const struct suite *s)
 	CHECK_OK(p, ctdb_post_message(p->c, CTDB_NODE_CURRENT, suite_srvid(1), bytes("x")));
 	suite_wait(p, &probe.done);
 	suite_pause(q, 200);
-	CHECK(in.n >= 1, "%u", in.n);
+	CHECK(in.n >= 1 && in.n <= 3, "%u", in.n); /* the leader's, each second, may be among them */
 	talloc_free(q);
 	talloc_free(p);
 }

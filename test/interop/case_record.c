@@ -288,6 +288,99 @@ static void case_traverse(const struct suite *s)
 	}
 }
 
+/* A database with read-only copies: they are current, and the next writer takes them back. */
+static void case_readonly(const struct suite *s)
+{
+	struct peer *p = suite_connect(s, 0), *q = suite_connect(s, 1);
+	struct ctdb_db *db = open_db(p, "readonly", CTDB_DB_VOLATILE), *db_q = open_db(q, "readonly", CTDB_DB_VOLATILE);
+	struct ctdb_record_header h;
+	struct ctdb_data data = {.len = 0};
+	bool copy;
+
+	CHECK_OK(p,
+		 BOTH(p, ctdb_db_set_readonly(db), ctdb_db_set_readonly_send(p, db), ctdb_db_set_readonly_recv(req)));
+	for (unsigned int i = 0; i < 10; i++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "%u", i);
+		put(p, db, "key", text);
+		for (unsigned int again = 0; again < 2; again++) {
+			CHECK_OK(q, BOTH(q, ctdb_record_fetch_readonly(db_q, bytes("key"), q, &h, &data),
+					 ctdb_record_fetch_readonly_send(q, db_q, bytes("key")),
+					 ctdb_record_fetch_readonly_recv(req, q, &h, &data)));
+			CHECK(number(data) == i, "%lu in turn %u", number(data), i);
+			copy = (h.flags & CTDB_RECORD_RO_HAVE_READONLY) != 0;
+			CHECK(copy == s->old, "flags %#x", h.flags);
+			CHECK(h.dmaster == (copy ? 0 : 1), "flags %#x, dmaster %u", h.flags, h.dmaster);
+		}
+	}
+	CHECK_ERR(q,
+		  BOTH(q, ctdb_record_fetch_readonly(db_q, bytes("none"), q, &h, &data),
+		       ctdb_record_fetch_readonly_send(q, db_q, bytes("none")),
+		       ctdb_record_fetch_readonly_recv(req, q, &h, &data)),
+		  ENOENT);
+	talloc_free(q);
+	talloc_free(p);
+}
+
+/* Records of this node's file, current or not. */
+static void case_traverse_local(const struct suite *s)
+{
+	struct peer *p = suite_connect(s, 0);
+	struct ctdb_db *db = open_db(p, "local", CTDB_DB_VOLATILE);
+	struct seen seen = {0};
+	uint64_t n = 0;
+
+	for (unsigned int k = 1; k <= 30; k++) {
+		char key[16], text[16];
+
+		snprintf(key, sizeof(key), "key%u", k);
+		snprintf(text, sizeof(text), "%u", k);
+		put(p, db, key, text);
+	}
+	CHECK_OK(p, BOTH(p, ctdb_traverse_local(db, add, &seen, &n), ctdb_traverse_local_send(p, db, add, &seen),
+			 ctdb_traverse_local_recv(req, &n)));
+	CHECK(n == 30 && seen.n == 30 && seen.sum == 30 * 31 / 2, "%u records, sum %lu", seen.n, seen.sum);
+	talloc_free(p);
+}
+
+/* Whoever detaches forgets the contents. */
+static void case_detach(const struct suite *s)
+{
+	struct peer *p = suite_connect(s, 0);
+	struct ctdb_db *db = open_db(p, "detach", CTDB_DB_VOLATILE);
+	uint32_t id = ctdb_db_id(db), allowed = 0;
+	char *name = NULL;
+	int err;
+
+	put(p, db, "key", "value");
+	talloc_free(db);
+	CHECK_ERR(p,
+		  BOTH(p, ctdb_detach_db(p->c, 0, id), ctdb_detach_db_send(p, p->c, 0, id), ctdb_detach_db_recv(req)),
+		  EREMOTEIO);
+	CHECK_OK(p,
+		 BOTH(p, ctdb_get_tunable(p->c, 0, "AllowClientDBAttach", &allowed),
+		      ctdb_get_tunable_send(p, p->c, 0, "AllowClientDBAttach"), ctdb_get_tunable_recv(req, &allowed)));
+	CHECK(allowed == 1, "%u", allowed);
+	for (unsigned int i = 0; i < s->n_nodes; i++) {
+		CHECK_OK(p, BOTH(p, ctdb_set_tunable(p->c, i, "AllowClientDBAttach", 0, NULL),
+				 ctdb_set_tunable_send(p, p->c, i, "AllowClientDBAttach", 0),
+				 ctdb_set_tunable_recv(req, NULL)));
+	}
+	err = BOTH(p, ctdb_detach_db(p->c, 0, id), ctdb_detach_db_send(p, p->c, 0, id), ctdb_detach_db_recv(req));
+	for (unsigned int i = 0; i < s->n_nodes; i++) {
+		CHECK_OK(p, BOTH(p, ctdb_set_tunable(p->c, i, "AllowClientDBAttach", 1, NULL),
+				 ctdb_set_tunable_send(p, p->c, i, "AllowClientDBAttach", 1),
+				 ctdb_set_tunable_recv(req, NULL)));
+	}
+	CHECK(err == 0, "%s (%s)", strerror(err), ctdb_client_error(p->c));
+	CHECK_ERR(p,
+		  BOTH(p, ctdb_get_db_name(p->c, 0, id, p, &name), ctdb_get_db_name_send(p, p->c, 0, id),
+		       ctdb_get_db_name_recv(req, p, &name)),
+		  EREMOTEIO);
+	talloc_free(p);
+}
+
 struct many {
 	struct peer *p;
 	unsigned int left;
@@ -344,6 +437,9 @@ const struct suite_case record_cases[] = {
 	{"fetch_elsewhere", 2, case_fetch_elsewhere},
 	{"unlock", 2, case_unlock},
 	{"traverse", 1, case_traverse},
+	{"readonly", 2, case_readonly},
+	{"traverse_local", 1, case_traverse_local},
+	{"detach", 1, case_detach},
 	{"many_at_once", 1, case_many_at_once},
 	{NULL},
 };

@@ -111,6 +111,7 @@ struct suite_case {
 	unsigned int nodes;
 	void (*run)(const struct suite *s);
 };
-extern const struct suite_case cluster_cases[], record_cases[], message_cases[], transaction_cases[], error_cases[];
+extern const struct suite_case cluster_cases[], record_cases[], message_cases[], transaction_cases[], node_cases[],
+	event_cases[], error_cases[];
 
 #endif
