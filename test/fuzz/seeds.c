@@ -10,6 +10,7 @@
 #include "protocol/gen_table.h"
 #include "protocol/gen_test.h"
 #include "protocol/lane.h"
+#include "protocol/link.h"
 #include "protocol/msg.h"
 #include "tables.h"
 
@@ -295,6 +296,55 @@ static void msg_seeds(void)
 	talloc_free(s);
 }
 
+/* ---- links ---- */
+
+static void add_frame(struct seed *s, unsigned kind, const void *payload, size_t len)
+{
+	add_byte(s, kind);
+	add_u16(s, len);
+	add(s, payload, len);
+}
+
+static void link_seeds(void)
+{
+	static const uint8_t eight[8] = {0, 0, 0, 0, 0, 0, 0, 1},
+			     client_hello[] = {0x16, 3, 1, 0, 8, 1, 0, 0, 4, 3, 3, 0, 0};
+	static char name[] = "fuzz";
+	struct link_hello h = {.magic = LINK_MAGIC,
+			       .version = LINK_VERSION,
+			       .mesh = name,
+			       .from_pnn = 1,
+			       .to_pnn = 0,
+			       .incarnation = 77,
+			       .interface_version = 2,
+			       .interface_oldest = 1,
+			       .n_classes = 2,
+			       .bundle = 5};
+	struct seed *s = talloc_zero(NULL, struct seed);
+	struct ctdb_blob blob;
+	char path[32];
+
+	MUST(link_hello_encode(s, &h, &blob) == 0);
+	for (unsigned how = 0; how < 8; how++) {
+		*s = (struct seed){.len = 0};
+		add_byte(s, how);
+		add_frame(s, 4, eight, sizeof(eight));
+		add_frame(s, 4 | 0x80, eight, sizeof(eight));
+		add_frame(s, 1, eight, sizeof(eight));
+		add_frame(s, 2 | 0x80, eight, sizeof(eight));
+		add_frame(s, 6, "payload", 7);
+		add_frame(s, 0, blob.data, blob.len);
+		snprintf(path, sizeof(path), "frames-%u", how);
+		save("link_after", path, s);
+		*s = (struct seed){.len = 0};
+		add_byte(s, how);
+		add(s, (how & 1) != 0 ? client_hello : blob.data, (how & 1) != 0 ? sizeof(client_hello) : blob.len);
+		snprintf(path, sizeof(path), "hello-%u", how);
+		save("link_before", path, s);
+	}
+	talloc_free(s);
+}
+
 /* ---- files ---- */
 
 static void text_seed(const char *target, const char *name, const char *text)
@@ -347,6 +397,7 @@ int main(int argc, char **argv)
 	attach_and_call_seed(s);
 	commit_seed(s);
 	msg_seeds();
+	link_seeds();
 	file_seeds();
 	talloc_free(s);
 	return 0;
