@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "protocol/cluster_rpc.h"
+#include "protocol/msg.h"
 #include "shared/log.h"
 #include "shared/msg.h"
 #include "tunneld.h"
@@ -11,10 +12,14 @@
 #define RETRY_MS   500  /* no clusterd yet */
 #define TIMEOUT_MS 5000 /* of a request: clusterd answers when there is something to say */
 
+#define NOT_ACTIVE (NODE_FLAG_DISCONNECTED | NODE_FLAG_BANNED | NODE_FLAG_DELETED | NODE_FLAG_STOPPED)
+
 struct groups {
 	struct tunneld *t;
 	struct rpc_client *cluster;
 	struct mono_timer *timer;
+	bool known; /* there is a view */
+	uint64_t term, number;
 	bool own_active;
 	struct mono lease_until;
 	uint8_t active[NODES_MAX / 8]; /* of the view, by pnn */
@@ -22,24 +27,42 @@ struct groups {
 
 static void view_take(struct groups *g, const struct cluster_state *state)
 {
-	memset(g->active, 0, sizeof(g->active));
-	for (uint32_t i = 0; i < state->view.members.n && i < NODES_MAX; i++) {
-		const struct view_member *m = &state->view.members.v[i];
+	const struct cluster_view *view = &state->view;
 
-		if (m->pnn < NODES_MAX && m->flags == 0) {
+	/* A clusterd that was just started may know less than its predecessor. */
+	if (g->known && (view->term < g->term || (view->term == g->term && view->number < g->number))) {
+		return;
+	}
+	memset(g->active, 0, sizeof(g->active));
+	for (uint32_t i = 0; i < view->members.n; i++) {
+		const struct view_member *m = &view->members.v[i];
+
+		if (m->pnn < NODES_MAX && (m->flags & NOT_ACTIVE) == 0) {
 			g->active[m->pnn / 8] |= (uint8_t)(1U << (m->pnn % 8));
 		}
 	}
+	g->known = true;
+	g->term = view->term;
+	g->number = view->number;
 	g->own_active = state->active;
 	g->lease_until = (struct mono){state->lease_until};
 }
 
 static bool is_active(const struct groups *g, uint32_t pnn)
 {
-	bool member = pnn < NODES_MAX && (g->active[pnn / 8] & 1U << (pnn % 8)) != 0;
+	if (pnn == g->t->d->pnn) {
+		return g->own_active && mono_before(mono_now(), g->lease_until);
+	}
+	return pnn < NODES_MAX && (g->active[pnn / 8] & 1U << (pnn % 8)) != 0;
+}
 
-	/* who may not act itself does not know who may */
-	return member && g->own_active && mono_before(mono_now(), g->lease_until);
+/* Without clusterd nobody is known to be active, once the lease that it told last has ended. */
+static void view_forget(struct groups *g)
+{
+	if (!mono_before(mono_now(), g->lease_until)) {
+		memset(g->active, 0, sizeof(g->active));
+		g->known = g->own_active = false;
+	}
 }
 
 /* ---- what clusterd tells ---- */
@@ -82,6 +105,8 @@ static void subscribe_done(struct tevent_req *req)
 	TALLOC_FREE(req);
 	if (ret == 0) {
 		view_take(g, &state);
+	} else {
+		view_forget(g);
 	}
 	talloc_free(tmp);
 	mono_timer_set(g->timer, mono_add_ms(mono_now(), ret == 0 ? RENEW_MS : RETRY_MS));
@@ -129,7 +154,7 @@ static void send_own(struct tunneld *t, const uint8_t *packet, size_t len)
 	struct msg_packet_plan plan;
 	uint8_t *copy;
 
-	if (msg_packet_plan(packet, len, t->d->conf->transport.interface_version, t->d->pnn, &plan) != 0) {
+	if (msg_packet_plan(packet, len, MSG_VERSION, t->d->pnn, &plan) != 0) {
 		return;
 	}
 	copy = talloc_size(t, plan.header_len + plan.payload_len);
