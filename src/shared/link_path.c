@@ -247,6 +247,19 @@ void link_path_join(struct link_conn *conn, const struct link_hello *hello)
 
 /* ---- the end ---- */
 
+/* When the daemon there ends, all its connections are closed, one after the other: another path may be just about to
+ * end as well. And what has failed must not be back before another one could take over. */
+static void link_path_leave(struct link_path *path, int reason, struct mono now)
+{
+	struct link_peer *peer = path->peer;
+	struct mono back;
+
+	peer->choose_at = reason == ETIMEDOUT ? now : mono_add_ms(now, LINK_SWITCH_PAUSE_MS);
+	link_wake_at(peer->mesh, peer->choose_at);
+	back = mono_add_ms(peer->choose_at, LINK_SWITCH_PAUSE_MS);
+	path->connect_at = mono_before(path->connect_at, back) ? back : path->connect_at;
+}
+
 void link_path_end(struct link_path *path, bool told, int reason)
 {
 	struct link_peer *peer = path->peer;
@@ -272,9 +285,9 @@ void link_path_end(struct link_path *path, bool told, int reason)
 	peer->active = NULL;
 	peer->stats.up = false;
 	peer->settle_at = MONO_NEVER;
-	/* When the daemon there ends, all its connections are closed, one after the other. */
-	peer->choose_at = reason == ETIMEDOUT ? now : mono_add_ms(now, LINK_SWITCH_PAUSE_MS);
-	link_wake_at(mesh, peer->choose_at);
+	if (peer->n_paths > 1) {
+		link_path_leave(path, reason, now);
+	}
 	if (told) {
 		mesh->ops->down(mesh->priv, peer->pnn, reason);
 	}
