@@ -210,13 +210,13 @@ def test_large_restore(tool):
     attach_all(tool)
     db, backup, path = DB_NAMES["persistent"], os.path.join(tool.base, "backup.large"), os.path.join(tool.base, "large")
     with open(path, "w", encoding="ascii") as f:
-        f.writelines(f'"large{i}" "{"x" * 5000}"\n' for i in range(600))
+        f.writelines(f'"large{i}" "{"x" * 700}"\n' for i in range(2000))  # the tool takes lines of 1000 characters
     tool.run("ptrans", db, path)
     tool.run("backupdb", db, backup)
     tool.run("wipedb", db)
     tool.run("restoredb", backup)
     for pnn in range(NODES):
-        assert len([k for k in tool.records(db, pnn) if k.startswith("large")]) == 600
+        assert len([k for k in tool.records(db, pnn) if k.startswith("large")]) == 2000
     tool.run("wipedb", db)
 
 
