@@ -34,7 +34,7 @@ static void case_pnn(const struct suite *s)
 {
 	for (unsigned int i = 0; i < s->n_nodes; i++) {
 		struct peer *p = suite_connect(s, i);
-		struct ctdb_control k = {.node = CTDB_NODE_CURRENT, .opcode = 35 /* GET_PNN */};
+		struct ctdb_control k = {.node = CTDB_NODE_CURRENT, .opcode = CTDB_CONTROL_GET_PNN};
 		struct ctdb_control_reply *r = NULL;
 
 		CHECK(p->pnn == i, "node %u says that it is %u", i, p->pnn);
