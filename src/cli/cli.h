@@ -23,6 +23,8 @@ enum option_flag {
 	OPT_HEX = 0x04,
 	OPT_COUNT = 0x08,
 	OPT_MODEL = 0x10,
+	OPT_RETIRE = 0x20000000,
+	NO_DAEMON = 0x40000000, /* no option: the command runs without a connection */
 };
 
 struct options {
@@ -33,7 +35,7 @@ struct options {
 	uint32_t node;
 	bool machine;
 	const char *separator;
-	bool hex;
+	bool hex, retire;
 	uint64_t count; /* 0: no limit */
 	enum ctdb_db_model model;
 	unsigned int given; /* enum option_flag: which of those with a flag were given */
@@ -55,7 +57,7 @@ struct cli {
 };
 
 struct command {
-	const char *object; /* NULL: an old form, one word */
+	const char *object; /* one word or two; NULL: an old form, one word */
 	const char *verb;
 	const char *args; /* "DB KEY" */
 	int min_args, max_args;
@@ -90,6 +92,11 @@ const struct command *command_find(struct cli *cli, char **argv, int argc, int *
 
 /* ---- cmd_*.c ---- */
 int cmd_cluster_status(struct cli *cli, char **argv, int argc);
+int cmd_key_create(struct cli *cli, char **argv, int argc);
+int cmd_key_show(struct cli *cli, char **argv, int argc);
+int cmd_key_rotate(struct cli *cli, char **argv, int argc);
+int cmd_key_retire(struct cli *cli, char **argv, int argc);
+int cmd_node_links(struct cli *cli, char **argv, int argc);
 int cmd_node_list(struct cli *cli, char **argv, int argc);
 int cmd_db_list(struct cli *cli, char **argv, int argc);
 int cmd_db_attach(struct cli *cli, char **argv, int argc);

@@ -13,6 +13,25 @@ const struct command commands[] = {
 	 "part) or NO LEADER, with the reason, since when, and what to do next. In JSON: \"verdict\", \"state\", and "
 	 "\"ready\": this node serves.\n"
 	 "Waits up to two seconds for the leader to be heard. Exit status 0 whenever the daemon could be asked.\n"},
+	{"cluster key", "create", "[FILE]", 0, 1, NO_DAEMON, cmd_key_create, "Make the key that secures the links between nodes",
+	 "Writes a new random key to FILE (default: cluster.key in /etc/ctdb, or in CTDB_BASE), mode 0600. A file that exists "
+	 "is never replaced.\n"
+	 "Copy it to all nodes by a way that nobody can listen to. Needs no daemon.\n"},
+	{"cluster key", "show-id", "", 0, 0, 0, cmd_key_show, "Which keys the nodes have, by their ids",
+	 "An id tells nothing about its key. OFFERED: used to connect to others. Exit status 1 unless all nodes have the same "
+	 "keys.\n"},
+	{"cluster key", "rotate", "", 0, 0, OPT_RETIRE, cmd_key_rotate, "A new key on all nodes, without interruption",
+	 "The key is made here, added on all nodes and, when all have confirmed that, used by all; links stay up. If a node "
+	 "cannot be reached\n"
+	 "nothing is lost: run it again when it can. --retire: all other keys are dropped at the end; without it they are "
+	 "still accepted.\n"},
+	{"cluster key", "retire", "ID", 1, 1, 0, cmd_key_retire, "Accept a former key no longer, on all nodes",
+	 "All nodes have to answer, and none may use it.\n"},
+	{"node", "links", "", 0, 0, OPT_NODE, cmd_node_links, "Links to the other nodes, and their paths",
+	 "For each path: address, state (active: carries packets, ready: takes over if that fails, down), number of connections, "
+	 "round trip, security,\n"
+	 "id of the key. UPS: how often the link came up; SWITCHES: how often a path took over. VERSION: of the protocol spoken "
+	 "with that node.\n"},
 	{"node", "list", "", 0, 0, OPT_NODE, cmd_node_list, "Nodes, their addresses and flags", NULL},
 	{"db", "list", "", 0, 0, OPT_NODE, cmd_db_list, "Databases attached on a node", NULL},
 	{"db", "attach", "NAME", 1, 1, OPT_MODEL, cmd_db_attach,

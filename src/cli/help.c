@@ -28,6 +28,7 @@ void help_overview(FILE *f)
 	      "  -t, --timeout S       seconds for each operation (10)\n"
 	      "  -n, --node PNN        node to ask, where it makes sense\n"
 	      "  --socket PATH         socket of the daemon\n"
+	      "  --retire              drop all former keys after a rotation\n"
 	      "  --hex                 keys, values and texts are hexadecimal\n"
 	      "  -X, -x SEPARATOR      old forms: output for programs, and its separator\n"
 	      "  --version, -h, --help\n"
@@ -42,7 +43,7 @@ void help_command(FILE *f, const struct command *c)
 	fprintf(f, "%s%s%s%s%s\n", (c->options & OPT_NODE) != 0 ? " [-n PNN]" : "",
 		(c->options & OPT_MACHINE) != 0 ? " [-X]" : "", (c->options & OPT_HEX) != 0 ? " [--hex]" : "",
 		(c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
-		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : "");
+		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : (c->options & OPT_RETIRE) != 0 ? " [--retire]" : "");
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }
 
@@ -69,10 +70,13 @@ static const struct command *nearest(const char *typed)
 
 static const struct command *unknown(struct cli *cli, char **argv, int argc)
 {
+	/* The longest name has three words. */
+	bool three = argc > 2 && strcmp(argv[0], "cluster") == 0 && strcmp(argv[1], "key") == 0;
 	char typed[100];
 	const struct command *c, *near;
 
-	snprintf(typed, sizeof(typed), "%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+	snprintf(typed, sizeof(typed), "%s%s%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "",
+		 three ? " " : "", three ? argv[2] : "");
 	near = nearest(typed);
 	near = near != NULL ? near : nearest(argv[0]);
 	if (near != NULL) {
@@ -81,9 +85,10 @@ static const struct command *unknown(struct cli *cli, char **argv, int argc)
 		return NULL;
 	}
 	for (c = commands; c->run != NULL; c++) {
-		if (c->object != NULL && strcmp(c->object, argv[0]) == 0) {
+		if (c->object != NULL && (strcmp(c->object, argv[0]) == 0 || strcmp(c->object, typed) == 0)) {
 			cli_fail(cli, EXIT_USAGE, "%s \"%s\"; ctdb --help lists the verbs of %s",
-				 argc > 1 ? "unknown command" : "verb is missing after", typed, argv[0]);
+				 argc > 1 && strcmp(c->object, typed) != 0 ? "unknown command" : "verb is missing after", typed,
+				 c->object);
 			return NULL;
 		}
 	}
@@ -91,17 +96,31 @@ static const struct command *unknown(struct cli *cli, char **argv, int argc)
 	return NULL;
 }
 
+/* How many words are the name of the command; 0: it is another one. */
+static int words_of(const struct command *c, char **argv, int argc)
+{
+	const char *space = c->object != NULL ? strchr(c->object, ' ') : NULL;
+	size_t len = space != NULL ? (size_t)(space - c->object) : 0;
+
+	if (c->object == NULL) {
+		return strcmp(c->verb, argv[0]) == 0 ? 1 : 0;
+	}
+	if (space == NULL) {
+		return argc > 1 && strcmp(c->object, argv[0]) == 0 && strcmp(c->verb, argv[1]) == 0 ? 2 : 0;
+	}
+	return argc > 2 && strncmp(c->object, argv[0], len) == 0 && argv[0][len] == '\0' && strcmp(space + 1, argv[1]) == 0 &&
+			       strcmp(c->verb, argv[2]) == 0
+		       ? 3
+		       : 0;
+}
+
 const struct command *command_find(struct cli *cli, char **argv, int argc, int *used)
 {
 	const struct command *c;
 
 	for (c = commands; c->run != NULL; c++) {
-		if (c->object == NULL && strcmp(c->verb, argv[0]) == 0) {
-			*used = 1;
-			return c;
-		}
-		if (c->object != NULL && argc > 1 && strcmp(c->object, argv[0]) == 0 && strcmp(c->verb, argv[1]) == 0) {
-			*used = 2;
+		*used = words_of(c, argv, argc);
+		if (*used > 0) {
 			return c;
 		}
 	}

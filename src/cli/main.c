@@ -117,6 +117,7 @@ static int check_use(struct cli *cli, int argc)
 			   : (extra & OPT_MACHINE) != 0 ? "-X, -Y and -x"
 			   : (extra & OPT_HEX) != 0     ? "--hex"
 			   : (extra & OPT_COUNT) != 0   ? "--count"
+			   : (extra & OPT_RETIRE) != 0  ? "--retire"
 							: "--model";
 	char name[64];
 
@@ -169,11 +170,9 @@ static int run(struct cli *cli, char **argv, int argc)
 		return EXIT_OK;
 	}
 	code = check_use(cli, argc - used);
-	if (code == 0) {
+	if (code == 0 && (cli->cmd->options & NO_DAEMON) == 0) {
 		code = cli_connect(cli);
-	}
-	if (code == 0) {
-		code = check_node(cli);
+		code = code == 0 ? check_node(cli) : code;
 	}
 	if (code != 0) {
 		return code;

@@ -35,7 +35,8 @@ static void job_release(struct write_job *job)
 	}
 }
 
-/* Lost with the machine's power it does no harm: a rotation that is run again then makes a new key. So it is not synced. */
+/* Lost with the machine's power it does no harm: a rotation that is run again then makes a new key. So it is not
+ * synced. */
 static int pending_write(const struct write_job *job)
 {
 	char temp[PATH_MAX + 8];
@@ -124,7 +125,8 @@ static void write_done(struct tevent_context *ev, struct tevent_fd *fde, uint16_
 	}
 }
 
-static struct write_job *job_new(const struct cluster_keys *keys, const char *path, const char *pending, const char *pending_path)
+static struct write_job *job_new(const struct cluster_keys *keys, const char *path, const char *pending,
+				 const char *pending_path)
 {
 	struct write_job *job = calloc(1, sizeof(*job));
 
@@ -133,7 +135,8 @@ static struct write_job *job_new(const struct cluster_keys *keys, const char *pa
 	}
 	atomic_init(&job->users, 1);
 	job->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (job->done_fd < 0 || strlen(path) >= sizeof(job->path) || strlen(pending_path) >= sizeof(job->pending_path)) {
+	if (job->done_fd < 0 || strlen(path) >= sizeof(job->path) ||
+	    strlen(pending_path) >= sizeof(job->pending_path)) {
 		job_release(job);
 		return NULL;
 	}
@@ -145,8 +148,8 @@ static struct write_job *job_new(const struct cluster_keys *keys, const char *pa
 	return job;
 }
 
-struct tevent_req *key_file_write_send(TALLOC_CTX *mem, struct tevent_context *ev, const struct cluster_keys *keys, const char *path,
-				       const char *pending, const char *pending_path)
+struct tevent_req *key_file_write_send(TALLOC_CTX *mem, struct tevent_context *ev, const struct cluster_keys *keys,
+				       const char *path, const char *pending, const char *pending_path)
 {
 	struct key_file_write_state *state;
 	struct tevent_req *req = tevent_req_create(mem, &state, struct key_file_write_state);

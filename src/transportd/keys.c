@@ -92,8 +92,8 @@ static void change_apply(struct key_change *c)
 		return;
 	}
 	memcpy(t->pending, c->pending, sizeof(t->pending));
-	log_notice("keys: %u, offered is %s%s%s", t->keys->n, t->keys->v[0].id, t->pending[0] != '\0' ? ", to be offered next is " : "",
-		   t->pending);
+	log_notice("keys: %u, offered is %s%s%s", t->keys->n, t->keys->v[0].id,
+		   t->pending[0] != '\0' ? ", to be offered next is " : "", t->pending);
 	lane_tell(c);
 }
 
@@ -146,7 +146,8 @@ static int may_change(const struct transport *t, const struct rpc_call *call)
 	return EPERM;
 }
 
-/* Begins with what the file says now, so that a key that was put there by hand is not lost. NULL: the call was answered. */
+/* Begins with what the file says now, so that a key that was put there by hand is not lost. NULL: the call was
+ * answered. */
 static struct key_change *change_new(struct transport *t, struct rpc_call *call, void (*reply)(struct rpc_call *))
 {
 	struct key_change *c = NULL;
@@ -278,7 +279,8 @@ int keys_start(struct transport *t, char **err)
 	int ret;
 
 	if (conf->transport.security == CONF_SECURITY_NONE) {
-		log_warning("security = none in [transport]: links between nodes are neither encrypted nor authenticated");
+		log_warning(
+			"security = none in [transport]: links between nodes are neither encrypted nor authenticated");
 		return 0;
 	}
 	t->pending_path = talloc_asprintf(t, "%s/key-pending.%u", conf->path.db_state, t->d->pnn);

@@ -1,4 +1,5 @@
-/* transportd: changes of keys on all nodes. Whoever is asked leads them: who asked may go away without leaving anything half done. */
+/* transportd: changes of keys on all nodes. Whoever is asked leads them: who asked may go away without leaving anything
+ * half done. */
 #include "transport.h"
 
 #include <errno.h>
@@ -10,9 +11,10 @@
 #include "shared/msg.h"
 
 #define NODE_TIMEOUT_MS 6000 /* longer than a node waits for its dbd */
-#define IDS_MAX		64   /* different keys that are dropped in one go */
+#define IDS_MAX         64   /* different keys that are dropped in one go */
 
-/* In this order. A step that one node cannot do ends the rotation; what was done stays good, and doing it again does no harm. */
+/* In this order. A step that one node cannot do ends the rotation; what was done stays good, and doing it again does no
+ * harm. */
 enum step {
 	STEP_ADD_OWN, /* remembered here, so that the next attempt goes on with the same key */
 	STEP_ADD,
@@ -23,7 +25,8 @@ enum step {
 	STEP_DONE,
 };
 
-static const char *const step_names[] = {"add the key", "add the key", "offer the key", "offer the key", "list its keys", "drop a key", ""};
+static const char *const step_names[] = {
+	"add the key", "add the key", "offer the key", "offer the key", "list its keys", "drop a key", ""};
 
 struct rotation_node {
 	struct rotation *r;
@@ -37,8 +40,9 @@ struct rotation {
 	struct transport *t;
 	struct rpc_call *call; /* child of this */
 	enum step step;
-	bool retire;	  /* drops others after the new key is in use */
+	bool retire;      /* drops others after the new key is in use */
 	bool retire_only; /* no new key: drops drop[0] */
+	bool unknown;     /* which no node has */
 	struct cluster_key key;
 	uint32_t n, waiting;
 	struct rotation_node *nodes;
@@ -114,6 +118,10 @@ static void append_failures(const struct rotation *r, char *text, size_t size)
 static void describe_failure(const struct rotation *r, char *text, size_t size)
 {
 	text[0] = '\0';
+	if (r->retire_only && r->step == STEP_LIST && r->unknown) {
+		append(text, size, "no node has the key %s", r->drop[0]);
+		return;
+	}
 	if (r->retire_only) {
 		append(text, size, "key %s could not be retired on all nodes (", r->drop[0]);
 		append_failures(r, text, size);
@@ -125,19 +133,23 @@ static void describe_failure(const struct rotation *r, char *text, size_t size)
 	case STEP_ADD:
 		append(text, size, "the new key %s could not be added on all nodes (", r->key.id);
 		append_failures(r, text, size);
-		append(text, size, "); nothing is lost: the former key is still the one that is used. See to these nodes, then run the "
-				   "rotation again");
+		append(text, size,
+		       "); nothing is lost: the former key is still the one that is used. See to these nodes, then run "
+		       "the "
+		       "rotation again");
 		break;
 	case STEP_USE:
 	case STEP_USE_OWN:
 		append(text, size, "the new key %s is accepted by all nodes, but not all use it (", r->key.id);
 		append_failures(r, text, size);
-		append(text, size, "); nothing is lost: all keys are accepted. See to these nodes, then run the rotation again");
+		append(text, size,
+		       "); nothing is lost: all keys are accepted. See to these nodes, then run the rotation again");
 		break;
 	case STEP_LIST:
 	case STEP_DROP:
 	case STEP_DONE:
-		append(text, size, "the new key %s is in use, but former keys could not be retired on all nodes (", r->key.id);
+		append(text, size, "the new key %s is in use, but former keys could not be retired on all nodes (",
+		       r->key.id);
 		append_failures(r, text, size);
 		append(text, size, "); see to these nodes, then retire them by ctdb cluster key retire");
 		break;
@@ -152,7 +164,8 @@ static void describe_success(const struct rotation *r, char *text, size_t size)
 		snprintf(text, size, "all %u nodes use the new key %s and accept no other", r->n, r->key.id);
 	} else {
 		snprintf(text, size,
-			 "all %u nodes use the new key %s; former keys are still accepted until they are retired by ctdb cluster key "
+			 "all %u nodes use the new key %s; former keys are still accepted until they are retired by "
+			 "ctdb cluster key "
 			 "retire",
 			 r->n, r->key.id);
 	}
@@ -205,7 +218,7 @@ static void node_end(struct rotation_node *node, int error)
 
 static void node_answered(struct tevent_req *req)
 {
-	struct rotation_node *node = tevent_req_callback_data(req, struct rotation_node);
+	struct rotation_node *node = tevent_req_callback_data_void(req); /* one of an array */
 	int error = EINVAL;
 
 	switch (node->r->step) {
@@ -374,9 +387,7 @@ static bool lists_look(struct rotation *r)
 			}
 		}
 	}
-	if (r->retire_only && !found) {
-		r->nodes[0].error = ENOENT;
-	}
+	r->unknown = r->retire_only && !found;
 	return !r->retire_only || (found && !offered);
 }
 
