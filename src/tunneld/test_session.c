@@ -723,6 +723,43 @@ static void test_false_ack(void **state)
 	talloc_free(w);
 }
 
+/* Whatever a peer sends that knows the sessions: it may end them, no more. */
+static void test_random_bodies(void **state)
+{
+	struct world *w = world_up();
+	uint8_t bytes[96];
+
+	for (int i = 0; i < 5000; i++) {
+		struct end *to = &w->end[i % 2];
+		struct tunnel_packet p;
+		struct flying *f;
+
+		if (!w->end[0].up || !w->end[1].up) {
+			pass(w, 3000);
+		}
+		assert_true(w->end[0].up && w->end[1].up);
+		tick(w, HEARTBEAT);
+		f = next_flying(&w->end[1 - to->pnn]);
+		assert_non_null(f);
+		assert_int_equal(tunnel_packet_view(f->data, f->len, &p), 0);
+		for (unsigned k = 0; k < sizeof(bytes); k++) {
+			uint64_t r = on_random(w) >> 24;
+
+			bytes[k] = r % 3 == 0 ? (uint8_t)(r >> 8) : 0;
+		}
+		p.kind = (enum tunnel_kind)(1 + i % 6);
+		p.body = (struct ctdb_blob){(uint32_t)(on_random(w) >> 30) % sizeof(bytes), bytes};
+		session_receive(to->s, w->now, &p);
+		talloc_free(f);
+		/* one was lost on the way: that one does not matter */
+		carry(w);
+	}
+	pass(w, 5000);
+	assert_true(w->end[0].up && w->end[1].up);
+	assert_int_equal(w->end[0].delivered + w->end[1].delivered, 0);
+	talloc_free(w);
+}
+
 /* A medium that loses at random, restarts included: what is delivered between up and down is right (on_deliver()
  * looks), and at the end all is well. */
 static void test_chaos(void **state)
@@ -813,6 +850,7 @@ int main(void)
 		cmocka_unit_test(test_forged_while_looking),
 		cmocka_unit_test(test_bad_pieces),
 		cmocka_unit_test(test_false_ack),
+		cmocka_unit_test(test_random_bodies),
 		cmocka_unit_test(test_chaos),
 		cmocka_unit_test(test_due),
 	};
