@@ -1,4 +1,5 @@
-/* What this node says of itself because somebody asked it to: stopped, banned for a while, disabled, its capabilities. */
+/* What this node says of itself because somebody asked it to: stopped, banned for a while, disabled, its capabilities.
+ */
 #include "clusterd.h"
 
 #include <errno.h>
@@ -22,7 +23,8 @@ struct own {
 
 /* ---- the file ---- */
 
-/* The supervisor's process id is in it: what another ctdbd's clusterd wrote, or one before the machine was started, does not count. */
+/* The supervisor's process id is in it: what another ctdbd's clusterd wrote, or one before the machine was started,
+ * does not count. */
 static char *file_path(TALLOC_CTX *mem, const struct clusterd *cd)
 {
 	return talloc_asprintf(mem, "%s/cluster-own.%u", cd->d->conf->path.run, (unsigned)cd->d->pnn);
@@ -37,7 +39,8 @@ static int file_write(const struct own *o, const char *path, const char *tmp)
 		return errno;
 	}
 	errno = 0;
-	bad = fprintf(f, "%d %" PRIu32 " %" PRIu32 " %" PRIu64 "\n", (int)getppid(), o->flags, o->capabilities, o->ban_until.ns) < 0;
+	bad = fprintf(f, "%d %" PRIu32 " %" PRIu32 " %" PRIu64 "\n", (int)getppid(), o->flags, o->capabilities,
+		      o->ban_until.ns) < 0;
 	bad = fclose(f) != 0 || bad;
 	return !bad && rename(tmp, path) == 0 ? 0 : (errno != 0 ? errno : EIO);
 }
@@ -49,7 +52,8 @@ static int file_save(const struct own *o)
 	int ret = tmp == NULL ? ENOMEM : file_write(o, path, tmp);
 
 	if (ret != 0) {
-		log_error("%s/cluster-own.%u cannot be written: %s", o->cd->d->conf->path.run, (unsigned)o->cd->d->pnn, strerror(ret));
+		log_error("%s/cluster-own.%u cannot be written: %s", o->cd->d->conf->path.run, (unsigned)o->cd->d->pnn,
+			  strerror(ret));
 	}
 	talloc_free(path);
 	return ret;
@@ -85,7 +89,8 @@ static bool banned(const struct own *o)
 static const char *flag_names(TALLOC_CTX *mem, uint32_t flags)
 {
 	return talloc_asprintf(mem, "%s%s%s%s", (flags & NODE_FLAG_STOPPED) != 0 ? " stopped" : "",
-			       (flags & NODE_FLAG_BANNED) != 0 ? " banned" : "", (flags & NODE_FLAG_DISABLED) != 0 ? " disabled" : "",
+			       (flags & NODE_FLAG_BANNED) != 0 ? " banned" : "",
+			       (flags & NODE_FLAG_DISABLED) != 0 ? " disabled" : "",
 			       flags == 0 ? " neither stopped, banned nor disabled" : "");
 }
 
@@ -135,7 +140,8 @@ static struct cluster_own tell(const struct own *o)
 	struct cluster_own own = {.flags = o->flags, .capabilities = o->capabilities};
 
 	if (banned(o)) {
-		own.ban_seconds = (uint32_t)(mono_before(now, o->ban_until) ? mono_ms_between(now, o->ban_until) / 1000 + 1 : 1);
+		own.ban_seconds =
+			(uint32_t)(mono_before(now, o->ban_until) ? mono_ms_between(now, o->ban_until) / 1000 + 1 : 1);
 	}
 	return own;
 }
@@ -176,7 +182,8 @@ static void on_set_flags(void *priv, struct rpc_call *call, const struct cluster
 		rpc_call_fail(call, ret);
 		return;
 	}
-	log_notice("%s@%u sets flags of this node: 0x%x, clears 0x%x", call->source_endpoint, call->source_node, arg->set, arg->clear);
+	log_notice("%s@%u sets flags of this node: 0x%x, clears 0x%x", call->source_endpoint, call->source_node,
+		   arg->set, arg->clear);
 	own = tell(o);
 	cluster_set_own_flags_reply(call, &own);
 	apply(o);
@@ -197,8 +204,9 @@ static void on_set_capabilities(void *priv, struct rpc_call *call, const struct 
 		rpc_call_fail(call, ret);
 		return;
 	}
-	log_notice("%s@%u changes what this node can do: it %s lead and %s be a location master", call->source_endpoint, call->source_node,
-		   (o->capabilities & NODE_CAP_LEADER) != 0 ? "may" : "may not", (o->capabilities & NODE_CAP_LMASTER) != 0 ? "may" : "may not");
+	log_notice("%s@%u changes what this node can do: it %s lead and %s be a location master", call->source_endpoint,
+		   call->source_node, (o->capabilities & NODE_CAP_LEADER) != 0 ? "may" : "may not",
+		   (o->capabilities & NODE_CAP_LMASTER) != 0 ? "may" : "may not");
 	own = tell(o);
 	cluster_set_own_capabilities_reply(call, &own);
 	cluster_set_capabilities(cd->core, mono_now(), o->capabilities);

@@ -1,14 +1,14 @@
 /*
- * Databases that a classic tool freezes, wipes and fills again, on all nodes at once: DB_FREEZE, DB_TRANSACTION_START, WIPE_DATABASE, DB_PUSH_*,
- * DB_TRANSACTION_COMMIT, DB_THAW, each by one control to each node.
+ * Databases that a classic tool freezes, wipes and fills again, on all nodes at once: DB_FREEZE, DB_TRANSACTION_START,
+ * WIPE_DATABASE, DB_PUSH_*, DB_TRANSACTION_COMMIT, DB_THAW, each by one control to each node.
  *
  * FREEZING -> FROZEN -> OPEN (a transaction; UNDO: back to FROZEN) -> COMMITTING -> COMMITTED; any state -> gone
  *
- * E1 From FREEZING on the record engine is closed and the database has no generation: client calls wait, transactions are refused. A worker holds
- *    the file locked against all writers from FROZEN until the transaction has ended; all changes are in that one transaction.
- * E2 A recovery is asked for at the end, whatever it was: it makes the copies of the nodes consistent and opens the database. A recovery that begins
- *    before ends all this: what is not committed is taken back, and the tool's next step is refused.
- * E3 A tool that vanishes in the middle is waited for EDIT_IDLE_MS.
+ * E1 From FREEZING on the record engine is closed and the database has no generation: client calls wait, transactions
+ * are refused. A worker holds the file locked against all writers from FROZEN until the transaction has ended; all
+ * changes are in that one transaction. E2 A recovery is asked for at the end, whatever it was: it makes the copies of
+ * the nodes consistent and opens the database. A recovery that begins before ends all this: what is not committed is
+ * taken back, and the tool's next step is refused. E3 A tool that vanishes in the middle is waited for EDIT_IDLE_MS.
  */
 #include "dbd/control.h"
 #include "dbd/worker.h"
@@ -110,7 +110,8 @@ static void answer_waiting(struct edit *e, const char *error)
 
 static struct edit *find(const struct edits *all, const struct db *db)
 {
-	dlist_for_each(l, &all->list) {
+	dlist_for_each(l, &all->list)
+	{
 		struct edit *e = dlist_entry(l, struct edit, link);
 
 		if (e->db == db) {
@@ -231,7 +232,8 @@ static struct edit *start(struct edits *all, struct db *db)
 
 void edits_recovery_began(struct edits *all)
 {
-	dlist_for_each_safe(l, &all->list) {
+	dlist_for_each_safe(l, &all->list)
+	{
 		drop(dlist_entry(l, struct edit, link), "a recovery has begun");
 	}
 }
@@ -250,7 +252,8 @@ uint32_t edits_count(const struct edits *all)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(l, &all->list) {
+	dlist_for_each(l, &all->list)
+	{
 		n++;
 	}
 	return n;
@@ -342,7 +345,8 @@ void control_freeze(struct control *ctl)
 	if (r == NULL) {
 		return;
 	}
-	dlist_for_each(l, dbs_list(ctl->dbd->dbs)) {
+	dlist_for_each(l, dbs_list(ctl->dbd->dbs))
+	{
 		ok = ok && freeze_one(r, dlist_entry(l, struct db, link));
 	}
 	freeze_answer(r, ok);
@@ -365,10 +369,12 @@ void control_db_thaw(struct control *ctl)
 
 /* ---- the transaction ---- */
 
-/* The edit of the database that is the first word of the payload, in state want, its transaction being that of the second word if has_tid. NULL: answered. */
+/* The edit of the database that is the first word of the payload, in state want, its transaction being that of the
+ * second word if has_tid. NULL: answered. */
 static struct edit *edit_of(struct control *ctl, enum edit_state want, bool has_tid)
 {
-	static const char *const missing[] = {[EDIT_FREEZING] = "it is not frozen", [EDIT_FROZEN] = "it is not frozen, or has a transaction",
+	static const char *const missing[] = {[EDIT_FREEZING] = "it is not frozen",
+					      [EDIT_FROZEN] = "it is not frozen, or has a transaction",
 					      [EDIT_OPEN] = "it has no transaction"};
 	struct db *db = control_db(ctl);
 	struct edit *e;
@@ -378,7 +384,8 @@ static struct edit *edit_of(struct control *ctl, enum edit_state want, bool has_
 	}
 	e = find(ctl->clients->edits, db);
 	if (e == NULL || e->state != want || (has_tid && peek_u32(ctl->data + 4) != e->tid)) {
-		control_reply(ctl, -1, NULL, 0, e != NULL && e->state == want ? "it has another transaction" : missing[want]);
+		control_reply(ctl, -1, NULL, 0,
+			      e != NULL && e->state == want ? "it has another transaction" : missing[want]);
 		return NULL;
 	}
 	touch(e);
@@ -444,7 +451,8 @@ void control_db_transaction_commit(struct control *ctl)
 		return;
 	}
 	if (e->failed || e->pushing) {
-		control_reply(ctl, -1, NULL, 0, e->failed ? "records that were pushed are missing" : "records are being pushed");
+		control_reply(ctl, -1, NULL, 0,
+			      e->failed ? "records that were pushed are missing" : "records are being pushed");
 		return;
 	}
 	r = request_new(ctl);
@@ -498,7 +506,8 @@ void control_db_push_confirm(struct control *ctl)
 		return;
 	}
 	if (!e->pushing || e->failed) {
-		control_reply(ctl, -1, NULL, 0, e->failed ? "records that were pushed are missing" : "no records are being pushed");
+		control_reply(ctl, -1, NULL, 0,
+			      e->failed ? "records that were pushed are missing" : "no records are being pushed");
 		return;
 	}
 	stop_pushing(e);
@@ -548,13 +557,16 @@ void edits_on_message(struct edits *all, uint64_t srvid, const uint8_t *data, si
 	if (all->n_pushing == 0) {
 		return;
 	}
-	dlist_for_each_safe(l, &all->list) {
+	dlist_for_each_safe(l, &all->list)
+	{
 		struct edit *e = dlist_entry(l, struct edit, link);
 
 		if (e->pushing && e->srvid == srvid && !e->failed) {
 			push(e, data, len);
 			if (e->failed) {
-				log_error("database %s: records that a tool pushes are malformed, too many at once, or there is no memory", e->db->name);
+				log_error("database %s: records that a tool pushes are malformed, too many at once, or "
+					  "there is no memory",
+					  e->db->name);
 			}
 		}
 	}

@@ -1,4 +1,5 @@
-/* Controls about what a node says of itself: stopped, banned, disabled, its capabilities. clusterd of this node keeps that. */
+/* Controls about what a node says of itself: stopped, banned, disabled, its capabilities. clusterd of this node keeps
+ * that. */
 #include "dbd/control.h"
 #include "protocol/classic_native.h"
 #include "protocol/cluster_rpc.h"
@@ -44,7 +45,9 @@ static void change(struct control *ctl, const struct cluster_flags_args *arg)
 {
 	struct rpc_client *clusterd = clusterd_of(ctl);
 
-	wait_for(ctl, clusterd == NULL ? NULL : cluster_set_own_flags_send(ctl, ctl->dbd->d->ev, clusterd, arg, TIMEOUT_MS), flags_set);
+	wait_for(ctl,
+		 clusterd == NULL ? NULL : cluster_set_own_flags_send(ctl, ctl->dbd->d->ev, clusterd, arg, TIMEOUT_MS),
+		 flags_set);
 }
 
 void control_stop_node(struct control *ctl)
@@ -105,7 +108,8 @@ void control_get_ban_state(struct control *ctl)
 {
 	struct rpc_client *clusterd = clusterd_of(ctl);
 
-	wait_for(ctl, clusterd == NULL ? NULL : cluster_get_own_send(ctl, ctl->dbd->d->ev, clusterd, TIMEOUT_MS), ban_told);
+	wait_for(ctl, clusterd == NULL ? NULL : cluster_get_own_send(ctl, ctl->dbd->d->ev, clusterd, TIMEOUT_MS),
+		 ban_told);
 }
 
 /* ---- capabilities ---- */
@@ -124,7 +128,9 @@ static void set_role(struct control *ctl, uint32_t capability)
 	struct cluster_capabilities_args arg = {.set = on ? capability : 0, .clear = on ? 0 : capability};
 	struct rpc_client *clusterd = clusterd_of(ctl);
 
-	wait_for(ctl, clusterd == NULL ? NULL : cluster_set_own_capabilities_send(ctl, ctl->dbd->d->ev, clusterd, &arg, TIMEOUT_MS),
+	wait_for(ctl,
+		 clusterd == NULL ? NULL
+				  : cluster_set_own_capabilities_send(ctl, ctl->dbd->d->ev, clusterd, &arg, TIMEOUT_MS),
 		 capabilities_set);
 }
 

@@ -1,6 +1,6 @@
 /*
- * The table of controls: number, name, size of the payload, who acts on it. Every number that is live is here; what is not is answered with -1, as dead
- * numbers are. MISSING: no daemon acts on it, the answer is -1 and the text says why.
+ * The table of controls: number, name, size of the payload, who acts on it. Every number that is live is here; what is
+ * not is answered with -1, as dead numbers are. MISSING: no daemon acts on it, the answer is -1 and the text says why.
  */
 #include "dbd/control.h"
 

@@ -1,4 +1,5 @@
-/* Controls by which classic daemons vacuum: empty copies that others need no more, records that shall come to their location master. */
+/* Controls by which classic daemons vacuum: empty copies that others need no more, records that shall come to their
+ * location master. */
 #include "dbd/control.h"
 #include "base/hash.h"
 #include "protocol/classic_native.h"
@@ -121,7 +122,8 @@ void control_vacuum_fetch(struct control *ctl)
 	if (db == NULL) {
 		return;
 	}
-	for (uint32_t i = 0; i < count && i < RECORDS_MAX && records_pending(ctl->dbd->records, db) < CLIENT_CALLS_MAX; i++) {
+	for (uint32_t i = 0; i < count && i < RECORDS_MAX && records_pending(ctl->dbd->records, db) < CLIENT_CALLS_MAX;
+	     i++) {
 		struct recdata r;
 
 		recdata_next(&p, &left, &r);

@@ -62,6 +62,7 @@ struct fake {
 	struct fake_job *jobs[64];
 	struct fake_call *call; /* the last one that waits */
 	bool answer_at_once;    /* calls are answered inside records_call() */
+	bool flood;             /* packets to other nodes are counted only, worker jobs do nothing */
 	uint8_t header[REC_HEADER_SIZE];
 	uint8_t data[64];
 	size_t datalen;

@@ -367,7 +367,7 @@ void traverses_db_gone(struct traverses *all, const struct db *db)
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->db == db) {
-			log_error("traverse of %s is cut short: the database was detached", db->name);
+			log_notice("traverse of %s is cut short: the database was detached", db->name);
 			end_mark(t);
 			talloc_free(t);
 		}
