@@ -309,7 +309,7 @@ static void test_set_nodes(void **state)
 	WAIT_FOR(c, n->ups[2] == 2);
 	assert_int_equal(n->ups[0], 1);
 	/* own address cannot change */
-	other->v[1].addr = other->v[0].addr;
+	util_node_addr(other, 1, 0, "127.0.0.11");
 	assert_int_equal(link_mesh_set_nodes(n->mesh, other), EINVAL);
 	assert_true(link_is_up(n->mesh, 0) && link_is_up(n->mesh, 2));
 	/* deleted: the same as not there */
@@ -356,8 +356,7 @@ static void test_address_errors(void **state)
 	assert_non_null(strstr(err, name));
 	TALLOC_FREE(err);
 	/* 192.0.2.1 is for documentation: no host has it */
-	c->list->v[1].text = talloc_strdup(c, "192.0.2.1");
-	inet_pton(AF_INET, "192.0.2.1", &((struct sockaddr_in *)(void *)&c->list->v[1].addr)->sin_addr);
+	util_node_addr(c->list, 1, 0, "192.0.2.1");
 	config.own_pnn = 1;
 	assert_int_equal(link_mesh_new(c, c->ev, &config, c->list, &util_ops, &c->node[1], &mesh, &err), EADDRNOTAVAIL);
 	assert_non_null(strstr(err, "192.0.2.1"));
