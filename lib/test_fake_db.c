@@ -140,11 +140,40 @@ static void migrate(struct fake_dbs *d, enum fake_db db, struct ctdb_blob key, T
 	*value = old;
 }
 
+/* The copy that the daemon gets from the data master, and stores; else the record comes here. */
+static void on_readonly_call(struct fake *f, const struct fake_request *r, struct fake_dbs *d)
+{
+	struct tdb_context *tdb = file_open(d, db_of(r->call.db_id), 0);
+	struct classic_ltdb_header h = {.rsn = 9, .dmaster = 9, .flags = CLASSIC_REC_RO_HAVE_READONLY};
+	TDB_DATA k = tdb_data(r->call.key.data, r->call.key.len), v = {.dptr = NULL};
+
+	CHECK((r->call.flags & CLASSIC_CALL_WANT_READONLY) != 0);
+	d->n_readonly++;
+	if (d->readonly_copies) {
+		put(tdb, k, &h, "copy", 4);
+	}
+	tdb_close(tdb);
+	if (!d->readonly_copies) {
+		migrate(d, db_of(r->call.db_id), r->call.key, &v);
+		free(v.dptr);
+	}
+	tdb = file_open(d, db_of(r->call.db_id), 0);
+	v = tdb_fetch(tdb, k);
+	tdb_close(tdb);
+	fake_reply_call(f, r, v.dptr, d->short_header ? RECORD_HEADER_SIZE - 1 : v.dsize);
+	free(v.dptr);
+	free(k.dptr);
+}
+
 static bool on_call(struct fake *f, const struct fake_request *r, struct fake_dbs *d)
 {
 	bool fetch = r->call.callid == CLASSIC_CALLID_FETCH;
 	TDB_DATA value = {.dptr = NULL};
 
+	if (r->call.callid == CLASSIC_CALLID_FETCH_WITH_HEADER) {
+		on_readonly_call(f, r, d);
+		return true;
+	}
 	d->n_fetch += fetch;
 	d->n_null += !fetch;
 	if (d->silent_calls) {
@@ -269,9 +298,37 @@ static bool on_question(struct fake *f, const struct fake_request *r, struct fak
 	}
 }
 
+/* Four nodes, of which one is not connected and one deleted. */
+static void on_nodemap(struct fake *f, const struct fake_request *r)
+{
+	static const uint32_t flags_of[4] = {0, CLASSIC_NODE_FLAG_DISCONNECTED, CLASSIC_NODE_FLAG_DELETED, 0};
+	uint32_t map[1 + 4 * 9] = {4}, i;
+
+	for (i = 0; i < 4; i++) {
+		map[1 + 9 * i] = i;
+		map[2 + 9 * i] = flags_of[i];
+	}
+	fake_reply_control(f, r, 0, map, sizeof(map), NULL);
+}
+
+static void on_set_readonly(struct fake *f, const struct fake_request *r, struct fake_dbs *d)
+{
+	CHECK(d->n_set_readonly < 4);
+	d->set_readonly_nodes[d->n_set_readonly] = r->hdr.destnode;
+	d->n_set_readonly++;
+	fake_reply_control(f, r, d->refusing_node != 0 && r->hdr.destnode == d->refusing_node ? -1 : 0, NULL, 0, NULL);
+}
+
 static bool on_control(struct fake *f, const struct fake_request *r, struct fake_dbs *d)
 {
 	switch (r->control.opcode) {
+	case CLASSIC_CONTROL_GET_NODEMAP:
+		on_nodemap(f, r);
+		return true;
+	case CLASSIC_CONTROL_SET_DB_READONLY:
+	case CLASSIC_CONTROL_SET_DB_STICKY:
+		on_set_readonly(f, r, d);
+		return true;
 	case OPCODE_PUT:
 		on_put(f, r, d);
 		return true;

@@ -16,7 +16,13 @@ enum fake_db { FAKE_GLOCK, FAKE_VOLATILE, FAKE_PERSISTENT };
 struct fake_dbs {
 	char dir[96];                 /* of the files; set by fake_dbs_new() */
 	unsigned int n_null, n_fetch; /* calls */
-	bool never_migrate;           /* calls are answered, but the record does not come */
+	unsigned int n_readonly;      /* calls that want the header, and a read-only copy if possible */
+	bool readonly_copies;         /* they get one */
+	bool short_header;            /* they get an answer that is too short */
+	unsigned int n_set_readonly;  /* SET_DB_READONLY, by node */
+	uint32_t set_readonly_nodes[4];
+	uint32_t refusing_node; /* answers it with -1, if not 0 */
+	bool never_migrate;     /* calls are answered, but the record does not come */
 	bool silent_calls;
 	unsigned int n_commits;
 	int commit_status;            /* of the next commits ... */

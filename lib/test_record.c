@@ -26,7 +26,8 @@ struct setup {
 	struct ctdb_db *db;
 };
 
-static struct ctdb_data S(const char *s) {
+static struct ctdb_data S(const char *s)
+{
 	return data_of(s, strlen(s));
 }
 
@@ -268,14 +269,133 @@ static void test_store_after_loss(void **state)
 	end(&s);
 }
 
+/* ---- read-only copies ---- */
+
+static void test_readonly_copy(void **state)
+{
+	struct setup s;
+	struct ctdb_data data;
+	struct ctdb_record_header h;
+	struct ctdb_record *r = NULL;
+
+	begin(&s);
+	s.d->readonly_copies = true;
+	assert_int_equal(ctdb_record_fetch_readonly(s.db, S("k"), s.c, &h, &data), 0);
+	assert_data(data, "copy");
+	assert_int_equal(h.dmaster, 9);
+	assert_true(h.rsn == 9 && (h.flags & CTDB_RECORD_RO_HAVE_READONLY) != 0);
+	assert_int_equal(s.d->n_readonly, 1);
+	assert_int_equal(ctdb_record_fetch_readonly(s.db, S("k"), s.c, &h, &data), 0); /* the copy is here now */
+	assert_data(data, "copy");
+	assert_true((h.flags & CTDB_RECORD_RO_HAVE_READONLY) != 0);
+	assert_int_equal(ctdb_record_fetch_readonly(s.db, S("k"), s.c, NULL, &data), 0);
+	assert_int_equal(ctdb_record_fetch(s.db, S("k"), s.c, &data), 0);
+	assert_int_equal(s.d->n_readonly + s.d->n_fetch, 1);
+	assert_int_equal(ctdb_record_lock(s.db, S("k"), s.c, &r), 0); /* not for writing */
+	assert_int_equal(s.d->n_null, 1);
+	end(&s);
+}
+
+/* Without copies the record comes here; an empty one does not exist; what is too short for a header is an error. */
+static void test_readonly_without_copies(void **state)
+{
+	struct setup s;
+	struct ctdb_data data;
+	struct ctdb_record_header h;
+
+	begin(&s);
+	fake_dbs_put(s.c, FAKE_VOLATILE, "r", 1, 8, "elsewhere", 9);
+	assert_int_equal(ctdb_record_fetch_readonly(s.db, S("r"), s.c, &h, &data), 0);
+	assert_data(data, "elsewhere");
+	assert_int_equal(h.dmaster, FAKE_PNN);
+	assert_int_equal(h.rsn, 12);
+	assert_int_equal(ctdb_record_fetch_readonly(s.db, S("none"), s.c, &h, &data), ENOENT);
+	s.d->short_header = true;
+	assert_int_equal(ctdb_record_fetch_readonly(s.db, S("short"), s.c, &h, &data), EPROTO);
+	end(&s);
+}
+
+static void test_set_readonly(void **state)
+{
+	struct setup s;
+	struct ctdb_db *persistent = NULL;
+
+	begin(&s);
+	assert_int_equal(ctdb_db_set_readonly(s.db), 0);
+	assert_int_equal(s.d->n_set_readonly, 2); /* only the connected ones */
+	assert_int_equal(s.d->set_readonly_nodes[0] + s.d->set_readonly_nodes[1], 3);
+	s.d->refusing_node = 3;
+	assert_int_equal(ctdb_db_set_sticky(s.db), EREMOTEIO);
+	assert_int_equal(s.d->n_set_readonly, 4); /* all were asked */
+	assert_int_equal(ctdb_db_attach(s.c, FAKE_PERSISTENT_NAME, CTDB_DB_PERSISTENT, s.c, &persistent), 0);
+	assert_int_equal(ctdb_db_set_readonly(persistent), EPERM);
+	end(&s);
+}
+
+/* ---- the file as it is ---- */
+
+struct walk {
+	unsigned int n, stop_at, seen[30];
+};
+
+static bool walk_one(void *priv, struct ctdb_data key, struct ctdb_record_header header, struct ctdb_data data)
+{
+	struct walk *w = priv;
+	unsigned int i = (unsigned int)atoi((const char *)key.data);
+
+	assert_true(i < 30);
+	w->seen[i]++;
+	assert_int_equal(header.dmaster, i);
+	assert_int_equal(header.rsn, 10);
+	assert_int_equal(data.len, i % 3);
+	w->n++;
+	return w->n != w->stop_at;
+}
+
+static void test_traverse_local(void **state)
+{
+	struct setup s;
+	struct walk w = {.n = 0};
+	char key[8];
+	unsigned int i;
+	uint64_t n = 99;
+
+	begin(&s);
+	assert_int_equal(ctdb_traverse_local(s.db, walk_one, &w, &n), 0);
+	assert_int_equal(n, 0);
+	for (i = 0; i < 30; i++) { /* of any data master, also empty ones */
+		snprintf(key, sizeof(key), "%u", i);
+		fake_dbs_put(s.c, FAKE_VOLATILE, key, strlen(key) + 1, i, "xx", i % 3);
+	}
+	assert_int_equal(ctdb_traverse_local(s.db, walk_one, &w, &n), 0);
+	assert_int_equal(n, 30);
+	for (i = 0; i < 30; i++) {
+		assert_int_equal(w.seen[i], 1);
+	}
+	w = (struct walk){.stop_at = 7};
+	assert_int_equal(ctdb_traverse_local(s.db, walk_one, &w, &n), 0);
+	assert_int_equal(n, 7);
+	assert_int_equal(w.n, 7);
+	client_lost(s.c, ENOTCONN, "test");
+	end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lock_store_fetch), cmocka_unit_test(test_fetch_remote),
-		cmocka_unit_test(test_header_rules),     cmocka_unit_test(test_lock_gives_up),
-		cmocka_unit_test(test_busy_chain),       cmocka_unit_test(test_lock_twice),
-		cmocka_unit_test(test_delete),           cmocka_unit_test(test_models),
+		cmocka_unit_test(test_lock_store_fetch),
+		cmocka_unit_test(test_fetch_remote),
+		cmocka_unit_test(test_header_rules),
+		cmocka_unit_test(test_lock_gives_up),
+		cmocka_unit_test(test_busy_chain),
+		cmocka_unit_test(test_lock_twice),
+		cmocka_unit_test(test_delete),
+		cmocka_unit_test(test_models),
 		cmocka_unit_test(test_store_after_loss),
+		cmocka_unit_test(test_readonly_copy),
+		cmocka_unit_test(test_readonly_without_copies),
+		cmocka_unit_test(test_set_readonly),
+		cmocka_unit_test(test_traverse_local),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
