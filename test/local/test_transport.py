@@ -42,21 +42,22 @@ class Reader:
         return raw.decode()
 
 
-def encode(kind, source, destination, interface, proc, payload=b"", ident=0, status=0, memfd=False):
+def encode(kind, source, destination, interface, proc, payload=b"", ident=0, status=0, memfd=False, flags=0):
     """source, destination: (endpoint, node)."""
-    header = struct.pack(">III", 0x43544E4D, 1, kind) + xdr_string(source[0]) + struct.pack(">I", source[1])
+    header = struct.pack(">III", 0x43544E4D, 2 if flags else 1, kind) + xdr_string(source[0]) + struct.pack(">I", source[1])
     header += xdr_string(destination[0]) + struct.pack(">IIIIQiII", destination[1], interface, 1, proc, ident, status, len(payload), memfd)
+    header += struct.pack(">I", flags) if flags else b""
     return header if memfd else header + payload
 
 
 class Packet:
     def __init__(self, data, fds):
         r = Reader(data)
-        r.take("II")
-        self.kind = r.take("I")
+        _, self.header_version, self.kind = r.take("III")
         self.source = (r.string(), r.take("I"))
         self.destination = (r.string(), r.take("I"))
         self.interface, self.version, self.proc, self.ident, self.status, size, memfd = r.take("IIIQiII")
+        self.flags = r.take("I") if self.header_version >= 2 else 0
         self.payload = data[r.pos:]
         if memfd:
             assert fcntl.fcntl(fds[0], fcntl.F_GET_SEALS) & SEALS == SEALS
@@ -90,8 +91,8 @@ class Endpoint:
     def __exit__(self, *what):
         self.close()
 
-    def send(self, kind, destination, interface, proc, payload=b"", ident=0, status=0):
-        data = encode(kind, (self.name, self.node.pnn), destination, interface, proc, payload, ident, status, len(payload) > 65536)
+    def send(self, kind, destination, interface, proc, payload=b"", ident=0, status=0, flags=0):
+        data = encode(kind, (self.name, self.node.pnn), destination, interface, proc, payload, ident, status, len(payload) > 65536, flags)
         fds = []
         if len(payload) > 65536:
             fds = [os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)]
@@ -149,13 +150,13 @@ def parse_links(payload):
 class Node:
     """A node of which only transportd runs."""
 
-    def __init__(self, base, bindir, pnn, port, dead=2000):
+    def __init__(self, base, bindir, pnn, port, dead=2000, version=2):
         self.base, self.bindir, self.pnn, self.port = os.path.join(base, str(pnn)), bindir, pnn, port
         self.process = None
         os.makedirs(self.path("run"))
         with open(self.path("ctdb.conf"), "w", encoding="utf-8") as f:
             f.write(f"[cluster]\nnode address = 127.0.0.{21 + pnn}\nheartbeat interval = 100\ndead interval = {dead}\n"
-                    f"[transport]\nport = {port}\nsecurity = none\n[logging]\nlocation = file:{self.path('log')}\n")
+                    f"[transport]\nport = {port}\nsecurity = none\ninterface version = {version}\n[logging]\nlocation = file:{self.path('log')}\n")
 
     def path(self, *parts):
         return os.path.join(self.base, *parts)
@@ -253,6 +254,55 @@ def test_packets(make_nodes):
             assert (p.interface, p.proc, p.ident) == (77, 5, 99) and p.payload == data
             sink.send(REPLY, p.source, 77, 5, data[::-1], ident=99)
             assert cli.receive().payload == data[::-1]
+
+
+def in_group(node):
+    return {"all": 0xFFFFFFF0, "connected": 0xFFFFFFF1, "active": 0xFFFFFFF2}[node]
+
+
+def test_groups(make_nodes):
+    """Each node gets a copy of its own; requests cannot go to groups; nobody is active where no daemon says so."""
+    nodes = make_nodes(3, listed=4)
+    with Endpoint(nodes[0], "cli.1") as cli, Endpoint(nodes[0], "sink") as own, Endpoint(nodes[1], "sink") as one, Endpoint(nodes[2], "sink") as two:
+        wait_linked(cli, 1, 2)
+        for group in ("all", "connected"):
+            cli.send(NOTIFY, ("sink", in_group(group)), 77, 5, group.encode())
+            for sink in (own, one, two):
+                p = sink.receive()
+                assert (p.kind, p.source, p.destination) == (NOTIFY, ("cli.1", 0), ("sink", sink.node.pnn)) and p.payload == group.encode()
+        cli.send(NOTIFY, ("sink", in_group("active")), 77, 5, b"x")
+        p = cli.receive()  # what its message library counts
+        assert (p.kind, p.source, p.ident, p.status) == (REPLY, ("transport", 0), 0, errno.EHOSTUNREACH)
+        cli.send(REQUEST, ("sink", in_group("all")), 77, 5, b"x", ident=1)
+        cli.send(NOTIFY, ("sink", 0xFFFFFFF3), 77, 5, b"x")
+        wait_until(lambda: "only notifications can go to a group" in nodes[0].log(), what="the refusal")
+        assert cli.links()[3] == (False, 0)
+
+
+@pytest.mark.parametrize("versions", [(2, 2), (2, 1), (1, 2), (1, 1)])
+def test_bulk(make_nodes, base, bindir, versions):
+    """Packets of the bulk class arrive in order among themselves, also where a node knows no classes."""
+    port = free_port(2)
+    nodes = [Node(base, bindir, pnn, port, version=version) for pnn, version in enumerate(versions)]
+    try:
+        for node in nodes:
+            node.nodes(2)
+            node.start()
+        with Endpoint(nodes[0], "cli.1") as cli, Endpoint(nodes[1], "sink") as sink:
+            wait_linked(cli, 1)
+            for i in range(200):
+                cli.send(NOTIFY, ("sink", 1), 77, 5, struct.pack(">I", i) + bytes(100 * i), flags=i % 2)
+                if i % 20 == 19:
+                    got = [sink.receive() for _ in range(20)]
+                    for bulk in (0, 1):
+                        numbers = [n for n in (struct.unpack_from(">I", p.payload)[0] for p in got) if n % 2 == bulk]
+                        assert numbers == list(range(i - 19 + bulk, i + 1, 2))
+                    # a node that does not know classes has not passed them on either
+                    assert all(p.flags == (struct.unpack_from(">I", p.payload)[0] % 2 if versions == (2, 2) else 0) for p in got)
+                    assert all(p.destination == ("sink", 1) for p in got)
+    finally:
+        for node in nodes:
+            node.kill()
 
 
 def test_order(make_nodes):
@@ -390,6 +440,7 @@ def test_bad_input(make_nodes):
     good = encode(REQUEST, ("cli.1", 0), ("transport", 1), TRANSPORT, GET_LINKS, ident=5)
     with Endpoint(a, "cli.1") as cli, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as raw:
         wait_linked(cli, 1)
+        raw.bind("\0ctdb-msg/cli.1/" + str(os.getpid()))  # one of the sockets with which cli.1 sends
         raw.connect(a.path("run", "msg", "transport"))
         for cut in range(len(good)):
             raw.send(good[:cut])
@@ -408,6 +459,24 @@ def test_bad_input(make_nodes):
         assert cli.links() == {1: (True, 1)}
     assert a.process.poll() is None and b.process.poll() is None
     assert 2 <= len(re.findall(r"malformed|refused|closed", a.log())) < 60
+
+
+def test_spoofed_source(make_nodes):
+    """Nobody speaks in another one's name: neither for an endpoint of the node nor, but for transport, for another node."""
+    a, b = make_nodes(2)
+    with Endpoint(a, "cli.1") as cli, Endpoint(a, "cli.2") as victim, Endpoint(b, "sink") as sink:
+        wait_linked(cli, 1)
+        to = a.path("run", "msg", "transport")
+        for source in (("cli.2", 0), ("cli.1", 1), ("transport", 0)):
+            cli.socket.sendto(encode(REQUEST, source, ("sink", 1), 77, 5, b"bad", ident=1), to)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless:
+            nameless.sendto(encode(REQUEST, ("cli.2", 0), ("sink", 1), 77, 5, b"bad", ident=1), to)
+        cli.send(NOTIFY, ("sink", 1), 77, 5, b"good")
+        assert sink.receive().payload == b"good"
+        victim.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            victim.socket.recv(1)
+    assert "was not sent by the endpoint that it names" in a.log()
 
 
 def test_port_in_use(make_nodes, base, bindir):
