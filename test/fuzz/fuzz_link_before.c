@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* In pieces (how & 8), so that a frame or record comes bit by bit. */
 	while (in.left > 0 && open) {
 		size_t len;
-		uint8_t *piece = fuzz_take(&in, (how & 8) != 0 ? 1 + fuzz_byte(&in) % 64 : in.left, &len);
+		uint8_t *piece = fuzz_take(&in, (how & 8) != 0 ? 1U + fuzz_byte(&in) % 64 : in.left, &len);
 		uint8_t framed[8 + 65536];
 
 		if ((how & 2) != 0 && len <= 65536) {

@@ -5,19 +5,19 @@
 
 #include "fuzz.h"
 
-#define MAX_INPUT (4U << 20)
+#define INPUT_BYTES_MAX (4U << 20)
 
 static int run_file(const char *path)
 {
 	FILE *f = fopen(path, "rb");
-	uint8_t *buf = malloc(MAX_INPUT), *exact;
+	uint8_t *buf = malloc(INPUT_BYTES_MAX), *exact;
 	size_t n;
 
 	if (f == NULL || buf == NULL) {
 		fprintf(stderr, "%s: %s\n", path, strerror(errno));
 		exit(2);
 	}
-	n = fread(buf, 1, MAX_INPUT, f);
+	n = fread(buf, 1, INPUT_BYTES_MAX, f);
 	fclose(f);
 	exact = malloc(n > 0 ? n : 1);
 	MUST(exact != NULL);
