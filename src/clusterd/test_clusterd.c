@@ -291,11 +291,107 @@ static void test_unknown_arbitration(void **state)
 	expect_refusal(f, "arbitration");
 }
 
+static struct cluster_own own_of(struct fixture *f, const struct cluster_flags_args *arg, int expected)
+{
+	struct tevent_req *req = cluster_set_own_flags_send(f, f->ev, f->client, arg, 5000);
+	struct cluster_own own = {0};
+
+	assert_true(tevent_req_poll(req, f->ev));
+	assert_int_equal(cluster_set_own_flags_recv(req, f, &own), expected);
+	talloc_free(req);
+	return own;
+}
+
+static void wait_not_active(struct fixture *f, const char *why)
+{
+	struct cluster_status status = {0};
+	struct mono end = limit();
+
+	while (status_of(f, &status) != 0 || status.state.active || strstr(status.state.reason, why) == NULL) {
+		if (!mono_before(mono_now(), end)) {
+			fail_msg("active, or another reason than %s: %s", why, status.verdict);
+		}
+		usleep(10000);
+	}
+}
+
+/* Stopped by request: over a restart of the daemon, too. */
+static void test_stopped(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_status status;
+
+	start(f);
+	wait_active(f, &status);
+	assert_int_equal(own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_STOPPED}, 0).flags, NODE_FLAG_STOPPED);
+	wait_not_active(f, "stopped");
+	stop(f, SIGKILL);
+	start(f);
+	wait_not_active(f, "stopped");
+	assert_int_equal(own_of(f, &(struct cluster_flags_args){.clear = NODE_FLAG_STOPPED}, 0).flags, 0);
+	wait_active(f, &status);
+	/* What another ctdbd left does not count. */
+	assert_int_equal(stop(f, SIGTERM), 0);
+	write_file(path_of(f, "run/cluster-own.0"), "1 32 3 0\n");
+	start(f);
+	wait_active(f, &status);
+}
+
+static void test_ban(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_status status;
+	struct cluster_own own;
+
+	start(f);
+	wait_active(f, &status);
+	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_BANNED}, EINVAL); /* for how long? */
+	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_UNHEALTHY}, EINVAL);
+	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_STOPPED, .clear = NODE_FLAG_STOPPED}, EINVAL);
+	own = own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_BANNED, .ban_seconds = 1000}, 0);
+	assert_int_equal(own.flags, NODE_FLAG_BANNED);
+	assert_in_range(own.ban_seconds, 990, 1000);
+	wait_not_active(f, "banned");
+	/* A new time counts instead of the former one, and ends by itself: also if the daemon does not run at its end.
+	 */
+	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_BANNED, .ban_seconds = 1}, 0);
+	stop(f, SIGKILL);
+	start(f);
+	wait_active(f, &status);
+	assert_int_equal(status.state.view.members.v[0].flags, 0);
+}
+
+/* A node that may not lead does not; it is told by view and state. */
+static void test_capabilities(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_capabilities_args arg = {.clear = NODE_CAP_LMASTER};
+	struct cluster_status status;
+	struct cluster_own own;
+	struct mono end = limit();
+	struct tevent_req *req;
+
+	start(f);
+	wait_active(f, &status);
+	assert_int_equal(status.state.view.members.v[0].capabilities, NODE_CAP_LEADER | NODE_CAP_LMASTER);
+	req = cluster_set_own_capabilities_send(f, f->ev, f->client, &arg, 5000);
+	assert_true(tevent_req_poll(req, f->ev));
+	assert_int_equal(cluster_set_own_capabilities_recv(req, f, &own), 0);
+	assert_int_equal(own.capabilities, NODE_CAP_LEADER);
+	do {
+		assert_true(mono_before(mono_now(), end));
+		wait_active(f, &status);
+	} while (status.state.view.members.v[0].capabilities != NODE_CAP_LEADER);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_single_node_is_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_subscription_survives_a_kill, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stopped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ban, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_capabilities, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_term_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_arbitration, setup, teardown),
 	};
