@@ -144,6 +144,13 @@ static int refused(struct tevent_req *req, const struct classic_reply_control *r
 			   request_what(req), reply->status, len > 0 ? ": " : "", len, text);
 }
 
+bool control_has_error(struct tevent_req *req)
+{
+	struct classic_reply_control reply;
+
+	return reply_view(req, &reply) == 0 && reply.error.len > 0;
+}
+
 int control_recv(struct tevent_req *req, struct ctdb_blob *data)
 {
 	struct classic_reply_control reply;

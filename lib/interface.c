@@ -84,7 +84,7 @@ static int interface_answer(struct interface_state *s, struct tevent_req *subreq
 	struct classic_interface_reply res;
 	int err = control_recv(subreq, &data);
 
-	if (err == EREMOTEIO) {
+	if (err == EREMOTEIO && !control_has_error(subreq)) {
 		return client_fail(s->c, ENOSYS,
 				   "%s: the CTDB daemon of this node cannot pass requests on to other daemons",
 				   s->what);

@@ -140,6 +140,8 @@ int control_u32_recv(struct tevent_req *req, uint32_t *value);
 int control_text_recv(struct tevent_req *req, TALLOC_CTX *mem, char **text);
 /* A control that nobody answers. 0, ENOTCONN, ENOBUFS, ENOMEM */
 int control_post(struct ctdb_client *c, uint32_t opcode, uint64_t srvid, struct ctdb_data data);
+/* Whether the daemon gave a reason: those that do not know a control give none. */
+bool control_has_error(struct tevent_req *req);
 /* What a reply's bytes of the wrong form give. */
 int control_malformed(struct tevent_req *req);
 /* err of a function that decodes: EBADMSG becomes the above. */

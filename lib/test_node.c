@@ -263,6 +263,10 @@ static void test_interface(void **state)
 	w->extra = NULL; /* a daemon that knows no such control */
 	w->status = -1;
 	assert_int_equal(CALL(w), ENOSYS);
+	w->error = "too many interface calls of this client"; /* one that does */
+	assert_int_equal(CALL(w), EREMOTEIO);
+	assert_non_null(strstr(ctdb_client_error(w->c), "too many"));
+	w->error = NULL;
 	w->status = 0;
 	w->answer = data_of("x", 1);
 	assert_int_equal(CALL(w), EPROTO);

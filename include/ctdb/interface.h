@@ -17,14 +17,15 @@ struct ctdb_interface_call {
 	uint32_t procedure;
 	struct ctdb_data
 		payload;     /* the encoded argument, up to 64 MiB less a page; must stay valid until _send returns */
-	uint32_t timeout_ms; /* for the answer of the endpoint; 0: the client's time-out */
+	uint32_t timeout_ms; /* for the answer of the endpoint, at most 10 minutes; 0: the client's time-out */
 };
 
 /*
  * 0: *status is the answer of the other side, or why it could not be asked: 0, or an errno value (ENOENT: no such
  * endpoint, EHOSTUNREACH: no link to the node, ETIMEDOUT: no answer in time, ENOSYS: no such interface or procedure, or
  * an error of the procedure), whose text ctdb_client_error() has. *result: the encoded result, below mem; empty if
- * *status is not 0. Errors also: ENOSYS: the daemon on this node has no gateway; EMSGSIZE.
+ * *status is not 0. Errors also: ENOSYS: the daemon on this node has no gateway; EREMOTEIO: also too many calls (64) of
+ * this client that wait; EMSGSIZE.
  */
 struct tevent_req *ctdb_interface_call_send(TALLOC_CTX *mem, struct ctdb_client *c,
 					    const struct ctdb_interface_call *call);
