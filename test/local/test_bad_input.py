@@ -187,6 +187,14 @@ def cluster(module_factory):
     return cluster
 
 
+@pytest.fixture(scope="module")
+def plain_cluster(module_factory):
+    """Links without TLS: what arrives gets as far as the frames' reader."""
+    cluster = module_factory(nodes=3, mode="loopback", tls=False)
+    output(cluster.node(0).run(["ctdb", "db", "attach", "work.tdb"], check=False, **CAPTURE))
+    return cluster
+
+
 def _path(node):
     return node.file("run", "ctdbd.socket")
 
@@ -319,9 +327,11 @@ FRAMES = [struct.pack(">II", 0, 0), struct.pack(">II", 3, 0), struct.pack(">II",
           b"GET / HTTP/1.0\r\n\r\n", struct.pack(">II", 4, 1), struct.pack(">II", 4, 99), random.Random(3).randbytes(200), b""]
 
 
+@pytest.mark.parametrize("tls", [True, False])
 @pytest.mark.parametrize("port", [4379, 4380])
-def test_malformed_frames(cluster, port):
+def test_malformed_frames(cluster, plain_cluster, port, tls):
     """From the address of another node and from elsewhere: the connection is closed, the links stay."""
+    cluster = cluster if tls else plain_cluster
     node = cluster.node(0)
     with Work(node), Work(cluster.node(1)):
         before = [_log(n).count(" is down: ") for n in cluster.nodes]
@@ -336,7 +346,8 @@ def test_malformed_frames(cluster, port):
                         continue
                     _wait_closed(s)
         assert [_log(n).count(" is down: ") for n in cluster.nodes] == before
-    assert f"connection from {cluster.node(1).address} (node 1) closed: malformed frame" in _log(node)
+    reason = "it does not speak TLS: is security = none there?" if tls else "malformed frame"
+    assert f"connection from {cluster.node(1).address} (node 1) closed: {reason}" in _log(node)
     assert "connection from 127.0.0.1 refused: not the address of another node" in _log(node)
 
 
