@@ -123,7 +123,10 @@ static void test_tunables(void **state)
 		uint32_t value, len;
 		char name[7];
 	} __attribute__((packed)) set = {5, 7, "Enable"};
-	static const char list[] = "\x08\0\0\0:One:Tw";
+	static const struct {
+		uint32_t len;
+		char text[8];
+	} list = {8, ":One:Tw"};
 	struct world *w = setup();
 	struct ctdb_tunable_list *names = NULL;
 	uint32_t v = 9;
@@ -145,12 +148,12 @@ static void test_tunables(void **state)
 	w->answer = data_of(&v, 4);
 	assert_int_equal(RUN(w, ctdb_get_tunable_send(w, w->c, 0, "Enable"), ctdb_get_tunable_recv(req, &v)), 0);
 	assert_sent(w, CLASSIC_CONTROL_GET_TUNABLE, 0, &set.len, 11);
-	w->answer = data_of(list, 12);
+	w->answer = data_of(&list, 12);
 	assert_int_equal(RUN(w, ctdb_list_tunables_send(w, w->c, 0), ctdb_list_tunables_recv(req, w, &names)), 0);
 	assert_int_equal(names->n, 2);
 	assert_string_equal(names->names[0], "One");
 	assert_string_equal(names->names[1], "Tw");
-	w->answer = data_of(list, 9);
+	w->answer = data_of(&list, 9);
 	assert_int_equal(RUN(w, ctdb_list_tunables_send(w, w->c, 0), ctdb_list_tunables_recv(req, w, &names)), EPROTO);
 	world_free(w);
 }

@@ -222,15 +222,15 @@ static void test_malformed(void **state)
 {
 	struct ctdb_server_handlers h = world_handlers();
 	struct world *w = world_new(&h);
-	uint8_t bad[32] = {32, 0, 0, 0, 1, 2, 3, 4}, byte;
-	uint32_t unknown[8] = {32, 0x43544442, 1, 0, 42, 0, 0, 0}, n;
+	uint8_t byte;
+	uint32_t unknown[8] = {32, 0x43544442, 1, 0, 42, 0, 0, 0}, bad[8] = {32, 1234}, n;
 	int fd = raw_connect(w->path);
 
 	assert_int_equal(send(fd, unknown, sizeof(unknown), MSG_NOSIGNAL), sizeof(unknown)); /* skipped */
 	assert_int_equal(send(fd, bad, 16, MSG_NOSIGNAL), 16);
 	LOOP_UNTIL(w, w->connected == 2);
 	assert_int_equal(w->closed, 0);
-	assert_int_equal(send(fd, bad + 16, 16, MSG_NOSIGNAL), 16);
+	assert_int_equal(send(fd, bad + 4, 16, MSG_NOSIGNAL), 16);
 	LOOP_UNTIL(w, w->closed == 1);
 	assert_int_equal(recv(fd, &byte, 1, 0), 0);
 	close(fd);
@@ -245,10 +245,11 @@ static void test_send_bytes(void **state)
 {
 	struct ctdb_server_handlers h = world_handlers();
 	struct world *w = world_new(&h);
+	uint32_t nonsense[3] = {1, 2, 3};
 	bool lost = false;
 
 	ctdb_client_on_lost(w->c, on_lost, &lost);
-	assert_int_equal(ctdb_server_send_bytes(w->conn, data_of("\1\0\0\0nonsense", 12)), 0);
+	assert_int_equal(ctdb_server_send_bytes(w->conn, data_of(nonsense, sizeof(nonsense))), 0);
 	LOOP_UNTIL(w, lost);
 	assert_non_null(strstr(ctdb_client_error(w->c), "malformed"));
 	world_free(w);
