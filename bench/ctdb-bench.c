@@ -10,6 +10,7 @@
 
 static const struct bench_command commands[] = {
 	{"codec", "cost of encoding and decoding the messages of the hot paths", bench_codec},
+	{"stream", "bulk data between two nodes, against GnuTLS alone", bench_stream},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
