@@ -6,7 +6,9 @@ PYTHON := /usr/bin/python3
 BUILD := build
 DEMO_FLAGS := $(if $(KEEP),--keep)
 
-.PHONY: help build demo test test-unit test-cluster test-asan test-valgrind deps deps-build deps-test clean install
+T := 60
+
+.PHONY: fuzz bench-codec bench-stream help build demo test test-unit test-cluster test-asan test-valgrind deps deps-build deps-test clean install
 .DEFAULT_GOAL := build
 
 help:
@@ -16,6 +18,9 @@ help:
 	@echo "make test-unit      unit tests and simulations only"
 	@echo "make test-cluster   tests with several processes only: local, netns, samba"
 	@echo "make test-asan      unit and loopback tests with the address and undefined behaviour sanitizers"
+	@echo "make fuzz T=60      every fuzz target for T seconds, with clang and libFuzzer (two at a time)"
+	@echo "make bench-codec    what encoding and decoding of the messages about records costs"
+	@echo "make bench-stream   bulk data between two nodes, against GnuTLS alone"
 	@echo "make test-valgrind  unit tests and a loopback cluster under valgrind"
 	@echo "make deps           install the Debian packages that building and testing need (root)"
 	@echo "make install        install below DESTDIR"
@@ -44,6 +49,15 @@ test-asan: deps-test
 test-valgrind: deps-test build
 	@$(PYTHON) test/run --build $(BUILD) valgrind
 
+fuzz: deps-test
+	@$(PYTHON) test/fuzz/run --time $(T)
+
+bench-codec: build
+	@$(BUILD)/bin/ctdb-bench codec
+
+bench-stream: build
+	@$(BUILD)/bin/ctdb-bench stream
+
 deps: deps-test
 
 deps-build:
@@ -56,4 +70,4 @@ install: build
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 clean:
-	@rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-setup.log
+	@rm -rf $(BUILD) $(BUILD)-asan build-fuzz $(BUILD)-setup.log

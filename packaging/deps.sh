@@ -6,7 +6,7 @@ set -eu
 build="gcc libc6-dev make meson ninja-build pkg-config python3 iproute2
        libtalloc-dev libtevent-dev libtdb-dev libinih-dev libgnutls28-dev libjansson-dev libcmocka-dev libtirpc-dev rpcsvc-proto"
 # ... and what the tests need beyond that.
-test="python3-pytest valgrind samba smbclient samba-testsuite groff-base man-db"
+test="python3-pytest valgrind samba smbclient samba-testsuite groff-base man-db clang libclang-rt-14-dev"
 
 case "${1:-}" in
 build) wanted=$build ;;
