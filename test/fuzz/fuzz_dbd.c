@@ -33,6 +33,11 @@ static void loop_immediate(void)
 	}
 }
 
+static void last_dbd_ends(void)
+{
+	fake_teardown(NULL);
+}
+
 static void make_dbd(void)
 {
 	static unsigned inputs;
@@ -43,6 +48,8 @@ static void make_dbd(void)
 	}
 	if (fake != NULL) {
 		fake_teardown(NULL);
+	} else {
+		atexit(last_dbd_ends);
 	}
 	fake_setup(NULL);
 	/* Requests to other daemons find nobody. */
