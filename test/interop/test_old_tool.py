@@ -278,6 +278,15 @@ def test_stop_of_the_leader(tool):
     tool.run("continue", pnn=leader)
 
 
+def test_leader_that_may_not_lead(tool):
+    leader = int(tool.run("leader"))
+    tool.run("setleaderrole", "off", pnn=leader)
+    wait_until(lambda: tool.run("leader", status=None).strip() not in (str(leader), "", "UNKNOWN"), what="another leader")
+    wait_until(lambda: "LEADER: NO" in tool.run("getcapabilities", pnn=leader), what="the capability in the view")
+    tool.run("setleaderrole", "on", pnn=leader)
+    wait_until(lambda: "LEADER: YES" in tool.run("getcapabilities", pnn=leader), what="the capability in the view")
+
+
 def test_ban_ends_by_itself(tool):
     tool.run("ban", "2", "-n", "2")
     assert "Banned" in tool.flags(2)

@@ -1,5 +1,6 @@
 """Two nodes, clients of the classic socket in raw packets: what Samba and the classic tools count on."""
 
+import errno
 import os
 import struct
 
@@ -171,6 +172,110 @@ def test_traverse(clients):
         assert c.traverse(db) == []  # the records are empty
         found = {key: header[1] for key, header, _ in c.traverse(db, with_empty=True)}
         assert found == {b"%d" % i: i % 2 for i in range(100)}
+
+
+# ---- what the other daemons say ----
+
+
+def interface_call(c, endpoint, node, interface, procedure, payload=b"", timeout_ms=5000):
+    """(status, result) of INTERFACE_CALL."""
+    name = endpoint.encode() + b"\0"
+    head = struct.pack("=7I", interface, 1, procedure, timeout_ms, node, len(name), len(payload))
+    data = c.good(513, head + name + payload)
+    status, length = struct.unpack_from("=iI", data)
+    return status, data[8 : 8 + length]
+
+
+CLUSTER, GET_STATE = 0x20C70001, 1
+
+
+@pytest.mark.valgrind
+def test_gateway(clients):
+    """Every daemon of every node is reached through any node's socket."""
+    a, b = clients
+    for c in clients:
+        for node in (CURRENT, 0, 1):
+            status, result = interface_call(c, "cluster", node, CLUSTER, GET_STATE)
+            assert status == 0 and len(result) > 20
+    assert interface_call(a, "cluster", 1, CLUSTER, GET_STATE)[1][:16] == interface_call(b, "cluster", 1, CLUSTER, GET_STATE)[1][:16]
+    assert interface_call(a, "nobody", 0, CLUSTER, GET_STATE)[0] == errno.ENOENT
+    assert interface_call(a, "nobody", 1, CLUSTER, GET_STATE)[0] == errno.ENOENT
+    assert interface_call(a, "cluster", 7, CLUSTER, GET_STATE)[0] == errno.EHOSTUNREACH
+    assert interface_call(a, "cluster", 0, CLUSTER, 9999)[0] == errno.ENOSYS
+    assert a.control(513, b"short")[0] == -1
+
+
+# ---- what recovery daemons answered ----
+
+
+def test_questions_by_message(clients):
+    a, _ = clients
+    reply = 0xCE01000000000042
+    a.register(reply)
+    leader = struct.unpack("=I", leader_message(a))[0]
+    a.message(CONNECTED, 0xFB00000000000000, struct.pack("=I4xQ", 0, reply))  # TAKEOVER_RUN: the leader answers
+    assert struct.unpack("=i", a.next_message(reply)[1])[0] == leader
+    a.message(CONNECTED, 0xFB03000000000000, struct.pack("=I4xQI4x", 0, reply, 10))  # DISABLE_TAKEOVER_RUNS: all do
+    assert {struct.unpack("=i", a.next_message(reply)[1])[0] for _ in range(2)} == {0, 1}
+    a.message(CONNECTED, 0xFB04000000000000, struct.pack("=I4xQI4x", 0, reply, 10))  # DISABLE_RECOVERIES: refused
+    assert {struct.unpack("=i", a.next_message(reply)[1])[0] for _ in range(2)} == {-1}
+    a.message(1, 0xF800000000000000, struct.pack("=I4xQ", 0, reply))  # MEM_DUMP
+    assert b"talloc" in a.next_message(reply)[1]
+    # Nobody wants an answer; nobody can get one; too short.
+    for data in (struct.pack("=I4xQ", 0, 0), struct.pack("=I4xQ", 99, reply), b"abc", b""):
+        a.message(CONNECTED, 0xFB00000000000000, data)
+    a.message(CURRENT, reply, b"last")
+    assert a.next_message(reply)[1] == b"last"
+
+
+def leader_message(c):
+    c.register(0xF101000000000000)
+    return c.next_message(0xF101000000000000)[1]
+
+
+def test_controls_without_sense_are_answered(clients):
+    """Every number, to both nodes: one answer each. Left out is what stops nodes or freezes databases."""
+    a, _ = clients
+    for dest in (CURRENT, 1):
+        asked = {n: a.ask(n, dest=dest) for n in (*range(171), 500, 511, 514, 0xFFFFFFFF) if n not in (16, 33, 36, 101, 109)}
+        answers = {n: a.answer(reqid) for n, reqid in asked.items()}
+        assert all(answers[n][0] == -1 and not answers[n][1] for n in (2, 10, 19, 34, 68, 100, 163, 500, 514, 0xFFFFFFFF))
+        assert "public addresses" in answers[134][2]
+        assert "event scripts" in answers[137][2]
+    for n in (101, 102, 157, 158):  # payloads of a wrong size
+        assert a.control(n, b"x" * 4)[0] == -1
+    assert a.control(109, struct.pack("=II", 1, 10))[0] == -1  # another node's ban
+    assert struct.unpack("=II", a.good(110)) == (0, 0)
+
+
+# ---- databases that end ----
+
+
+@pytest.mark.valgrind
+def test_detach(clients):
+    a, b = clients
+    db = a.attach("detach.tdb")
+    ident = struct.pack("=I", db)
+    for i in range(50):
+        clients[i % 2].call(db, b"%d" % i)
+    assert a.control(139, ident)[0] == -1
+
+    def allow(value):
+        for c in clients:
+            c.good(48, struct.pack("=II", value, 20) + b"AllowClientDBAttach\0")
+
+    allow(0)
+    try:
+        a.good(139, ident)
+        for c in clients:
+            wait_until(lambda c=c: c.control(4, ident)[0] == -1, what="the end of the database")
+            assert c.call_answer(c.call_send(db, b"1"))[0] == classic.REPLY_ERROR
+    finally:
+        allow(1)
+    assert b.attach("detach.tdb") == db
+    assert a.traverse(db, with_empty=True) == []
+    clients[1].call(db, b"1")
+    assert dmaster(a, db, b"1") == 0
 
 
 # ---- transactions ----
