@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(KEEP),--keep)
 
 T := 60
 
-.PHONY: fuzz bench-codec bench-stream help build demo test test-unit test-cluster test-asan test-valgrind deps deps-build deps-test clean install
+.PHONY: fuzz bench-codec bench-stream help build demo test test-unit test-cluster test-asan test-valgrind test-arch deps deps-build deps-test deps-arch clean install
 .DEFAULT_GOAL := build
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-codec    what encoding and decoding of the messages about records costs"
 	@echo "make bench-stream   bulk data between two nodes, against GnuTLS alone"
 	@echo "make test-valgrind  unit tests and a loopback cluster under valgrind"
+	@echo "make test-arch      i386 and s390x: unit tests, and a cluster of x86-64, i386 and s390x nodes (root, half an hour)"
 	@echo "make deps           install the Debian packages that building and testing need (root)"
 	@echo "make install        install below DESTDIR"
 	@echo "make clean          remove the build directories"
@@ -58,6 +59,9 @@ bench-codec: build
 bench-stream: build
 	@$(BUILD)/bin/ctdb-bench stream
 
+test-arch: deps-arch build
+	@$(PYTHON) test/arch/run --build $(BUILD)
+
 deps: deps-test
 
 deps-build:
@@ -66,8 +70,11 @@ deps-build:
 deps-test:
 	@packaging/deps.sh test
 
+deps-arch: deps-test
+	@packaging/deps.sh arch
+
 install: build
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 clean:
-	@rm -rf $(BUILD) $(BUILD)-asan build-fuzz $(BUILD)-setup.log
+	@rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-arch $(BUILD)-i386 $(BUILD)-s390x build-fuzz $(BUILD)-setup.log

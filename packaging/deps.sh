@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that the project needs, only those that are missing. Usage: deps.sh build|test
+# Installs the Debian packages that the project needs, only those that are missing. Usage: deps.sh build|test|arch
 set -eu
 
 # What builds the suite and runs the demonstration ...
@@ -8,11 +8,15 @@ build="gcc libc6-dev make meson ninja-build pkg-config python3 iproute2
 # ... and what the tests need beyond that.
 test="python3-pytest valgrind samba smbclient samba-testsuite groff-base man-db clang libclang-rt-14-dev"
 
+# Other machines: compilers and emulation.
+arch="qemu-user-static gcc-i686-linux-gnu gcc-s390x-linux-gnu"
+
 case "${1:-}" in
 build) wanted=$build ;;
 test) wanted="$build $test" ;;
+arch) wanted="$build $test $arch" ;;
 *)
-	echo "usage: $0 build|test" >&2
+	echo "usage: $0 build|test|arch" >&2
 	exit 2
 	;;
 esac
