@@ -110,6 +110,8 @@ int msg_queue_send(struct msg *m, const char *endpoint, struct msg_packet *packe
 void msg_queue_retry(void *priv); /* timer */
 void msg_queue_watch(void *priv); /* timer: requests whose receiver is gone are ended */
 void msg_dest_owes(struct msg_dest *d, int n); /* n more requests wait for their replies from it */
+/* Bytes that wait for an endpoint of this node. */
+size_t msg_queue_used(const struct msg *m, const char *endpoint);
 struct msgstat_info;
 int msg_queue_stats(TALLOC_CTX *mem, const struct msg *m, struct msgstat_info *info); /* 0 or ENOMEM */
 

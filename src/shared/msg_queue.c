@@ -341,6 +341,19 @@ void msg_queue_watch(void *priv)
 	}
 }
 
+size_t msg_queue_used(const struct msg *m, const char *endpoint)
+{
+	dlist_for_each(pos, &m->dests)
+	{
+		const struct msg_dest *d = dlist_entry(pos, struct msg_dest, entry);
+
+		if (strcmp(d->endpoint, endpoint) == 0) {
+			return d->queued;
+		}
+	}
+	return 0;
+}
+
 int msg_queue_stats(TALLOC_CTX *mem, const struct msg *m, struct msgstat_info *info)
 {
 	info->queues.v = talloc_zero_array(mem, struct msgstat_queue, m->n_dests);

@@ -215,7 +215,16 @@ static void writer_arm(struct msg_stream *s)
 	mono_timer_set(s->timer, writer_waits(s) ? mono_min(next, mono_add_ms(s->progress, s->timeout_ms)) : next);
 }
 
-/* 0: sent, or there is no credit now. */
+/* Many streams share the queue of the next hop with all else: they leave half of it free. */
+static bool writer_has_room(const struct msg_stream *s)
+{
+	const struct msg *m = s->all->m;
+	const char *next = s->dst.node == m->own_node ? s->dst.endpoint : MSG_TRANSPORT_ENDPOINT;
+
+	return msg_queue_used(m, next) < m->limits.queue_bytes / 2;
+}
+
+/* 0: sent, or there is no credit now. ENOBUFS: no room on the way. */
 static int writer_chunk(struct msg_stream *s, struct stream_write *w, bool *sent)
 {
 	size_t n = w->len < s->chunk ? w->len : s->chunk;
@@ -229,6 +238,9 @@ static int writer_chunk(struct msg_stream *s, struct stream_write *w, bool *sent
 	*sent = false;
 	if (s->sent - s->consumed + n > s->window) {
 		return 0;
+	}
+	if (!writer_has_room(s)) {
+		return ENOBUFS;
 	}
 	ret = stream_data(s->bulk, &data);
 	if (ret == 0) {
