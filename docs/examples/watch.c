@@ -110,6 +110,7 @@ static void watch_event(void *priv, const struct ctdb_event *event)
 		w->stop = true;
 		w->status = 1;
 		break;
+	case CTDB_EVENT_RECOVERED:
 	default: /* later versions may know more */
 		printf("%s\n", ctdb_event_kind_name(event->kind));
 	}

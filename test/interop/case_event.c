@@ -101,8 +101,9 @@ static void event(void *priv, const struct ctdb_event *e)
 	case CTDB_EVENT_LOST:
 		log->lost = true;
 		break;
-	default:
-		break;
+	case CTDB_EVENT_ADDRESS_TAKEN:
+	case CTDB_EVENT_ADDRESS_RELEASED:
+		CHECK(false, "an address, %s, though none is configured", e->address);
 	}
 }
 
