@@ -341,6 +341,8 @@ int route_start(struct tunneld *t, char **err)
 			path, strerror(ret));
 		return ret;
 	}
+	log_warning(
+		"packets for other nodes travel through the existing ctdbd, which neither encrypts nor authenticates");
 	msg_set_router(t->d->msg, route_out, t);
 	return 0;
 }
