@@ -290,9 +290,18 @@ static void expect_switch(struct scene *s, unsigned to)
 static void silent_takeover(bool tls)
 {
 	struct scene s = scene_up(1500, tls);
+	char log[64], *err = NULL;
 
+	snprintf(log, sizeof(log), "/tmp/test_link_path.%d.log", (int)getpid());
+	unlink(log);
+	assert_int_equal(log_init(s.c, "test", talloc_asprintf(s.c, "file:%s", log), LOG_LVL_NOTICE, &err), 0);
 	relay_pause(s.relay[0], true);
 	expect_switch(&s, 1);
+	/* not after the dead interval, but because there is another one */
+	assert_true(util_log_lines(log, "for 750 ms, but path 1 is alive") >= 1);
+	assert_int_equal(util_log_lines(log, "nothing was heard for 1500 ms"), 0);
+	unlink(log);
+	assert_int_equal(log_init(s.c, "test", "stderr", LOG_LVL_NOTICE, &err), 0);
 	assert_int_equal(s.n[1]->reason[0], ETIMEDOUT);
 	assert_int_equal(s.n[0]->reason[1], ETIMEDOUT);
 	/* it comes back as standby, and the link stays where it is */
@@ -794,6 +803,58 @@ static void test_bundle_wrong(void **state)
 	raw_end(&r);
 }
 
+/* What it does is allowed in each of the callbacks. */
+static void forget_all(struct node *n, uint32_t pnn)
+{
+	n->on_down = NULL;
+	assert_int_equal(link_mesh_set_nodes(n->mesh, n->priv), 0);
+}
+
+/* The nodes list changes in down(), in the middle of a change of the path, a replacement, a new incarnation, silence.
+ */
+static void test_forgotten_in_down(void **state)
+{
+	for (unsigned how = 0; how < 5; how++) {
+		struct raw r = raw_new();
+		int fd = -1;
+
+		r.n->priv = util_nodes_paths(r.c, 1, 2);
+		raw_path(&r, 0, 1);
+		raw_path(&r, 1, 2);
+		raw_use(&r, r.fd[0][0], 10);
+		WAIT_FOR(r.c, r.n->ups[1] == 1);
+		r.n->on_down = forget_all;
+		if (how == 0) {
+			raw_use(&r, r.fd[1][1], 11);
+		} else if (how == 1) {
+			fd = raw_class(&r, 0, 0, 9);
+		} else if (how == 2) {
+			struct link_hello hello = raw_hello(1, 0);
+			uint8_t frame[256];
+
+			hello.incarnation++;
+			fd = raw_connect_path(r.c, 0, 12, 0);
+			raw_write(fd, frame, raw_hello_frame(frame, &hello));
+		} else if (how == 3) {
+			raw_data(r.fd[1][0], "not in use");
+			raw_use(&r, r.fd[0][0], 12);
+		} else {
+			close(r.fd[0][1]);
+			r.fd[0][1] = -1;
+		}
+		WAIT_FOR(r.c, r.n->on_down == NULL);
+		WAIT_FOR(r.c, raw_closed(r.fd[0][0]) && raw_closed(r.fd[1][0]) && raw_closed(r.fd[1][1]));
+		WAIT_FOR(r.c, fd < 0 || raw_closed(fd));
+		assert_int_equal(r.n->downs[1], 1);
+		assert_int_equal(r.n->ups[1], 1);
+		assert_false(link_is_up(r.n->mesh, 1));
+		if (fd >= 0) {
+			close(fd);
+		}
+		raw_end(&r);
+	}
+}
+
 static void test_cross_addresses(void **state)
 {
 	struct cluster *c = util_cluster(2);
@@ -906,6 +967,7 @@ int main(void)
 		cmocka_unit_test(test_use_wrong),
 		cmocka_unit_test(test_use_late),
 		cmocka_unit_test(test_bundle_wrong),
+		cmocka_unit_test(test_forgotten_in_down),
 		cmocka_unit_test(test_cross_addresses),
 		cmocka_unit_test(test_one_address),
 		cmocka_unit_test(test_classes_differ),

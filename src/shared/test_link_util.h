@@ -39,6 +39,7 @@ struct node {
 	unsigned drained[NODES_MAX];
 	void (*on_frame)(struct node *n, uint32_t from, uint32_t type, const uint8_t *data, size_t len);
 	void (*on_drained)(struct node *n, uint32_t pnn);
+	void (*on_down)(struct node *n, uint32_t pnn);
 	void *priv;
 };
 
@@ -64,6 +65,9 @@ static inline void util_down(void *priv, uint32_t pnn, int reason)
 
 	n->downs[pnn]++;
 	n->reason[pnn] = reason;
+	if (n->on_down != NULL) {
+		n->on_down(n, pnn);
+	}
 }
 
 static inline void util_frame(void *priv, uint32_t pnn, uint32_t type, const uint8_t *data, size_t len)
