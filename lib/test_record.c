@@ -26,8 +26,7 @@ struct setup {
 	struct ctdb_db *db;
 };
 
-static struct ctdb_data S(const char *s)
-{
+static struct ctdb_data S(const char *s) {
 	return data_of(s, strlen(s));
 }
 
