@@ -146,6 +146,51 @@ static void case_daemon_killed(const struct suite *s)
 	talloc_free(p);
 }
 
+static pid_t daemon_pid(struct peer *p)
+{
+	pid_t pid = 0;
+
+	CHECK_OK(p, BOTH(p, ctdb_get_pid(p->c, p->pnn, &pid), ctdb_get_pid_send(p, p->c, p->pnn),
+			 ctdb_get_pid_recv(req, &pid)));
+	return pid;
+}
+
+/* The daemon dies with a commit on its way. The others go on, and agree whether it is there: both records or none. */
+static void case_killed_in_commit(const struct suite *s)
+{
+	struct peer *a = suite_connect_as(s, s->n_nodes - 1, true), *p = suite_connect(s, 0), *q = suite_connect(s, 1);
+	struct ctdb_db *db = open_db(a, "commit", CTDB_DB_PERSISTENT), *db_p = open_db(p, "commit", CTDB_DB_PERSISTENT);
+	struct ctdb_db *db_q = open_db(q, "commit", CTDB_DB_PERSISTENT);
+	struct ctdb_transaction *t = NULL;
+	struct ctdb_data data = {.len = 0};
+	struct tevent_req *req;
+	pid_t pid = daemon_pid(a);
+	int first, second;
+
+	CHECK_OK(a, p_start(a, db, &t));
+	CHECK_OK(a, ctdb_transaction_store(t, bytes("a"), bytes("1")));
+	CHECK_OK(a, ctdb_transaction_store(t, bytes("b"), bytes("1")));
+	CHECK(kill(pid, SIGSTOP) == 0, "%s", strerror(errno));
+	req = ctdb_transaction_commit_send(a, t);
+	suite_pause(a, 100);
+	CHECK(kill(pid, SIGKILL) == 0, "%s", strerror(errno));
+	suite_finish(a, req);
+	CHECK_ERR(a, ctdb_transaction_commit_recv(req), ENOTCONN);
+	/* The lock of the dead is no obstacle. */
+	CHECK_OK(p, p_start(p, db_p, &t));
+	first = p_read(p, t, "a", &data);
+	second = p_read(p, t, "b", &data);
+	CHECK((first == 0 || first == ENOENT) && first == second, "a: %s, b: %s", strerror(first), strerror(second));
+	CHECK_OK(p, ctdb_transaction_store(t, bytes("c"), bytes("1")));
+	CHECK_OK(p, p_commit(p, t));
+	talloc_free(t);
+	CHECK_OK(q, p_fetch(q, db_q, "c", &data));
+	CHECK_ERR(q, p_fetch(q, db_q, "a", &data), first);
+	talloc_free(q);
+	talloc_free(p);
+	talloc_free(a);
+}
+
 const struct suite_case error_cases[] = {
 	{"no_daemon", 1, case_no_daemon},
 	{"unknown_database", 1, case_unknown_database},
@@ -153,5 +198,6 @@ const struct suite_case error_cases[] = {
 	{"wrong_kind", 1, case_wrong_kind},
 	{"timeout", 1, case_timeout},
 	{"daemon_killed", 1, case_daemon_killed},
+	{"killed_in_commit", 3, case_killed_in_commit},
 	{NULL},
 };

@@ -51,7 +51,7 @@ def test_case(request, systems, system, nodes, case, mode):
     sockets = [node.file("run", "ctdbd.socket") for node in cluster.nodes]
     done = subprocess.run([path, system, mode, case, *sockets], capture_output=True, text=True, timeout=CASE_LIMIT, check=False,
                           stdin=subprocess.DEVNULL)
-    if done.returncode != 0 or case in ("daemon_killed", "timeout"):
+    if done.returncode != 0 or case in ("daemon_killed", "killed_in_commit", "events_stop", "timeout"):
         systems.disturb(cluster)
     if done.returncode != 0:
         systems.factory.show_logs()
