@@ -115,6 +115,10 @@ int cmd_old_runstate(struct cli *cli, char **argv, int argc);
 int cmd_old_uptime(struct cli *cli, char **argv, int argc);
 int cmd_old_getdbmap(struct cli *cli, char **argv, int argc);
 
+/* ---- cmd_link.c ---- */
+/* A warning if links are not secured; in JSON "security" as well, null if the daemon cannot tell. */
+void links_print_security(struct cli *cli);
+
 /* ---- db_find.c ---- */
 struct db_info {
 	uint32_t id, flags;

@@ -105,6 +105,7 @@ int cmd_cluster_status(struct cli *cli, char **argv, int argc)
 		output_field(&cli->out, "membership", "Membership",
 			     f.membership != NULL ? json_string(f.membership) : json_null());
 	}
+	links_print_security(cli);
 	output_field(&cli->out, "leader", "Leader", f.has_leader ? json_integer(f.leader) : json_null());
 	output_field(&cli->out, "generation", "Generation",
 		     f.generation == CTDB_GENERATION_INVALID ? json_null() : json_integer((json_int_t)f.generation));

@@ -7,6 +7,10 @@
 
 #define TRANSPORT_INTERFACE 0x20c70002U
 #define TRANSPORT_VERSION   2U
+#define SECURITY_TIMEOUT_MS 2000U /* a status does not wait longer for this */
+#define NOT_SECURED                                                                                                    \
+	"Links are neither encrypted nor authenticated (security = none): whoever reaches the network can read and "   \
+	"change everything."
 
 /* 0 or exit code. */
 static int ask(struct cli *cli, struct links_status *links)
@@ -123,6 +127,34 @@ static void print_paths(struct cli *cli, const struct links_status *links)
 	output_rows(&cli->out, "paths", columns, 8, rows);
 }
 
+/* What cannot be asked is not said: earlier daemons have no links to tell of. */
+void links_print_security(struct cli *cli)
+{
+	const struct ctdb_interface_call call = {
+		.node = CTDB_NODE_CURRENT,
+		.endpoint = "transport",
+		.interface = TRANSPORT_INTERFACE,
+		.version = TRANSPORT_VERSION,
+		.procedure = TRANSPORT_PROC_GET_STATUS,
+		.timeout_ms = cli->opt.timeout_ms < SECURITY_TIMEOUT_MS ? cli->opt.timeout_ms : SECURITY_TIMEOUT_MS,
+	};
+	struct links_status links = {.security = NULL};
+	struct ctdb_data result;
+	int32_t status;
+
+	if (ctdb_interface_call(cli->c, &call, cli->c, &status, &result) != 0 || status != 0 ||
+	    links_status_decode(cli->c, result.data, result.len, &links) != 0) {
+		links.security = NULL;
+	}
+	if (links.security != NULL && strcmp(links.security, "none") == 0) {
+		output_line(&cli->out, "warning", NOT_SECURED);
+	}
+	if (cli->opt.format == &output_json) {
+		output_field(&cli->out, "security", "",
+			     links.security != NULL ? output_string(links.security) : output_check(json_null()));
+	}
+}
+
 int cmd_node_links(struct cli *cli, char **argv, int argc)
 {
 	struct links_status links;
@@ -132,10 +164,7 @@ int cmd_node_links(struct cli *cli, char **argv, int argc)
 		return code;
 	}
 	if (strcmp(links.security, "none") == 0) {
-		output_line(&cli->out, "warning",
-			    "Links are neither encrypted nor authenticated (security = none): whoever reaches the "
-			    "network can read "
-			    "and change everything.");
+		output_line(&cli->out, "warning", NOT_SECURED);
 	}
 	print_links(cli, &links);
 	print_paths(cli, &links);

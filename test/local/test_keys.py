@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 
@@ -207,10 +208,26 @@ def test_wrong_key_stays_out_and_both_say_why(cluster):
     assert not any(OTHER_KEY in log(cluster, pnn) or right[0] in log(cluster, pnn) for pnn in range(3))
     assert all(cluster.node(2).addresses[0] in line or cluster.node(2).addresses[1] in line for line in reasons)
     assert len(reasons) <= 4  # limited: it tries many times a second
-    cluster.fault(2, "shutdown")
+    # The right file, and a signal: no restart is needed.
     write_key(cluster.node(2).file("cluster.key"), *right)
-    cluster.fault(2, "power-on")
+    cluster.node(2).signal_program("ctdbd", signal.SIGHUP)
     cluster.wait_ready(2 * PATIENCE)
+    assert keys(cluster, 2) == [keys(cluster, 2)[0]] * 3
+
+
+def test_bad_key_file_changes_nothing(cluster):
+    """A signal with a file that is not good: links and keys stay as they were, and a rotation is refused."""
+    right, before = read_key(cluster, 1), keys(cluster, 1)
+    mark = len(log(cluster, 1))
+    write_key(cluster.node(1).file("cluster.key"), "rubbish")
+    cluster.node(1).signal_program("ctdbd", signal.SIGHUP)
+    wait_until(lambda: "the keys stay as they were: " in log(cluster, 1)[mark:], what="the line in the log")
+    assert "cluster.key:1: is no key" in log(cluster, 1)[mark:]
+    assert keys(cluster, 1) == before
+    assert "node 1: it refuses its key file" in fail(cluster, 0, "cluster", "key", "rotate")
+    write_key(cluster.node(1).file("cluster.key"), *right)
+    ctdb(cluster, 0, "cluster", "key", "rotate", "--retire")
+    assert len(set(map(str, keys(cluster, 1)))) == 1
 
 
 def test_node_without_tls_stays_out_and_both_say_why(cluster):
@@ -237,6 +254,8 @@ def test_cluster_without_tls_says_so(cluster_factory):
     told = links(cluster, 0)
     assert told["security"] == "none" and "neither encrypted nor authenticated" in told["warning"]
     assert [(p["security"], p["key_id"]) for p in told["paths"] if p["state"] == "active"] == [("none", None)]
+    assert "neither encrypted nor authenticated" in ctdb(cluster, 1, "cluster", "status")
+    assert json.loads(ctdb(cluster, 1, "-o", "json", "cluster", "status"))["security"] == "none"
     assert "there are no keys to change" in fail(cluster, 0, "cluster", "key", "rotate")
     assert "security = none" in fail(cluster, 0, "cluster", "key", "show-id")
 

@@ -32,7 +32,6 @@ def views(cluster):
     return found
 
 
-
 def all_ready(cluster):
     return all(state != "down" for pnn in range(3) for state in paths(cluster, pnn).values())
 
