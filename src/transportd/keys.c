@@ -46,8 +46,8 @@ static void lane_told(struct tevent_req *req)
 	int ret = transport_keys_changed_recv(req);
 
 	talloc_free(req);
-	if (ret == ENOENT) {
-		ret = 0; /* dbd does not run: it reads the file when it starts */
+	if (ret == ENOENT || ret == ECONNRESET) {
+		ret = 0; /* dbd does not run, or ended meanwhile: it reads the file when it starts */
 	}
 	if (ret != 0) {
 		log_error("dbd did not take over the changed keys: %s", strerror(ret));
