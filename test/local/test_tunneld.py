@@ -12,14 +12,14 @@ import threading
 
 import pytest
 from endpoint import GET_LINKS, LINK_CHANGED, NOTIFY, SUBSCRIBE, TRANSPORT, Endpoint, links, xdr_string
-from support import PATIENCE, wait_until
+from support import PATIENCE, SLOW, wait_until
 
 ADDRESS = 0x8E0043544E470001
 MAGIC = 0x43544442
 REQ_MESSAGE, REQ_CONTROL, REPLY_CONTROL, REQ_TUNNEL = 5, 7, 8, 10
 GET_PNN, REGISTER_SRVID, TUNNEL_REGISTER = 35, 23, 152
 DATA = 4
-DEAD = 2000
+DEAD = 10000 if SLOW else 2000
 
 
 class Connection:
