@@ -255,6 +255,29 @@ static void test_send_bytes(void **state)
 	world_free(w);
 }
 
+/* Who does not read is given up before much memory is spent; others are not concerned. */
+static void test_slow_reader(void **state)
+{
+	struct ctdb_server_handlers h = world_handlers();
+	struct world *w = world_new(&h);
+	size_t len = 48U * 1024 * 1024;
+	uint8_t *bytes = talloc_zero_size(w, len);
+	int fd = raw_connect(w->path), i;
+	uint32_t n;
+
+	LOOP_UNTIL(w, w->connected == 2);
+	assert_non_null(bytes);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(ctdb_server_send_bytes(w->conn, data_of(bytes, len)), 0);
+	}
+	assert_int_equal(ctdb_server_send_bytes(w->conn, data_of(bytes, len)), ENOTCONN);
+	LOOP_UNTIL(w, w->closed == 1);
+	close(fd);
+	w->status = 5;
+	assert_int_equal(RUN(w, ctdb_ping_send(w, w->c, 0), ctdb_ping_recv(req, &n)), 0);
+	world_free(w);
+}
+
 /* More requests than may wait: the rest is read when some are answered; all are answered in the end. */
 #define MANY 5000U
 static void keep(struct world *w, struct ctdb_server_request *req, const struct ctdb_wire_req_control *k)
@@ -314,12 +337,19 @@ static void test_free_in_handler(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_listen_errors), cmocka_unit_test(test_conn),
-		cmocka_unit_test(test_close),         cmocka_unit_test(test_late_answer),
-		cmocka_unit_test(test_no_answer),     cmocka_unit_test(test_error_reply),
-		cmocka_unit_test(test_no_handlers),   cmocka_unit_test(test_publish),
-		cmocka_unit_test(test_malformed),     cmocka_unit_test(test_send_bytes),
-		cmocka_unit_test(test_many),          cmocka_unit_test(test_free_in_handler),
+		cmocka_unit_test(test_listen_errors),
+		cmocka_unit_test(test_conn),
+		cmocka_unit_test(test_close),
+		cmocka_unit_test(test_late_answer),
+		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_error_reply),
+		cmocka_unit_test(test_no_handlers),
+		cmocka_unit_test(test_publish),
+		cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_send_bytes),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_free_in_handler),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,9 +82,9 @@ int ctdb_traverse(struct ctdb_db *db, ctdb_traverse_fn fn, void *priv, uint64_t 
 
 /*
  * All records of this node's file as they are, also those that are empty or not current, without the daemon; any model.
- * fn may not free the request or the database; returning false ends it without error. Looks at some hundred chains of
- * the file each turn of the event loop, and waits for chains that other processes hold locked meanwhile (as a rule
- * microseconds). What is changed meanwhile may be seen or not. Errors also: EIO: the file is damaged.
+ * fn may not free the request, the database or the client; returning false ends it without error. Looks at some hundred
+ * chains of the file each turn of the event loop, and waits for chains that other processes hold locked meanwhile (as a
+ * rule microseconds). What is changed meanwhile may be seen or not. Errors also: EIO: the file is damaged.
  */
 struct tevent_req *ctdb_traverse_local_send(TALLOC_CTX *mem, struct ctdb_db *db, ctdb_traverse_fn fn, void *priv);
 int ctdb_traverse_local_recv(struct tevent_req *req, uint64_t *n_records);
