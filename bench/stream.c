@@ -206,22 +206,28 @@ int bench_stream(int argc, char **argv)
 		 .what = "class bulk of a link",
 		 .receiver = stream_link_receiver,
 		 .sender = stream_link_sender},
+		{.name = "msg",
+		 .what = "msg_stream, two ctdb-transportd",
+		 .receiver = stream_msg_receiver,
+		 .sender = stream_msg_sender},
 	};
-	const size_t n = sizeof(contenders) / sizeof(contenders[0]);
+	size_t n = sizeof(contenders) / sizeof(contenders[0]);
 	uint64_t mib = 1024, rounds = 2, kib = 60;
 	struct stream_args args = {0};
-	bool json = false;
+	bool json = false, no_messages = false;
 	const struct bench_option options[] = {
 		{.name = "--mib", .value = &mib, .low = 1, .high = 65536},
 		{.name = "--rounds", .value = &rounds, .low = 1, .high = ROUNDS_MAX},
 		{.name = "--frame-kib", .value = &kib, .low = 1, .high = 1024},
 		{.name = "--plain", .flag = &args.plain},
+		{.name = "--no-messages", .flag = &no_messages},
 		{.name = "--json", .flag = &json},
 	};
 
 	bench_options(argc, argv, options, sizeof(options) / sizeof(options[0]));
 	args.bytes = mib << 20;
 	args.chunk = kib << 10;
+	n -= no_messages;
 	/* One after the other, again and again: what changes on the machine meets both. */
 	for (size_t i = 0; i < rounds; i++) {
 		for (size_t k = 0; k < n; k++) {

@@ -42,6 +42,10 @@ bool stream_run(const struct stream_args *args, stream_receiver_fn receiver, str
 int stream_link_receiver(const struct stream_args *args, uint16_t port, int ready);
 int stream_link_sender(const struct stream_args *args, uint16_t port, int ready, struct stream_report *report);
 
+/* A stream of messages between two nodes, each with its ctdb-transportd. The CPU time is that of all four processes. */
+int stream_msg_receiver(const struct stream_args *args, uint16_t port, int ready);
+int stream_msg_sender(const struct stream_args *args, uint16_t port, int ready, struct stream_report *report);
+
 /* GnuTLS alone, blocking sockets, records of 16 KiB, the same cipher. */
 int stream_bare_receiver(const struct stream_args *args, uint16_t port, int ready);
 int stream_bare_sender(const struct stream_args *args, uint16_t port, int ready, struct stream_report *report);
