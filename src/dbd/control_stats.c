@@ -32,6 +32,7 @@ static void fill(const struct clients *cs, struct classic_statistics *s)
 
 	*s = (struct classic_statistics){
 		.num_clients = cs->n,
+		.frozen = edits_count(cs->edits) > 0 || recovery_is_fenced(r) ? 1 : 0,
 		.recovering = recovery_is_normal(r) ? 0 : 1,
 		.client_packets_sent = n->sent,
 		.client_packets_recv = n->received,
