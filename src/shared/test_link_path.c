@@ -773,6 +773,11 @@ static void test_bundle_wrong(void **state)
 	fd = raw_class(&r, 0, 1, 7);
 	assert_false(raw_answered(&r, fd));
 	close(fd);
+	r.fd[0][0] = raw_class(&r, 0, 0, 7);
+	assert_true(raw_answered(&r, r.fd[0][0]));
+	fd = raw_class(&r, 0, 1, 8);
+	assert_false(raw_answered(&r, fd));
+	close(fd);
 	raw_path(&r, 0, 7);
 	for (unsigned i = 0; i < 4; i++) {
 		static const uint32_t class[] = {1, 2, 1, UINT32_MAX};
