@@ -137,7 +137,8 @@ struct fuzz_mesh *fuzz_mesh(bool tls, uint32_t n_classes)
 
 /* ---- connections ---- */
 
-int fuzz_link_connect(const struct fuzz_mesh *m)
+/* -1: not this time. What the mesh has closed keeps its pair of ports for a minute. */
+static int try_connect(const struct fuzz_mesh *m)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 	struct linger reset = {.l_onoff = 1};
@@ -145,8 +146,23 @@ int fuzz_link_connect(const struct fuzz_mesh *m)
 	MUST(fd >= 0 && setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) == 0);
 	MUST(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 	MUST(bind(fd, (const struct sockaddr *)&nodes->v[1].addr, sizeof(struct sockaddr_in)) == 0);
-	MUST(connect(fd, (const struct sockaddr *)&m->addr, sizeof(struct sockaddr_in)) == 0);
+	if (connect(fd, (const struct sockaddr *)&m->addr, sizeof(struct sockaddr_in)) != 0) {
+		close(fd);
+		return -1;
+	}
 	MUST(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+	return fd;
+}
+
+int fuzz_link_connect(const struct fuzz_mesh *m)
+{
+	int fd = try_connect(m);
+
+	for (int i = 0; i < 100 && fd < 0; i++) {
+		usleep(50000);
+		fd = try_connect(m);
+	}
+	MUST(fd >= 0);
 	fuzz_link_turns();
 	return fd;
 }
