@@ -22,7 +22,7 @@ def installed(request):
     directory = tempfile.mkdtemp(prefix="ctdb-install-")
     try:
         output(subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", directory], check=False, **CAPTURE))
-        found = glob.glob(f"{directory}/**/libctdbapi.pc", recursive=True)
+        found = glob.glob(f"{directory}/**/ctdbapi.pc", recursive=True)
         assert len(found) == 1, f"installed: {found}"
         libdir = os.path.dirname(os.path.dirname(found[0]))
         yield {**os.environ, "PKG_CONFIG_PATH": os.path.dirname(found[0]), "PKG_CONFIG_SYSROOT_DIR": directory, "LD_LIBRARY_PATH": libdir,
