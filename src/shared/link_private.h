@@ -27,10 +27,10 @@
 #define LINK_SWITCH_PAUSE_MS  20	   /* after a path was closed, not silent: the others may be just about to be */
 #define LINK_BUFFER           (64U << 10)  /* read buffer of a connection unless a frame is larger */
 #define LINK_BUFFER_KEEP      (1U << 20)   /* a buffer over this is given back when empty */
-#define LINK_READ_MAX         (256U << 10) /* per event */
+#define LINK_READ_MAX         (128U << 10) /* per event */
 #define LINK_CHUNK            (64U << 10)  /* piece of the write queue, a multiple of a TLS record */
 #define LINK_SPARE_MAX        32	   /* chunks that a mesh keeps for later */
-#define LINK_WRITE_MAX        (512U << 10) /* per event */
+#define LINK_WRITE_MAX        (256U << 10) /* per event */
 
 enum link_conn_state {
 	LINK_CONN_CONNECTING, /* outgoing: TCP handshake */

@@ -18,7 +18,7 @@
  * gathers in a buffer of its own, at most LINK_TLS_OUT and one record, that the caller empties.
  */
 #define LINK_TLS_RECORD 16384
-#define LINK_TLS_OUT	(256U << 10)
+#define LINK_TLS_OUT	(128U << 10)
 
 struct link_tls_mesh;
 struct link_tls;
