@@ -48,6 +48,23 @@ static void link_printable(char *s)
 	}
 }
 
+/* One run of a daemon speaks one version: with version 1 there is one path, so none beside it. */
+static bool link_hello_breaks_version(const struct link_conn *conn, const struct link_hello *h)
+{
+	const struct link_peer *peer = conn->path->peer;
+	uint32_t own = conn->mesh->config.interface_version, i;
+
+	if (h->interface_version >= LINK_INTERFACE_PATHS && own >= LINK_INTERFACE_PATHS) {
+		return false;
+	}
+	for (i = 0; h->incarnation == peer->incarnation && i < peer->n_paths; i++) {
+		if (peer->path[i] != conn->path && peer->path[i]->conn[0] != NULL) {
+			return true;
+		}
+	}
+	return conn->path->index > 0;
+}
+
 /* What is wrong with its place among the connections: false and why. A version 1 hello says path 0, class 0. */
 static bool link_hello_check_path(const struct link_conn *conn, const struct link_hello *h, char *why, size_t room)
 {
@@ -55,6 +72,8 @@ static bool link_hello_check_path(const struct link_conn *conn, const struct lin
 
 	if (h->path != path->index) {
 		snprintf(why, room, "it says path %u, the addresses are those of path %u", h->path, path->index);
+	} else if (link_hello_breaks_version(conn, h)) {
+		snprintf(why, room, "it speaks interface version 1, which has no path but the first");
 	} else if (conn->outgoing && h->interface_version >= LINK_INTERFACE_PATHS &&
 		   (h->link_class != conn->link_class || h->bundle != conn->bundle)) {
 		snprintf(why, room, "it answers for another connection");

@@ -729,6 +729,32 @@ static void test_use_wrong(void **state)
 	raw_end(&r);
 }
 
+/* One run of a daemon speaks one version: what says another one on a second path must not disturb the first. */
+static void test_versions_mixed(void **state)
+{
+	struct raw r = raw_new();
+	struct link_hello hello = raw_hello(1, 0);
+	uint8_t frame[256];
+	uint32_t path;
+
+	raw_path(&r, 1, 1);
+	raw_use(&r, r.fd[1][0], 10);
+	WAIT_FOR(r.c, r.c->node[0].ups[1] == 1);
+	for (path = 0; path < LINK_PATHS; path++) {
+		int fd = raw_connect_path(r.c, path, 12, 0);
+
+		hello.path = path;
+		raw_write(fd, frame, raw_hello_frame(frame, &hello));
+		WAIT_FOR(r.c, raw_closed(fd));
+		close(fd);
+	}
+	raw_data(r.fd[1][0], "still there");
+	WAIT_FOR(r.c, r.c->node[0].frames[1] == 1);
+	assert_int_equal(r.c->node[0].ups[1], 1);
+	assert_int_equal(r.c->node[0].downs[1], 0);
+	raw_end(&r);
+}
+
 /* USE moves the link; what comes later over the path that was left is never delivered, nor followed. */
 static void test_use_late(void **state)
 {
@@ -970,6 +996,7 @@ int main(void)
 		cmocka_unit_test(test_upgrade),
 		cmocka_unit_test(test_use_first_on_either),
 		cmocka_unit_test(test_use_wrong),
+		cmocka_unit_test(test_versions_mixed),
 		cmocka_unit_test(test_use_late),
 		cmocka_unit_test(test_bundle_wrong),
 		cmocka_unit_test(test_forgotten_in_down),
