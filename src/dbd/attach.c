@@ -474,6 +474,23 @@ void attaches_recovery_ended(struct attaches *a)
 	}
 }
 
+static void unlink_all(struct dlist *list)
+{
+	while (!dlist_empty(list)) {
+		dlist_remove(dlist_first(list));
+	}
+}
+
+/* Requests belong to their controls and may be freed behind. */
+static int attaches_destructor(struct attaches *a)
+{
+	dlist_for_each(pos, &a->rounds) {
+		unlink_all(&dlist_entry(pos, struct round, link)->attaches_waiting);
+	}
+	unlink_all(&a->deferred);
+	return 0;
+}
+
 int attaches_new(TALLOC_CTX *mem, struct dbd *dbd, struct attaches **out)
 {
 	struct attaches *a = talloc_zero(mem, struct attaches);
@@ -485,6 +502,7 @@ int attaches_new(TALLOC_CTX *mem, struct dbd *dbd, struct attaches **out)
 	dlist_init(&a->rounds);
 	dlist_init(&a->deferred);
 	dlist_init(&a->held);
+	talloc_set_destructor(a, attaches_destructor);
 	*out = a;
 	return 0;
 }
