@@ -365,11 +365,31 @@ static void drop_remember(struct rotation *r, const char *id)
 	}
 }
 
+/* Another rotation, led by another node, has begun meanwhile: what it added may be offered before it is dropped here,
+ * and then the links of some nodes would not come up again. False: a node tells of one. */
+static bool lists_settled(struct rotation *r)
+{
+	bool settled = true;
+
+	for (uint32_t i = 0; i < r->n; i++) {
+		const struct key_list *list = &r->nodes[i].list;
+
+		if (list->pending[0] != '\0' || list->keys.n == 0 || strcmp(list->keys.v[0].id, r->key.id) != 0) {
+			r->nodes[i].error = EAGAIN;
+			settled = false;
+		}
+	}
+	return settled;
+}
+
 /* What is to be dropped. Of a single key: false if a node offers it, or none has it. */
 static bool lists_look(struct rotation *r)
 {
 	bool found = false, offered = false;
 
+	if (!r->retire_only && !lists_settled(r)) {
+		return false;
+	}
 	for (uint32_t i = 0; i < r->n; i++) {
 		const struct key_list *list = &r->nodes[i].list;
 

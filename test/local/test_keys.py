@@ -193,6 +193,19 @@ def test_rotation_with_a_node_down_is_completed_later(cluster):
     assert keys(cluster) == [(pending, [pending], None)] * 3
 
 
+def test_rotations_from_all_nodes_at_the_same_time(cluster):
+    """They get in each other's way and say so; but what one node offers all accept, whatever happens."""
+    for _ in range(6):
+        begun = [cluster.node(pnn).popen(["ctdb", "cluster", "key", "rotate", "--retire"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for pnn in range(3)]
+        for process in begun:
+            process.communicate(timeout=4 * PATIENCE)
+        state = keys(cluster)
+        assert all(offered in accepted for offered, _, _ in state for _, accepted, _ in state), state
+        cluster.node(0).run(["ctdb", "cluster", "key", "rotate", "--retire"], timeout=4 * PATIENCE, check=True, **CAPTURE)
+        ((offered, accepted, _),) = {(o, tuple(a), p) for o, a, p in keys(cluster)}
+        assert accepted == (offered,)
+
+
 def test_wrong_key_stays_out_and_both_say_why(cluster):
     right = read_key(cluster, 2)
     cluster.fault(2, "shutdown")
