@@ -355,6 +355,47 @@ int msg_deliver(struct msg *m, uint32_t from_node, const uint8_t *packet, size_t
 	return ret;
 }
 
+static void msg_group_own_copy(struct msg *m, const uint8_t *packet, size_t len)
+{
+	struct msg_packet_plan plan;
+	uint8_t *copy;
+
+	if (msg_packet_plan(packet, len, MSG_VERSION, m->own_node, &plan) != 0) {
+		return;
+	}
+	copy = talloc_array(m, uint8_t, plan.header_len + plan.payload_len);
+	if (copy == NULL) {
+		msg_undeliverable(m, packet, len, ENOMEM);
+		return;
+	}
+	memcpy(copy, plan.header, plan.header_len);
+	memcpy(copy + plan.header_len, plan.payload, plan.payload_len);
+	(void)msg_deliver(m, m->own_node, copy, plan.header_len + plan.payload_len);
+	talloc_free(copy);
+}
+
+void msg_to_group(struct msg *m, uint32_t group, uint32_t n_nodes, const struct msg_group_ops *ops, void *priv,
+		  const uint8_t *packet, size_t len)
+{
+	bool anybody = false;
+	uint32_t pnn;
+
+	for (pnn = 0; pnn < n_nodes; pnn++) {
+		if (!ops->has(priv, group, pnn)) {
+			continue;
+		}
+		anybody = true;
+		if (pnn == m->own_node) {
+			msg_group_own_copy(m, packet, len);
+		} else {
+			ops->send(priv, pnn, packet, len);
+		}
+	}
+	if (!anybody) {
+		msg_group_empty(m, packet, len);
+	}
+}
+
 void msg_undeliverable(struct msg *m, const uint8_t *packet, size_t len, int error)
 {
 	if (error == EHOSTUNREACH) {

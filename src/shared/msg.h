@@ -69,6 +69,16 @@ struct rpc_client *msg_client_bulk(TALLOC_CTX *mem, struct msg *m, const struct 
 typedef void (*msg_route_fn)(void *priv, uint32_t dest_node, const uint8_t *packet, size_t len);
 void msg_set_router(struct msg *m, msg_route_fn route, void *priv);
 int msg_deliver(struct msg *m, uint32_t from_node, const uint8_t *packet, size_t len);
+/*
+ * For transportd alone: what a packet to a group becomes. has() says which of the nodes below n_nodes are in it: this node's copy is delivered, for the
+ * others send() is called with the packet as it came. Each copy is addressed to one node: nobody on the way has to know about groups, or
+ * expands them again. In nobody's case the source is told.
+ */
+struct msg_group_ops {
+	bool (*has)(void *priv, uint32_t group, uint32_t pnn);
+	void (*send)(void *priv, uint32_t pnn, const uint8_t *packet, size_t len);
+};
+void msg_to_group(struct msg *m, uint32_t group, uint32_t n_nodes, const struct msg_group_ops *ops, void *priv, const uint8_t *packet, size_t len);
 /* transportd tells that packet could not be sent to its node: the source, if it waits for a reply, gets EHOSTUNREACH. */
 void msg_undeliverable(struct msg *m, const uint8_t *packet, size_t len, int error);
 

@@ -5,93 +5,9 @@
 #include <string.h>
 
 #include "protocol/transport_rpc.h"
+#include "shared/link_watchers.h"
 #include "shared/log.h"
 #include "shared/msg.h"
-
-#define SUBSCRIBERS_MAX 64
-#define SUBSCRIPTION_MS 20000 /* renewed every 5 s by who still wants it */
-
-/* An endpoint of this node that gets LINK_CHANGED. */
-struct subscriber {
-	struct dlist entry;
-	struct transport *t;
-	char endpoint[64];
-	struct mono expires;
-	struct rpc_client *client;
-};
-
-static int subscriber_destructor(struct subscriber *s)
-{
-	dlist_remove(&s->entry);
-	s->t->n_subscribers--;
-	return 0;
-}
-
-static void subscribers_expire(struct transport *t, struct mono now)
-{
-	dlist_for_each_safe(pos, &t->subscribers)
-	{
-		struct subscriber *s = dlist_entry(pos, struct subscriber, entry);
-
-		if (mono_before(s->expires, now)) {
-			log_info("endpoint %s did not renew its subscription of link changes", s->endpoint);
-			talloc_free(s);
-		}
-	}
-}
-
-static struct subscriber *subscriber_find(struct transport *t, const char *endpoint)
-{
-	dlist_for_each(pos, &t->subscribers)
-	{
-		struct subscriber *s = dlist_entry(pos, struct subscriber, entry);
-
-		if (strcmp(s->endpoint, endpoint) == 0) {
-			return s;
-		}
-	}
-	return NULL;
-}
-
-static struct subscriber *subscriber_new(struct transport *t, const char *endpoint)
-{
-	struct subscriber *s = talloc_zero(t, struct subscriber);
-	struct msg_addr addr = {.node = NODE_SELF};
-
-	if (s == NULL) {
-		return NULL;
-	}
-	s->t = t;
-	strncpy(addr.endpoint, endpoint, sizeof(addr.endpoint) - 1);
-	memcpy(s->endpoint, addr.endpoint, sizeof(s->endpoint));
-	s->client = msg_client(s, t->d->msg, &addr);
-	if (s->client == NULL) {
-		talloc_free(s);
-		return NULL;
-	}
-	dlist_add_tail(&t->subscribers, &s->entry);
-	t->n_subscribers++;
-	talloc_set_destructor(s, subscriber_destructor);
-	return s;
-}
-
-/* Who misses one of these learns it with the next renewal of the subscription: its answer holds all links. */
-static void subscribers_tell(struct transport *t, const struct link_change *change)
-{
-	dlist_for_each_safe(pos, &t->subscribers)
-	{
-		struct subscriber *s = dlist_entry(pos, struct subscriber, entry);
-		int ret = transport_link_changed(s->client, change);
-
-		if (ret == ENOENT) {
-			log_info("endpoint %s is gone, so is its subscription of link changes", s->endpoint);
-			talloc_free(s);
-		} else if (ret != 0) {
-			log_warning("endpoint %s was not told that link to node %u is %s: %s", s->endpoint, change->pnn,
-				    change->up ? "up" : "down", strerror(ret));
-		}
-	}
-}
 
 static int changed_at(struct transport *t, uint32_t pnn, struct mono now)
 {
@@ -113,13 +29,10 @@ void links_changed(struct transport *t, uint32_t pnn, bool up, uint64_t incarnat
 {
 	const struct link_change change = {
 		.pnn = pnn, .up = up, .incarnation = incarnation, .reason = (uint32_t)reason};
-	struct mono now = mono_now();
-
-	if (changed_at(t, pnn, now) != 0) {
+	if (changed_at(t, pnn, mono_now()) != 0) {
 		log_error("out of memory: the time of a link's change is not kept");
 	}
-	subscribers_expire(t, now);
-	subscribers_tell(t, &change);
+	link_watchers_tell(t->watchers, &change);
 }
 
 static void link_info_fill(const struct transport *t, uint32_t pnn, struct mono now, struct link_info *info)
@@ -174,42 +87,13 @@ static void links_get(void *priv, struct rpc_call *call)
 	transport_get_links_reply(call, &list);
 }
 
-static int links_subscribe_endpoint(struct transport *t, const char *endpoint)
-{
-	struct mono now = mono_now();
-	struct subscriber *s;
-
-	subscribers_expire(t, now);
-	s = subscriber_find(t, endpoint);
-	if (s == NULL) {
-		if (t->n_subscribers >= SUBSCRIBERS_MAX) {
-			return ENOSPC;
-		}
-		s = subscriber_new(t, endpoint);
-	}
-	if (s == NULL) {
-		return ENOMEM;
-	}
-	s->expires = mono_add_ms(now, SUBSCRIPTION_MS);
-	return 0;
-}
-
 static void links_subscribe(void *priv, struct rpc_call *call, const struct link_subscribe_args *arg)
 {
 	struct transport *t = priv;
-	int ret = EPERM;
 
-	/* Other nodes have their own transportd to ask. */
-	if (call->source_node == t->d->pnn) {
-		ret = msg_endpoint_valid(arg->endpoint) ? links_subscribe_endpoint(t, arg->endpoint) : EINVAL;
+	if (link_watchers_subscribe(t->watchers, call, arg) == 0) {
+		links_get(t, call);
 	}
-	if (ret != 0) {
-		log_info("subscription of link changes for '%s' by %s@%u refused: %s", arg->endpoint,
-			 call->source_endpoint, call->source_node, strerror(ret));
-		rpc_call_fail(call, ret);
-		return;
-	}
-	links_get(t, call);
 }
 
 static int links_dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
@@ -231,5 +115,9 @@ static int links_dispatch(void *priv, struct rpc_call *call, uint32_t proc, cons
 
 int links_start(struct transport *t)
 {
+	t->watchers = link_watchers_new(t, t->d->msg, t->d->pnn);
+	if (t->watchers == NULL) {
+		return ENOMEM;
+	}
 	return msg_serve(t->d->msg, TRANSPORT_INTERFACE, TRANSPORT_VERSION, links_dispatch, t);
 }

@@ -16,7 +16,6 @@ static int transportd_setup(struct daemon *d, char **err)
 	}
 	t->d = d;
 	d->priv = t;
-	dlist_init(&t->subscribers);
 	ret = links_start(t);
 	ret = ret != 0 ? ret : keys_start(t, err);
 	return ret != 0 ? ret : route_start(t, err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "protocol/msg.h"
+#include "shared/active_nodes.h"
 #include "shared/log.h"
 #include "shared/msg.h"
 
@@ -29,8 +30,9 @@ static int route_to(struct transport *t, uint32_t node, const uint8_t *packet, s
 	return link_send_class(t->mesh, node, link_class, TRANSPORT_FRAME_PACKET, parts, 2);
 }
 
-static void route_to_node(struct transport *t, uint32_t node, const uint8_t *packet, size_t len)
+static void route_to_node(void *priv, uint32_t node, const uint8_t *packet, size_t len)
 {
+	struct transport *t = priv;
 	int ret = route_to(t, node, packet, len);
 
 	if (ret == 0) {
@@ -45,52 +47,32 @@ static void route_to_node(struct transport *t, uint32_t node, const uint8_t *pac
 	msg_undeliverable(t->d->msg, packet, len, ret);
 }
 
-/* The own node's copy of what goes to a group. */
-static void route_to_self(struct transport *t, const uint8_t *packet, size_t len)
+static bool route_group_has(void *priv, uint32_t group, uint32_t pnn)
 {
-	struct msg_packet_plan plan;
-	uint8_t *copy;
+	const struct transport *t = priv;
 
-	if (msg_packet_plan(packet, len, MSG_VERSION, t->d->pnn, &plan) != 0) {
-		return;
+	if (pnn >= t->d->nodes->n || t->d->nodes->v[pnn].deleted) {
+		return false;
 	}
-	copy = talloc_array(t, uint8_t, plan.header_len + plan.payload_len);
-	if (copy == NULL) {
-		msg_undeliverable(t->d->msg, packet, len, ENOMEM);
-		return;
-	}
-	memcpy(copy, plan.header, plan.header_len);
-	memcpy(copy + plan.header_len, plan.payload, plan.payload_len);
-	(void)msg_deliver(t->d->msg, t->d->pnn, copy, plan.header_len + plan.payload_len);
-	talloc_free(copy);
-}
-
-/* Each copy is addressed to one node: nobody on the way has to know about groups, or expands them again. */
-static void route_to_group(struct transport *t, uint32_t group, const uint8_t *packet, size_t len)
-{
-	bool anybody = false;
-	uint32_t pnn;
-
-	for (pnn = 0; pnn < t->d->nodes->n; pnn++) {
-		if (!groups_has(t, group, pnn)) {
-			continue;
-		}
-		anybody = true;
-		if (pnn == t->d->pnn) {
-			route_to_self(t, packet, len);
-		} else {
-			route_to_node(t, pnn, packet, len);
-		}
-	}
-	if (!anybody) {
-		msg_group_empty(t->d->msg, packet, len);
+	switch (group) {
+	case NODE_GROUP_ALL:
+		return true;
+	case NODE_GROUP_CONNECTED:
+		return pnn == t->d->pnn || link_is_up(t->mesh, pnn);
+	case NODE_GROUP_ACTIVE:
+		return active_nodes_has(t->active, pnn);
+	default:
+		return false;
 	}
 }
 
 static void route_out(void *priv, uint32_t node, const uint8_t *packet, size_t len)
 {
+	static const struct msg_group_ops ops = {.has = route_group_has, .send = route_to_node};
+	const struct transport *t = priv;
+
 	if (msg_node_is_group(node)) {
-		route_to_group(priv, node, packet, len);
+		msg_to_group(t->d->msg, node, t->d->nodes->n, &ops, priv, packet, len);
 	} else {
 		route_to_node(priv, node, packet, len);
 	}
@@ -138,7 +120,7 @@ int route_start(struct transport *t, char **err)
 	};
 	int ret = link_mesh_new(t, t->d->ev, &config, t->d->nodes, &ops, t, &t->mesh, err);
 
-	ret = ret == 0 ? groups_start(t) : ret;
+	ret = ret == 0 ? active_nodes_new(t, t->d, "transport", &t->active) : ret;
 	if (ret == 0) {
 		msg_set_router(t->d->msg, route_out, t);
 	}

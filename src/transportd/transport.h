@@ -12,20 +12,20 @@
 #define TRANSPORT_FRAME_PACKET 16 /* type of the frames that carry an encoded msg packet */
 
 struct rotation;
-struct groups;
+struct active_nodes;
+struct link_watchers;
 
 struct transport {
 	struct daemon *d;
 	struct link_mesh *mesh;
 	struct mono *changed; /* by pnn: when its link went up or down last */
 	uint32_t n_changed;
-	struct dlist subscribers;
-	unsigned n_subscribers;
+	struct link_watchers *watchers; /* endpoints that want to know */
 
 	struct cluster_keys *keys;  /* NULL: security none */
 	char pending[17];	    /* id of the key that a rotation added and that is not offered yet; "" if there is none */
 	char *pending_path;	    /* file that keeps it over restarts */
-	struct groups *groups;      /* who is active */
+	struct active_nodes *active;
 	struct key_change *change;  /* in work, or NULL */
 	struct rotation *rotation;  /* that this node leads, or NULL */
 };
@@ -33,12 +33,6 @@ struct transport {
 /* ---- route.c ---- */
 /* Listens, and takes over the endpoint's packets for other nodes. */
 int route_start(struct transport *t, char **err);
-
-/* ---- groups.c ---- */
-/* Follows the view. After the links. */
-int groups_start(struct transport *t);
-/* Whether a node is in one of NODE_GROUP_* now. */
-bool groups_has(const struct transport *t, uint32_t group, uint32_t pnn);
 
 /* ---- links.c ---- */
 /* Serves the transport interface. */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shared/active_nodes.h"
 #include "shared/log.h"
 #include "tunneld.h"
 
@@ -15,10 +16,9 @@ static int tunneld_setup(struct daemon *d, char **err)
 	}
 	t->d = d;
 	d->priv = t;
-	dlist_init(&t->subscribers);
 	ret = links_start(t);
 	if (ret == 0) {
-		ret = groups_start(t);
+		ret = active_nodes_new(t, d, "transport", &t->active);
 	}
 	return ret != 0 ? ret : route_start(t, err);
 }

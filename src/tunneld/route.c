@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "protocol/msg.h"
+#include "shared/active_nodes.h"
 #include "shared/log.h"
 #include "shared/msg.h"
 #include "tunneld.h"
@@ -195,8 +196,9 @@ static int packet_send(struct tunneld *t, struct tunnel_peer *peer, uint32_t nod
 	return session_send(peer->session, mono_now(), (plan.flags & MSG_FLAG_BULK) != 0 ? 1 : 0, parts, 2);
 }
 
-void route_to_node(struct tunneld *t, uint32_t node, const uint8_t *packet, size_t len)
+static void route_to_node(void *priv, uint32_t node, const uint8_t *packet, size_t len)
 {
+	struct tunneld *t = priv;
 	struct tunnel_peer *peer = route_peer(t, node);
 	int ret = peer == NULL ? EHOSTUNREACH : packet_send(t, peer, node, packet, len);
 
@@ -214,12 +216,34 @@ void route_to_node(struct tunneld *t, uint32_t node, const uint8_t *packet, size
 	msg_undeliverable(t->d->msg, packet, len, ret);
 }
 
+static bool route_group_has(void *priv, uint32_t group, uint32_t pnn)
+{
+	const struct tunneld *t = priv;
+	const struct tunnel_peer *peer = route_peer(t, pnn);
+	bool own = pnn == t->d->pnn;
+
+	if (!own && peer == NULL) {
+		return false;
+	}
+	switch (group) {
+	case NODE_GROUP_ALL:
+		return true;
+	case NODE_GROUP_CONNECTED:
+		return own || session_state(peer->session) == SESSION_UP;
+	case NODE_GROUP_ACTIVE:
+		return active_nodes_has(t->active, pnn);
+	default:
+		return false;
+	}
+}
+
 static void route_out(void *priv, uint32_t node, const uint8_t *packet, size_t len)
 {
+	static const struct msg_group_ops ops = {.has = route_group_has, .send = route_to_node};
 	struct tunneld *t = priv;
 
 	if (msg_node_is_group(node)) {
-		groups_send(t, node, packet, len);
+		msg_to_group(t->d->msg, node, t->n_peers, &ops, t, packet, len);
 	} else {
 		route_to_node(t, node, packet, len);
 	}

@@ -1,4 +1,4 @@
-/* The parts of tunneld: route.c (packets between endpoints and sessions), links.c (what others ask about links), groups.c (packets to several nodes). */
+/* The parts of tunneld: route.c (packets between endpoints and sessions) and links.c (what others ask about links). */
 #ifndef TUNNELD_TUNNELD_H
 #define TUNNELD_TUNNELD_H
 
@@ -19,6 +19,9 @@ struct tunnel_peer {
 	uint64_t packets_in, packets_out;
 };
 
+struct active_nodes;
+struct link_watchers;
+
 struct tunneld {
 	struct daemon *d;
 	struct old_daemon *old;
@@ -27,9 +30,8 @@ struct tunneld {
 	uint32_t n_peers;
 	struct mono_timer *timer;
 	struct mono wake; /* what the timer is set to */
-	struct dlist subscribers;
-	unsigned n_subscribers;
-	struct groups *groups;
+	struct link_watchers *watchers; /* endpoints that want to know */
+	struct active_nodes *active;
 };
 
 /* ---- route.c ---- */
@@ -37,17 +39,9 @@ struct tunneld {
 int route_start(struct tunneld *t, char **err);
 /* A changed nodes list: touches only what differs. */
 int route_set_nodes(struct tunneld *t);
-/* One packet to one node. What cannot be sent is logged and answered. */
-void route_to_node(struct tunneld *t, uint32_t node, const uint8_t *packet, size_t len);
 /* Tells the peers that we stop. */
 void route_stop(struct tunneld *t);
 struct tunnel_peer *route_peer(const struct tunneld *t, uint32_t pnn); /* NULL: none */
-
-/* ---- groups.c ---- */
-/* Follows clusterd's view. */
-int groups_start(struct tunneld *t);
-/* A notification to every node of a group. */
-void groups_send(struct tunneld *t, uint32_t group, const uint8_t *packet, size_t len);
 
 /* ---- links.c ---- */
 /* Serves the transport interface. */
