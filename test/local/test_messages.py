@@ -3,23 +3,18 @@
 import errno
 import json
 import os
-import queue
 import signal
-import subprocess
-import threading
 
 import pytest
-from support import CAPTURE, PATIENCE, TOP, output, wait_until
+from messenger import Messenger, find_messenger
+from support import CAPTURE, PATIENCE, output, wait_until
 
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def program(request):
-    path = os.path.join(TOP, request.config.getoption("--build"), "test", "local", "messenger")
-    if not os.access(path, os.X_OK):
-        pytest.fail(f"{path} is missing: run make first")
-    return path
+    return find_messenger(request.config)
 
 
 @pytest.fixture(scope="module")
@@ -33,65 +28,8 @@ def cluster(shared):
     return shared
 
 
-class Messenger:
-    """A process with an endpoint on a node. Its lines are read by a thread, in order."""
-
-    def __init__(self, program, node, name):
-        self.node, self.name = node, name
-        self.process = node.popen([program, os.path.join(node.paths.run, "msg"), name, str(node.pnn)], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE, text=True)
-        self.lines = queue.Queue()
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-        self.pid = int(self.expect("ready")[0])
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.lines.put(line.rstrip("\n"))
-        self.lines.put(None)
-
-    def say(self, *words):
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-
-    def line(self):
-        try:
-            line = self.lines.get(timeout=4 * PATIENCE)
-        except queue.Empty:
-            pytest.fail(f"{self.name}@{self.node.pnn} says nothing")
-        assert line is not None, f"{self.name}@{self.node.pnn} has ended"
-        return line
-
-    def expect(self, word):
-        """The words behind the first one of the next line, which has to be word."""
-        line = self.line()
-        words = line.split(" ")
-        assert words[0] == word, line
-        return words[1:]
-
-    def ask(self, to, text, ms=60000):
-        self.say("ask", to, ms, text)
-        code, *answer = self.expect("answer")
-        return int(code), " ".join(answer)
-
-    def kill(self, number=signal.SIGKILL):
-        self.process.send_signal(number)
-        self.process.wait(PATIENCE)
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.stdin.close()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.thread.join(PATIENCE)
-        self.process.stdout.close()
-        path = os.path.join(self.node.paths.run, "msg", self.name)
-        if os.path.exists(path):
-            os.unlink(path)  # of one that was killed
+def messenger_on(node, program, name="test.1"):
+    return Messenger(node.popen, program, os.path.join(node.paths.run, "msg"), name, node.pnn)
 
 
 @pytest.fixture
@@ -99,7 +37,7 @@ def messenger(cluster, program):
     made = []
 
     def make(pnn, name="test.1"):
-        made.append(Messenger(program, cluster.node(pnn), name))
+        made.append(messenger_on(cluster.node(pnn), program, name))
         return made[-1]
 
     yield make
@@ -152,8 +90,8 @@ def test_group_follows_the_cluster(module_factory, program):
     cluster = module_factory(3)
     nodes = []
     try:
-        nodes = [Messenger(program, cluster.node(pnn), "test.1") for pnn in range(3)]
-        sender = Messenger(program, cluster.node(0), "cli.1")
+        nodes = [messenger_on(cluster.node(pnn), program, "test.1") for pnn in range(3)]
+        sender = messenger_on(cluster.node(0), program, "cli.1")
         nodes.append(sender)
         nodes[2].close()
         cluster.node(2).power_off()

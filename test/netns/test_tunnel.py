@@ -12,6 +12,7 @@ import sys
 
 import pytest
 from endpoint import GET_LINKS, NOTIFY, TRANSPORT, Endpoint, links
+from messenger import Messenger, find_messenger
 from olddaemon import find_debian_root
 from support import CAPTURE, PATIENCE, TOP, need_programs, output, wait_until
 
@@ -205,6 +206,25 @@ def test_bulk(nodes, target):
             small.append(sink.receive().proc)
         assert taken == small == list(range(64))
     assert links(nodes[0]) == before
+
+
+@pytest.mark.parametrize("target", [1, NODES - 1], ids=["tunnel", "messages"])
+def test_stream(nodes, target, request):
+    """64 MiB with the credits of our streams on top of the windows of the tunnel."""
+    program, made = find_messenger(request.config), []
+    for node, name in ((nodes[0], "cli.1"), (nodes[target], "test.1")):
+        made.append(Messenger(lambda argv, n=node, **kw: n.node.popen(n.argv(*argv), **kw), program, "/run/ctdb/new/run/msg", name, node.pnn))
+    writer, reader = made
+    try:
+        writer.say("write", f"test.1@{target}", "bytes", 64 << 20, 60000)
+        assert reader.expect("stream") == ["cli.1@0"]
+        reader.expect("first")
+        status, digest = writer.expect("written")
+        assert status == "0"
+        assert reader.expect("end") == ["0", str(64 << 20), digest]
+    finally:
+        for one in made:
+            one.close()
 
 
 def test_largest_packet(nodes):
