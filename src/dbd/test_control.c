@@ -1,6 +1,7 @@
 /* Controls: sizes, the way to other nodes and back, what each tells. */
 #include "test_fake.h"
 #include "dbd/control.h"
+#include "dbd/recdata.h"
 #include "dbd/srvid.h"
 #include "base/hash.h"
 #include "protocol/classic_native.h"
@@ -357,6 +358,90 @@ static void test_schedule_for_deletion(void **state)
 	close(fd);
 }
 
+/* ---- records that another node found empty ---- */
+
+static uint8_t *put_record(uint8_t *p, const char *key, uint64_t rsn, uint32_t dmaster, const char *data)
+{
+	struct rec_header h = {.rsn = rsn, .dmaster = dmaster};
+	uint8_t value[REC_HEADER_SIZE + 8] = {0};
+
+	rec_header_put(value, &h);
+	memcpy(value + REC_HEADER_SIZE, data, strlen(data));
+	return recdata_put(p, 0, key, (uint32_t)strlen(key), value, REC_HEADER_SIZE + (uint32_t)strlen(data));
+}
+
+static void store_copy(struct db *db, const char *key, uint64_t rsn, uint32_t dmaster, const char *data)
+{
+	uint8_t buf[128];
+	size_t head = 16 + strlen(key);
+
+	(void)put_record(buf, key, rsn, dmaster, data);
+	assert_int_equal(tdb_store(db->tdb, tdb_data_of(key, strlen(key)),
+				   tdb_data_of(buf + head, REC_HEADER_SIZE + strlen(data)), 0),
+			 0);
+}
+
+/* Asks to delete these keys, empty and with rsn 5. What comes back, and what is there afterwards, is what was kept. */
+static void try_delete(int fd, struct db *db, const char *keys, const char *kept)
+{
+	uint8_t buf[512] = {0}, *end = buf + RECBUF_HEAD;
+	struct fake_reply r;
+	const uint8_t *p;
+	uint32_t id, count;
+	size_t left;
+
+	poke_u32(buf, db->id);
+	poke_u32(buf + 4, (uint32_t)strlen(keys));
+	for (const char *k = keys; *k != '\0'; k++) {
+		char key[] = {*k, '\0'};
+
+		end = put_record(end, key, 5, 1, "");
+	}
+	r = fake_ask(fd, CLASSIC_CONTROL_TRY_DELETE_RECORDS, buf, (size_t)(end - buf));
+	assert_int_equal(r.status, 0);
+	assert_int_equal(recbuf_check(r.data.data, r.data.len, &id, &count), 0);
+	assert_int_equal(id, db->id);
+	assert_int_equal(count, strlen(kept));
+	p = r.data.data;
+	left = r.data.len;
+	assert_int_equal(recbuf_begin(&p, &left, &id, &count), 0);
+	for (const char *k = kept; *k != '\0'; k++) {
+		struct recdata rec;
+
+		assert_int_equal(recdata_next(&p, &left, &rec), 0);
+		assert_int_equal(rec.key[0], *k);
+	}
+	for (const char *k = keys; *k != '\0'; k++) {
+		assert_int_equal(tdb_exists(db->tdb, tdb_data_of(k, 1)), strchr(kept, *k) != NULL);
+	}
+}
+
+/* Every condition is looked at again; each record of the request counts, the last one too. */
+static void test_try_delete(void **state)
+{
+	struct db *db = fake_db("vacuum.tdb", 0);
+	int fd = fake_connect();
+
+	for (uint32_t i = 0; i < 4; i++) {
+		fake->slots[i] = 1;
+	}
+	store_copy(db, "a", 5, 1, "");     /* as told */
+	store_copy(db, "b", 5, 0, "");     /* owned here */
+	store_copy(db, "c", 6, 1, "");     /* newer */
+	store_copy(db, "d", 5, 1, "used"); /* not empty */
+	store_copy(db, "e", 4, 1, "");     /* older */
+	try_delete(fd, db, "abcde", "bcd");
+	store_copy(db, "a", 5, 1, "");
+	try_delete(fd, db, "ad", "d");
+	/* The location master keeps its entry. */
+	store_copy(db, "a", 5, 1, "");
+	for (uint32_t i = 0; i < 4; i++) {
+		fake->slots[i] = 0;
+	}
+	try_delete(fd, db, "a", "a");
+	close(fd);
+}
+
 /* ---- sequence numbers ---- */
 
 static void test_seqnum(void **state)
@@ -491,6 +576,7 @@ int main(void)
 		TEST(test_cluster_state),
 		TEST(test_databases),
 		TEST(test_schedule_for_deletion),
+		TEST(test_try_delete),
 		TEST(test_seqnum),
 		TEST(test_db_seqnum),
 		TEST(test_tunables),
