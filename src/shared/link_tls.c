@@ -252,6 +252,12 @@ static int link_tls_credentials(struct link_tls *tls)
 	return ret != 0 ? ret : gnutls_credentials_set(tls->session, GNUTLS_CRD_PSK, tls->client);
 }
 
+/* Otherwise GnuTLS writes the secrets of sessions to a file that everybody may read, if SSLKEYLOGFILE names one. */
+static int link_tls_no_key_log(gnutls_session_t session, const char *label, const gnutls_datum_t *secret)
+{
+	return 0;
+}
+
 struct link_tls *link_tls_new(TALLOC_CTX *mem, struct link_tls_mesh *mesh, bool outgoing)
 {
 	unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS;
@@ -268,6 +274,7 @@ struct link_tls *link_tls_new(TALLOC_CTX *mem, struct link_tls_mesh *mesh, bool 
 		talloc_free(tls);
 		return NULL;
 	}
+	gnutls_session_set_keylog_function(tls->session, link_tls_no_key_log);
 	gnutls_session_set_ptr(tls->session, tls);
 	gnutls_transport_set_ptr(tls->session, tls);
 	gnutls_transport_set_pull_function(tls->session, link_tls_pull);

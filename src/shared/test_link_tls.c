@@ -4,7 +4,7 @@
 #include "shared/link_tls.h"
 #include "shared/log.h"
 
-static char log_path[64];
+static char log_path[64], key_log[64];
 
 /* Nodes that have key 0, none of them started; one log for all. */
 static struct cluster *scene(uint32_t n)
@@ -648,6 +648,13 @@ static void test_bulk(void **state)
 	scene_end(c);
 }
 
+/* The environment does not make TLS write down its secrets: sessions of all the other tests had the chance. */
+static void test_no_key_log(void **state)
+{
+	assert_int_equal(unlink(key_log), -1);
+	assert_int_equal(errno, ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -667,7 +674,11 @@ int main(void)
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_data),
 		cmocka_unit_test(test_bulk),
+		cmocka_unit_test(test_no_key_log),
 	};
 
+	snprintf(key_log, sizeof(key_log), "/tmp/test_link_tls.%d.keys", (int)getpid());
+	unlink(key_log);
+	setenv("SSLKEYLOGFILE", key_log, 1); /* GnuTLS looks at it once */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
