@@ -406,8 +406,9 @@ def test_list_of_lessons_is_complete_and_names_tests_that_exist():
     with open(os.path.join(TOP, "docs", "lessons.md"), encoding="utf-8") as f:
         text = f.read()
     short = dict(re.findall(r"`(\w+)` = `([\w/.]+)`", text))
-    rows = re.findall(r"^\| (H-\d{3}) \|([^|\n]+)\|([^|\n]+)\|$", text, re.M)
-    assert [number for number, _, _ in rows] == [f"H-{n:03}" for n in range(1, 176)]
+    rows = re.findall(r"^\| ([HKT]-\d+) \|([^|\n]+)\|([^|\n]+)\|$", text, re.M)
+    lessons = [f"H-{n:03}" for n in range(1, 176)]
+    assert [number for number, _, _ in rows] == lessons + [f"K-{n}" for n in range(1, 37)] + [f"T-{n}" for n in range(1, 21)]
     for number, lesson, kept in rows:
         assert len(lesson.split()) <= 12, number
         path = None
