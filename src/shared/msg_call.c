@@ -421,6 +421,7 @@ static int msg_call_destructor(struct msg_call *mc)
 	}
 	msg_call_answer(&mc->call, ECANCELED, NULL, 0);
 	dlist_remove(&mc->entry);
+	mc->m->n_calls--;
 	return 0;
 }
 
@@ -450,6 +451,7 @@ static struct msg_call *msg_call_new(struct msg *m, const struct msg_incoming *i
 		.carrier = mc,
 	};
 	dlist_add_tail(&m->calls, &mc->entry);
+	m->n_calls++;
 	talloc_set_destructor(mc, msg_call_destructor);
 	return mc;
 }
@@ -508,7 +510,12 @@ void msg_call_receive(struct msg *m, const struct msg_incoming *in)
 		return;
 	}
 	s = msg_service_find(m, in->header.interface);
-	if (s != NULL) {
+	if (s != NULL && in->header.kind == MSG_KIND_REQUEST && m->n_calls >= MSG_MAX_CALLS) {
+		log_ratelimited(LOG_LVL_WARNING, 1000,
+				"endpoint %s: %u requests wait for their answer; refusing those of %s@%u", m->endpoint,
+				m->n_calls, in->header.source, in->header.source_node);
+		msg_answer_error(m, &in->header, ENOBUFS);
+	} else if (s != NULL) {
 		msg_dispatch(m, s, in);
 	} else if (in->header.kind == MSG_KIND_REQUEST) {
 		msg_answer_error(m, &in->header, ENOSYS);

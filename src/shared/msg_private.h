@@ -16,6 +16,7 @@
 #define MSG_HEADER_ROOM        512   /* an encoded msg_header is never longer (two names of 64 bytes and 17 words) */
 #define MSG_BUCKETS            256   /* requests by id */
 #define MSG_MAX_REQUESTS       65536 /* waiting for their reply; more: ENOBUFS */
+#define MSG_MAX_CALLS          16384 /* not answered yet; more requests: ENOBUFS */
 #define MSG_MAX_IDLE_DESTS     64    /* connected sockets kept for destinations with nothing queued */
 #define MSG_RECEIVE_BATCH      32    /* datagrams per event, then others' turn */
 #define MSG_DEFAULT_TIMEOUT_MS 30000 /* for a request with time-out 0: there is none without */
@@ -44,7 +45,7 @@ struct msg {
 	unsigned n_dests;
 	struct dlist requests[MSG_BUCKETS];
 	struct dlist deadlines; /* of requests, ascending */
-	unsigned n_requests;
+	unsigned n_requests, n_calls;
 	uint64_t next_id;
 	struct mono_timer *timer; /* of requests */
 	struct mono_timer *retry; /* of queues */

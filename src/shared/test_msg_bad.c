@@ -335,13 +335,68 @@ static void test_foreign_user(void **state)
 	scene_end(&sc);
 }
 
+/* ---- a flood of requests ---- */
+
+#define FLOOD 40000U
+
+static struct rpc_call *flood_calls[FLOOD];
+static unsigned flood_kept;
+
+static int flood_keep(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	assert_true(flood_kept < FLOOD);
+	flood_calls[flood_kept++] = call;
+	return 0;
+}
+
+/* Who asks more than can be kept is told so; then there is room again. */
+static void test_flood(void **state)
+{
+	const struct msg_limits limits = {.queue_bytes = 64U << 20};
+	struct world *w = world_new();
+	struct msg *server = world_open(w, "db", &limits), *m = world_open(w, "cli.1", &limits);
+	const struct msg_addr addr = {.endpoint = "db", .node = NODE_SELF};
+	struct rpc_client *c = msg_client(w, m, &addr);
+	struct tevent_req **reqs = talloc_array(w, struct tevent_req *, FLOOD);
+	unsigned done = 0, refused = 0;
+
+	flood_kept = 0;
+	assert_int_equal(msg_serve(server, TEST_INTERFACE, 1, flood_keep, NULL), 0);
+	for (uint32_t i = 0; i < FLOOD; i++) {
+		reqs[i] = c->request_send(w, w->ev, c, TEST_INTERFACE, 1, PROC_HOLD, NULL, 0, 600000);
+		assert_non_null(reqs[i]);
+	}
+	for (uint32_t i = 0; i < FLOOD; i++) {
+		WAIT_FOR(w, !tevent_req_is_in_progress(reqs[i]) || i < flood_kept);
+	}
+	for (uint32_t i = 0; i < FLOOD; i++) {
+		struct ctdb_blob result;
+
+		if (tevent_req_is_in_progress(reqs[i])) {
+			continue;
+		}
+		done++;
+		refused += c->request_recv(reqs[i], w, &result) == ENOBUFS;
+	}
+	assert_true(flood_kept > 0 && flood_kept < FLOOD);
+	assert_int_equal(refused, done);
+	assert_int_equal(refused + flood_kept, FLOOD);
+	rpc_call_reply(flood_calls[0], NULL, 0);
+	WAIT_FOR(w, !tevent_req_is_in_progress(reqs[0]));
+	done = flood_kept;
+	(void)c->request_send(w, w->ev, c, TEST_INTERFACE, 1, PROC_HOLD, NULL, 0, 600000);
+	WAIT_FOR(w, flood_kept == done + 1);
+	talloc_free(m);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_truncated),    cmocka_unit_test(test_bad_headers),
-		cmocka_unit_test(test_bad_memfds),   cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_random),       cmocka_unit_test(test_reply_from_elsewhere),
-		cmocka_unit_test(test_foreign_user),
+		cmocka_unit_test(test_truncated),  cmocka_unit_test(test_bad_headers),
+		cmocka_unit_test(test_bad_memfds), cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_random),     cmocka_unit_test(test_reply_from_elsewhere),
+		cmocka_unit_test(test_flood),      cmocka_unit_test(test_foreign_user),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
