@@ -112,8 +112,9 @@ static uint64_t route_random(void *priv)
 {
 	uint64_t id = 0;
 
-	/* does not block: the machine has long been up; 0 is asked again */
-	return getrandom(&id, sizeof(id), GRND_NONBLOCK) == sizeof(id) ? id : 0;
+	/* Waits at most for the first entropy after the machine has started, as every endpoint does when it is opened;
+	 * 0 is asked again, so without waiting the caller would spin until then. */
+	return getrandom(&id, sizeof(id), 0) == sizeof(id) ? id : 0;
 }
 
 /* ---- what the existing daemon brings ---- */
