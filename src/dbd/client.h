@@ -13,6 +13,7 @@
 
 #define CLIENT_REGISTRATIONS_MAX 65536U /* of message addresses, of one connection */
 #define CLIENT_CALLS_MAX         65536U /* calls of one connection that wait for their answer */
+#define CLIENT_CONTROLS_MAX      4096U  /* controls of one connection that wait for other nodes */
 
 struct client_chunk;
 struct control_set;  /* control.c */
@@ -80,6 +81,7 @@ struct client {
 	uint32_t n_registrations;
 	struct dlist notifies; /* control_message.c: messages to send when it goes */
 	uint32_t n_calls;
+	uint32_t n_controls; /* that wait for other nodes */
 	uint32_t n_gateway; /* gateway.c: requests to daemons that wait for their answer */
 	uint32_t n_updates; /* START_PERSISTENT_UPDATE that were not cancelled */
 	bool uses_databases; /* it has asked for one: it may hold records */

@@ -206,6 +206,7 @@ void controls_send_oneway(struct clients *cs, uint32_t pnn, const struct lane_co
 static int remote_destructor(struct remote *r)
 {
 	dlist_remove(&r->link);
+	r->client->n_controls--;
 	return 0;
 }
 
@@ -240,6 +241,7 @@ static struct remote *remote_new(struct client *c, uint32_t reqid, uint32_t pnn,
 	r->opcode = opcode;
 	r->id = ++set->last_id;
 	dlist_add_tail(&set->remotes, &r->link);
+	c->n_controls++;
 	talloc_set_destructor(r, remote_destructor);
 	return r;
 }
@@ -263,6 +265,10 @@ static void forward(struct client *c, uint32_t reqid, uint32_t pnn, const struct
 
 	if ((r->flags & CLASSIC_CTRL_FLAG_NOREPLY) != 0) {
 		controls_send_oneway(c->clients, pnn, &m);
+		return;
+	}
+	if (c->n_controls >= CLIENT_CONTROLS_MAX) {
+		client_reply_control(c, reqid, -1, NULL, 0, "too many controls of this client wait for other nodes");
 		return;
 	}
 	remote = remote_new(c, reqid, pnn, r->opcode);

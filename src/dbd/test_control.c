@@ -126,6 +126,26 @@ static void test_remote(void **state)
 	close(fd);
 }
 
+/* Another node that does not answer: what waits for it is bounded for each client. */
+static void test_remote_bounded(void **state)
+{
+	int fd = fake_connect();
+	struct fake_reply reply;
+	uint32_t i, one = 1;
+
+	for (i = 0; i < CLIENT_CONTROLS_MAX; i++) {
+		fake_control(fd, CLASSIC_CONTROL_PING, 1, 0, 0, i, NULL, 0);
+		fake_until(sent_one, &one);
+		talloc_free(fake->sent[0].buf.data);
+		fake->n_sent = 0;
+	}
+	fake_control(fd, CLASSIC_CONTROL_PING, 1, 0, 0, i, NULL, 0);
+	reply = fake_reply(fd, i);
+	assert_int_equal(reply.status, -1);
+	assert_string_equal(reply.error, "too many controls of this client wait for other nodes");
+	close(fd);
+}
+
 static void test_remote_failures(void **state)
 {
 	int fd = fake_connect();
@@ -568,6 +588,7 @@ int main(void)
 		TEST(test_local_only),
 		TEST(test_no_reply),
 		TEST(test_remote),
+		TEST(test_remote_bounded),
 		TEST(test_remote_failures),
 		TEST(test_broadcast),
 		TEST(test_from_node),

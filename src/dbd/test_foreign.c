@@ -80,19 +80,21 @@ static void test_node_map(void **state)
 				     "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 	uint8_t buf[4 + 36];
 	struct classic_node_map map;
+	TALLOC_CTX *mem;
 
 	if (FOREIGN_HOST) {
 		skip(); /* there it is the other way round */
 	}
+	mem = talloc_new(NULL);
 	assert_int_equal(sizeof(big) - 1, sizeof(buf));
 	memcpy(buf, big, sizeof(buf));
 	assert_int_equal(foreign_turn_control(buf, sizeof(buf), FOREIGN_IN, CLASSIC_CONTROL_GET_NODEMAP, true), 0);
-	assert_int_equal(classic_node_map_ndecode(NULL, buf, sizeof(buf), &map, NULL), 0);
+	assert_int_equal(classic_node_map_ndecode(mem, buf, sizeof(buf), &map, NULL), 0);
 	assert_int_equal(map.nodes.n, 1);
 	assert_int_equal(map.nodes.v[0].pnn, 2);
 	assert_int_equal(map.nodes.v[0].flags, 0x20);
 	assert_memory_equal(map.nodes.v[0].addr.addr, "\2\0\x11\x1b\x7f\0\0\1", 8);
-	talloc_free(map.nodes.v);
+	talloc_free(mem);
 }
 
 static void test_records(void **state)

@@ -100,10 +100,12 @@ static void plan(const uint8_t *data, size_t len, uint32_t version)
 
 static void address(const uint8_t *data, size_t len)
 {
-	char *text = strndup((const char *)data, len), *again;
+	char *text = malloc(len + 1), *again;
 	struct msg_addr a, b;
 
 	MUST(text != NULL);
+	memcpy(text, data, len);
+	text[len] = '\0';
 	if (msg_addr_parse(text, &a) == 0) {
 		again = msg_addr_text(NULL, &a);
 		MUST(again != NULL && msg_addr_parse(again, &b) == 0);
