@@ -45,8 +45,11 @@ static void keeper_start(struct place *p)
 
 static void keeper_kill(struct place *p)
 {
+	assert_true(p->keeper > 0);
 	kill(p->keeper, SIGKILL);
-	waitpid(p->keeper, NULL, 0);
+	while (waitpid(p->keeper, NULL, 0) == -1) {
+		assert_int_equal(errno, EINTR); /* it must be gone: its socket is */
+	}
 	p->keeper = 0;
 }
 
