@@ -1,6 +1,13 @@
 /* ctdb-dbd: the databases of a node. */
 #include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <tdb.h>
 
 #include "dbd/service.h"
 #include "dbd/worker.h"
@@ -69,12 +76,23 @@ static int setup(struct daemon *d, char **err)
 	return ret != 0 ? part_failed("endpoint", ret, err, d) : 0;
 }
 
+/*
+ * libtdb tries robust mutexes in a child that it forks, once, and remembers the result. Here the child inherits
+ * nothing: one that outlived us a moment would keep our endpoint from the next of us.
+ */
+static int prepare(struct daemon *d, char **err)
+{
+	(void)tdb_runtime_check_for_robust_mutexes();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct daemon_ops ops = {
 		.name = "ctdb-dbd",
 		.service = "db",
 		.summary = "clustered databases of a ctdb-ng node",
+		.prepare = prepare,
 		.setup = setup,
 		.urgent = true,
 	};

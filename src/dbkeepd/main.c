@@ -1,8 +1,15 @@
 /* ctdb-dbkeep: holds volatile databases open while no dbd runs, so that they are not emptied when it is started again.
  */
 #include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <tdb.h>
 
 #include "keep.h"
 #include "protocol/dbkeep_rpc.h"
@@ -81,12 +88,23 @@ static int setup(struct daemon *d, char **err)
 	return error;
 }
 
+/*
+ * libtdb tries robust mutexes in a child that it forks, once, and remembers the result. Here the child inherits
+ * nothing: one that outlived us a moment would keep our endpoint from the next of us.
+ */
+static int prepare(struct daemon *d, char **err)
+{
+	(void)tdb_runtime_check_for_robust_mutexes();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct daemon_ops ops = {
 		.name = "ctdb-dbkeep",
 		.service = "dbkeep",
 		.summary = "keeps the files of volatile databases open while ctdb-dbd is started again",
+		.prepare = prepare,
 		.setup = setup,
 	};
 
