@@ -67,7 +67,6 @@
 enum cluster_role { CLUSTER_ROLE_FOLLOWER, CLUSTER_ROLE_PROBING, CLUSTER_ROLE_CANDIDATE, CLUSTER_ROLE_LEADER };
 const char *cluster_role_name(enum cluster_role role);
 
-#define CLUSTER_NODE_NONE 0xFFFFFFFFU
 
 /* What must survive the process: written and synced. led: this node led the term. */
 struct cluster_durable {

@@ -96,7 +96,8 @@ void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn)
 				  .nodes_hash = c->cfg.nodes_hash,
 				  .echo = peer->stamp,
 				  .echo_incarnation = peer->incarnation,
-				  .valid_us = lease_of(c, now, peer) / MONO_NS_PER_US},
+				  .valid_us = lease_of(c, now, peer) / MONO_NS_PER_US,
+				  .barred_by = CLUSTER_NODE_NONE},
 	};
 
 	if (c->view.members.n > 0 && cluster_view_newer(&c->view, peer->view_term, peer->view_number)) {

@@ -154,9 +154,33 @@ static enum cluster_arbitration_state arbitration_of(const struct cluster *c, st
 	return cluster_has_lease(c, now) ? CLUSTER_ARBITRATION_HELD : CLUSTER_ARBITRATION_LOST;
 }
 
+static struct cluster_node_status node_status(const struct cluster *c, struct mono now, uint32_t p)
+{
+	const struct cluster_peer *peer = &c->peers[p];
+	bool out = !cluster_in_view(c, p);
+
+	return (struct cluster_node_status){
+		.pnn = p,
+		.reachable = p == c->cfg.pnn || cluster_reachable(c, now, p),
+		.differs = peer->nodes_hash != c->cfg.nodes_hash,
+		.barred_by = CLUSTER_NODE_NONE,
+		.out_ms = out ? mono_ms_between(mono_is_set(peer->out_since) ? peer->out_since : c->started, now) + 1 : 0,
+	};
+}
+
+static void tell_nodes(const struct cluster *c, struct mono now, TALLOC_CTX *mem, struct cluster_status *status)
+{
+	status->nodes.n = 0;
+	status->nodes.v = talloc_array(mem, struct cluster_node_status, c->cfg.n);
+	for (uint32_t p = 0; status->nodes.v != NULL && p < c->cfg.n; p++) {
+		status->nodes.v[p] = node_status(c, now, p);
+		status->nodes.n++;
+	}
+}
+
 void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *mem, struct cluster_status *status)
 {
-	static char method_none[] = "none", method_majority[] = "majority", no_memory[] = "out of memory";
+	static char method_none[] = "none", method_majority[] = "majority", no_memory[] = "out of memory", no_detail[] = "";
 	char why_buf[CLUSTER_REASON_SIZE];
 	const char *why = cluster_why_inactive(c, now, why_buf, sizeof(why_buf));
 	struct text t = {.len = 0};
@@ -164,7 +188,10 @@ void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *m
 	cluster_tell_state(c, now, &status->state);
 	status->arbitration = arbitration_of(c, now);
 	status->arbitration_method = c->cfg.quorum == CLUSTER_QUORUM_NONE ? method_none : method_majority;
+	status->arbitration_detail = no_detail;
 	status->since_ms = mono_ms_between(c->view_since, now);
+	status->leader_since_ms = mono_ms_between(c->leader_since, now);
+	tell_nodes(c, now, mem, status);
 	if (why == NULL) {
 		tell_active(c, now, &t);
 	} else {
