@@ -12,13 +12,15 @@ def emit(model):
 def emit_source(model):
     includes = ['<stddef.h>', '<stdint.h>', '<stdlib.h>', '', f'"protocol/{model.base}_test.h"']
     if structs(model):
-        includes.append(f'"protocol/{model.base}_native.h"')
+        includes += [f'"protocol/{model.base}_native.h"', f'"protocol/{model.base}_turn.h"']
     return source(model, 'fuzz target', includes, lambda w: source_body(w, model))
 
 
 def source_body(w, model):
     w.w('int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);\n')
     targets = []
+    if structs(model):
+        turn_check(w)
     for d in model.composites():
         targets.append(xdr_target(w, d))
     for d in structs(model):
@@ -46,13 +48,25 @@ def xdr_target(w, d):
     return f'fuzz_{n}'
 
 
+def turn_check(w):
+    """Whatever the input, turning it twice changes nothing, and does the same twice."""
+    with w.function('static int turn_check(turn_fn turn, TALLOC_CTX *mem, const uint8_t *data, size_t size, size_t *used)'):
+        w.w('uint8_t *copy = talloc_memdup(mem, data, size);\nsize_t back;\nint err;\n')
+        must(w, 'copy != NULL')
+        w.w('err = turn(copy, size, TURN_FROM_HOST, used);')
+        must(w, 'turn(copy, size, TURN_TO_HOST, &back) == err && back == *used && memcmp(copy, data, size) == 0')
+        w.w('talloc_free(copy);\nreturn err;')
+
+
 def native_target(w, d):
     n = d.name
     with w.function(f'static void fuzz_native_{n}(TALLOC_CTX *mem, const uint8_t *data, size_t size)'):
-        w.w(f'struct {n} a, b;\nstruct ctdb_blob buf;\nsize_t used;\n')
+        w.w(f'struct {n} a, b;\nstruct ctdb_blob buf;\nsize_t used, turned;\nint turn_err;\n')
+        w.w(f'turn_err = turn_check({n}_turn, mem, data, size, &turned);')
         flat_check(w, d, 'nview', 'ndecode', ', NULL')
         with w.block(f'if ({n}_ndecode(mem, data, size, &a, &used) != 0)'):
             w.w('return;')
+        must(w, 'turn_err == 0 && turned == used')
         must(w, f'used <= size && {n}_nencode(mem, &a, &buf) == 0')
         must(w, f'{n}_ndecode(mem, buf.data, buf.len, &b, &used) == 0')
         must(w, f'used == buf.len && {n}_equal(&a, &b)')

@@ -36,7 +36,7 @@ def emit_header(model):
 def emit_source(model):
     includes = [f'"protocol/{model.base}_table.h"', f'"protocol/{model.base}_json.h"', f'"protocol/{model.base}_test.h"']
     if structs(model):
-        includes.append(f'"protocol/{model.base}_native.h"')
+        includes += [f'"protocol/{model.base}_native.h"', f'"protocol/{model.base}_turn.h"']
     return source(model, 'table of types', includes, lambda w: source_body(w, model))
 
 
@@ -61,6 +61,8 @@ def source_body(w, model):
                 w.w('.since = true,')
             if any({'nolength', 'tail'} & set(f.native) for f in fields):
                 w.w('.native_open = true,')
+            if d in structs(model):
+                w.w(f'.turn = {d.name}_turn,')
             for member, _, _, _, _ in members(model, d):
                 w.w(f'.{member} = any_{d.name}_{member},')
     w.w('{0},')

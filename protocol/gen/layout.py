@@ -3,6 +3,9 @@
 from model import Array, Bytes, EnumType, GenError, List, Opaque, Prim, String, StructType, strip
 
 
+SOCKADDR_SIZE = 28  # of a sockaddr_in6
+
+
 class Layout:
     """fixed: [(field, offset)], lengths: {field: offset of its length}, tail: fields behind the fixed part in order."""
 
@@ -49,7 +52,7 @@ def round_up(n, align):
 
 def check_notes(struct, f, t):
     allowed = {'nolength', 'inline', 'nonul', 'fixed'} if isinstance(t, String) else \
-        {'nolength', 'inline'} if isinstance(t, Bytes) else {'nolength', 'aligned', 'width'} if isinstance(t, List) else \
+        {'nolength', 'inline', 'starts'} if isinstance(t, Bytes) else {'sockaddr'} if isinstance(t, Opaque) else {'nolength', 'aligned', 'width'} if isinstance(t, List) else \
         {'width'} if isinstance(t, Array) else {'tail', 'width', 'size'} if isinstance(t, (Prim, EnumType)) else set()
     for note in f.native:
         if note not in allowed:
@@ -64,6 +67,10 @@ def check_notes(struct, f, t):
         raise GenError(f.line, f"@size needs an unsigned int, field '{f.name}' is none")
     if 'fixed' in f.native and f.native['fixed'] <= t.max:
         raise GenError(f.line, f"@fixed {f.native['fixed']} of field '{f.name}' has no room for {t.max} characters and a NUL")
+    if 'sockaddr' in f.native and t.n != SOCKADDR_SIZE:
+        raise GenError(f.line, f"@sockaddr of field '{f.name}': that is opaque {f.name}[{SOCKADDR_SIZE}]")
+    if 'starts' in f.native and of(f.native['starts'], f).variable:
+        raise GenError(f.line, f"@starts of field '{f.name}': struct {f.native['starts'].name} has variable length")
     if len({'nolength', 'inline', 'fixed'} & set(f.native)) > 1:
         raise GenError(f.line, f"field '{f.name}' has annotations that exclude each other")
 

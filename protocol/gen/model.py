@@ -281,6 +281,13 @@ class Model:
             raise GenError(line, f"@{note} needs a number from {low} to {high}, found '{word}'")
         return int(word)
 
+    def struct_note(self, doc, note):
+        name, line = doc.notes[note]
+        t = self.types.get(name)
+        if not isinstance(t, StructType) or not t.complete:
+            raise GenError(line, f"@{note} needs a struct that is defined before, found '{name}'")
+        return t
+
     def claim(self, name, line, what):
         if name in C_KEYWORDS:
             raise GenError(line, f"'{name}' is reserved in C and cannot be {what}")
@@ -379,7 +386,7 @@ class Model:
         t.fields.append(f)
 
     def field(self, decl, where):
-        allowed = {'name', 'since', 'nolength', 'nonul', 'inline', 'tail', 'size', 'aligned', 'fixed', 'width'}
+        allowed = {'name', 'since', 'nolength', 'nonul', 'inline', 'tail', 'size', 'aligned', 'fixed', 'width', 'sockaddr', 'starts'}
         notes = self.check_notes(decl.doc, allowed, 'a field')
         name = notes.get('name', decl.name)
         if not name.isidentifier() or name in C_KEYWORDS:
@@ -390,7 +397,8 @@ class Model:
         f.since = self.number_note(decl.doc, 'since', 1, 10000) if 'since' in notes else 0
         for note in allowed - {'name', 'since'} & set(notes):
             if note in notes:
-                f.native[note] = self.number_note(decl.doc, note, 1, 65536) if note in ('fixed', 'width') else True
+                f.native[note] = self.number_note(decl.doc, note, 1, 65536) if note in ('fixed', 'width') else \
+                    self.struct_note(decl.doc, note) if note == 'starts' else True
         return f
 
     def define_union(self, d):

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <talloc.h>
 
+#include "base/turn.h"
 #include "base/xdr.h"
 
 #define GEN_VIEW_ROOM_MAX 4096
@@ -35,6 +36,7 @@ struct gen_type {
 	int (*nput)(uint8_t *buf, size_t size, const void *v);
 	int (*ndecode)(TALLOC_CTX *mem, const uint8_t *buf, size_t len, void *v, size_t *used);
 	int (*nview)(const uint8_t *buf, size_t len, void *v, size_t *used);
+	turn_fn turn;
 };
 
 #endif

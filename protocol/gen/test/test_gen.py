@@ -32,7 +32,7 @@ loader = importlib.machinery.SourceFileLoader('ctdb_gen', GEN)
 program = importlib.util.module_from_spec(importlib.util.spec_from_loader('ctdb_gen', loader))
 loader.exec_module(program)
 
-GOLDEN = {'small': 'types,rpc,json,test,table,fuzz,doc', 'layouts': 'types,native,fuzz,doc'}
+GOLDEN = {'small': 'types,rpc,json,test,table,fuzz,doc', 'layouts': 'types,native,turn,fuzz,doc'}
 
 
 def run(*args):
@@ -78,7 +78,7 @@ class Golden(Case):
         other = tempfile.mkdtemp(prefix='ctdb-gen-test-')
         self.addCleanup(shutil.rmtree, other)
         for directory, seed in ((self.dir, '1'), (other, '2')):
-            subprocess.run([sys.executable, GEN, '--out', directory, '--part', 'types,native,json,test,table,fuzz,doc',
+            subprocess.run([sys.executable, GEN, '--out', directory, '--part', 'types,native,turn,json,test,table,fuzz,doc',
                             os.path.join(PROTOCOL, 'classic.x')], check=True, timeout=60, env={**os.environ, 'PYTHONHASHSEED': seed})
         for file in os.listdir(self.dir):
             with open(os.path.join(self.dir, file), 'rb') as a, open(os.path.join(other, file), 'rb') as b:
@@ -153,9 +153,10 @@ class CommandLine(Case):
         self.assertFalse(os.path.exists(out))
 
     def test_no_native(self):
-        result = run('--out', self.dir, '--part', 'native', self.write('a.x', self.GOOD))
-        self.assertEqual(result.returncode, 1)
-        self.assertIn('no @native struct', result.stderr)
+        for part in 'native', 'turn':
+            result = run('--out', self.dir, '--part', part, self.write('a.x', self.GOOD))
+            self.assertEqual(result.returncode, 1)
+            self.assertIn('no @native struct', result.stderr)
 
     def test_not_utf8(self):
         result = run('--out', self.dir, '--part', 'types', self.write('a.x', b'const \xff = 1;\n'))
@@ -165,7 +166,7 @@ class CommandLine(Case):
     def test_help_explains_annotations(self):
         text = run('--help').stdout
         for note in ('prefix', 'oneway', 'since', 'native', 'name', 'packed', 'nolength', 'nonul', 'inline', 'tail', 'size', 'aligned', 'fixed',
-                     'width'):
+                     'width', 'sockaddr', 'starts'):
             self.assertIn(f'@{note}', text)
 
     def test_output_is_complete_or_absent(self):

@@ -259,3 +259,256 @@ int shape_validate(const struct shape *v)
 	}
 	return 0;
 }
+
+static inline void peer_store(struct xdr_out *out, uint8_t *p, const struct peer *v)
+{
+	memcpy(p, v->address, 28);
+	xdr_store_u32(p + 28, v->known ? 1 : 0);
+}
+
+static inline void peer_load(struct xdr_in *in, const uint8_t *p, struct peer *v)
+{
+	memcpy(v->address, p, 28);
+	v->known = xdr_load_bool(in, p + 28);
+}
+
+size_t peer_size(const struct peer *v)
+{
+	return 32;
+}
+
+void peer_put(struct xdr_out *out, const struct peer *v)
+{
+	{
+		uint8_t *p = xdr_reserve(out, 32);
+
+		if (p != NULL) {
+			memcpy(p, v->address, 28);
+			xdr_store_u32(p + 28, v->known ? 1 : 0);
+		}
+	}
+}
+
+void peer_get(struct xdr_in *in, TALLOC_CTX *mem, struct peer *v)
+{
+	{
+		const uint8_t *p = xdr_take(in, 32);
+
+		memcpy(v->address, p, 28);
+		v->known = xdr_load_bool(in, p + 28);
+	}
+}
+
+int peer_encode(TALLOC_CTX *mem, const struct peer *v, struct ctdb_blob *out)
+{
+	size_t size = peer_size(v);
+	struct xdr_out x = {0};
+	uint8_t *buf;
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	buf = talloc_size(mem, size);
+	if (buf == NULL) {
+		return ENOMEM;
+	}
+	x.p = buf;
+	x.end = buf + size;
+	peer_put(&x, v);
+	if (x.err != 0) {
+		talloc_free(buf);
+		return x.err;
+	}
+	out->len = (uint32_t)size;
+	out->data = buf;
+	return 0;
+}
+
+int peer_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct peer *v, struct ctdb_blob *out)
+{
+	size_t size = peer_size(v);
+	struct xdr_out x = {0};
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	x.p = xdr_buf_room(mem, buf, size);
+	if (x.p == NULL) {
+		return ENOMEM;
+	}
+	x.end = x.p + size;
+	peer_put(&x, v);
+	if (x.err == 0) {
+		out->len = (uint32_t)size;
+		out->data = buf->data;
+	}
+	return x.err;
+}
+
+int peer_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct peer *v)
+{
+	struct xdr_in in = xdr_in_over(buf, len);
+
+	memset(v, 0, sizeof(*v));
+	peer_get(&in, mem, v);
+	if (in.err != 0) {
+		memset(v, 0, sizeof(*v));
+	}
+	return in.err;
+}
+
+int peer_view(const uint8_t *buf, size_t len, struct peer *v)
+{
+	struct xdr_in in = xdr_in_over(buf, len);
+
+	in.view = true;
+	peer_get(&in, NULL, v);
+	if (in.err != 0) {
+		memset(v, 0, sizeof(*v));
+	}
+	return in.err;
+}
+
+int peer_validate(const struct peer *v)
+{
+	return 0;
+}
+
+size_t letter_size(const struct letter *v)
+{
+	size_t n = 40;
+
+	n += 4 + (size_t)v->to.n * 32;
+	n += 4 + (size_t)v->stamps.n * 8;
+	n += 4 + xdr_pad(v->text.len);
+	return n;
+}
+
+void letter_put(struct xdr_out *out, const struct letter *v)
+{
+	{
+		uint8_t *p = xdr_reserve(out, 40);
+
+		if (p != NULL) {
+			peer_store(out, p, &v->from);
+			xdr_store_double(p + 32, v->weight);
+		}
+	}
+	xdr_put_count(out, v->to.n, 10);
+	for (uint32_t i = 0; i < v->to.n && out->err == 0; i++) {
+		peer_put(out, &v->to.v[i]);
+	}
+	xdr_put_count(out, v->stamps.n, 10);
+	for (uint32_t i = 0; i < v->stamps.n && out->err == 0; i++) {
+		xdr_put_u64(out, v->stamps.v[i]);
+	}
+	xdr_put_blob(out, &v->text, 1000);
+}
+
+void letter_get(struct xdr_in *in, TALLOC_CTX *mem, struct letter *v)
+{
+	{
+		const uint8_t *p = xdr_take(in, 40);
+
+		peer_load(in, p, &v->from);
+		v->weight = xdr_load_double(p + 32);
+	}
+	v->to.n = xdr_get_count(in, 10, 32);
+	v->to.v = xdr_get_array(in, mem, sizeof(v->to.v[0]), v->to.n);
+	for (uint32_t i = 0; i < v->to.n && in->err == 0; i++) {
+		peer_get(in, v->to.v, &v->to.v[i]);
+	}
+	v->stamps.n = xdr_get_count(in, 10, 8);
+	v->stamps.v = xdr_get_array(in, mem, sizeof(v->stamps.v[0]), v->stamps.n);
+	for (uint32_t i = 0; i < v->stamps.n && in->err == 0; i++) {
+		v->stamps.v[i] = xdr_get_u64(in);
+	}
+	xdr_get_blob(in, mem, 1000, &v->text);
+}
+
+int letter_encode(TALLOC_CTX *mem, const struct letter *v, struct ctdb_blob *out)
+{
+	size_t size = letter_size(v);
+	struct xdr_out x = {0};
+	uint8_t *buf;
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	buf = talloc_size(mem, size);
+	if (buf == NULL) {
+		return ENOMEM;
+	}
+	x.p = buf;
+	x.end = buf + size;
+	letter_put(&x, v);
+	if (x.err != 0) {
+		talloc_free(buf);
+		return x.err;
+	}
+	out->len = (uint32_t)size;
+	out->data = buf;
+	return 0;
+}
+
+int letter_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct letter *v, struct ctdb_blob *out)
+{
+	size_t size = letter_size(v);
+	struct xdr_out x = {0};
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	x.p = xdr_buf_room(mem, buf, size);
+	if (x.p == NULL) {
+		return ENOMEM;
+	}
+	x.end = x.p + size;
+	letter_put(&x, v);
+	if (x.err == 0) {
+		out->len = (uint32_t)size;
+		out->data = buf->data;
+	}
+	return x.err;
+}
+
+int letter_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct letter *v)
+{
+	struct xdr_in in = xdr_in_over(buf, len);
+	TALLOC_CTX *all = talloc_named_const(mem, len, "struct letter");
+
+	memset(v, 0, sizeof(*v));
+	if (all == NULL) {
+		return ENOMEM;
+	}
+	in.room = all;
+	in.room_end = in.room + len;
+	letter_get(&in, all, v);
+	if (in.err != 0) {
+		talloc_free(all);
+		memset(v, 0, sizeof(*v));
+	}
+	return in.err;
+}
+
+int letter_validate(const struct letter *v)
+{
+	if (peer_validate(&v->from) != 0) {
+		return EINVAL;
+	}
+	if (v->to.n > 10 || (v->to.n > 0 && v->to.v == NULL)) {
+		return EINVAL;
+	}
+	for (uint32_t i = 0; i < v->to.n; i++) {
+		if (peer_validate(&v->to.v[i]) != 0) {
+			return EINVAL;
+		}
+	}
+	if (v->stamps.n > 10 || (v->stamps.n > 0 && v->stamps.v == NULL)) {
+		return EINVAL;
+	}
+	if (v->text.len > 1000 || (v->text.len > 0 && v->text.data == NULL)) {
+		return EINVAL;
+	}
+	return 0;
+}

@@ -27,6 +27,25 @@ struct shape {
 	uint32_t flags;
 };
 
+struct peer {
+	uint8_t address[28];
+	bool known;
+};
+
+struct letter {
+	struct peer from;
+	double weight;
+	struct {
+		uint32_t n;
+		struct peer *v;
+	} to;
+	struct {
+		uint32_t n;
+		uint64_t *v;
+	} stamps;
+	struct ctdb_blob text;
+};
+
 size_t point_size(const struct point *v);
 void point_put(struct xdr_out *out, const struct point *v);
 void point_get(struct xdr_in *in, TALLOC_CTX *mem, struct point *v);
@@ -43,5 +62,22 @@ int shape_encode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out);
 int shape_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct shape *v, struct ctdb_blob *out);
 int shape_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct shape *v);
 int shape_validate(const struct shape *v);
+
+size_t peer_size(const struct peer *v);
+void peer_put(struct xdr_out *out, const struct peer *v);
+void peer_get(struct xdr_in *in, TALLOC_CTX *mem, struct peer *v);
+int peer_encode(TALLOC_CTX *mem, const struct peer *v, struct ctdb_blob *out);
+int peer_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct peer *v, struct ctdb_blob *out);
+int peer_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct peer *v);
+int peer_view(const uint8_t *buf, size_t len, struct peer *v);
+int peer_validate(const struct peer *v);
+
+size_t letter_size(const struct letter *v);
+void letter_put(struct xdr_out *out, const struct letter *v);
+void letter_get(struct xdr_in *in, TALLOC_CTX *mem, struct letter *v);
+int letter_encode(TALLOC_CTX *mem, const struct letter *v, struct ctdb_blob *out);
+int letter_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct letter *v, struct ctdb_blob *out);
+int letter_decode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct letter *v);
+int letter_validate(const struct letter *v);
 
 #endif

@@ -5,8 +5,26 @@
 
 #include "protocol/layouts_test.h"
 #include "protocol/layouts_native.h"
+#include "protocol/layouts_turn.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int turn_check(turn_fn turn, TALLOC_CTX *mem, const uint8_t *data, size_t size, size_t *used)
+{
+	uint8_t *copy = talloc_memdup(mem, data, size);
+	size_t back;
+	int err;
+
+	if (!(copy != NULL)) {
+		abort();
+	}
+	err = turn(copy, size, TURN_FROM_HOST, used);
+	if (!(turn(copy, size, TURN_TO_HOST, &back) == err && back == *used && memcmp(copy, data, size) == 0)) {
+		abort();
+	}
+	talloc_free(copy);
+	return err;
+}
 
 static void fuzz_point(TALLOC_CTX *mem, const uint8_t *data, size_t size)
 {
@@ -57,12 +75,63 @@ static void fuzz_shape(TALLOC_CTX *mem, const uint8_t *data, size_t size)
 	}
 }
 
+static void fuzz_peer(TALLOC_CTX *mem, const uint8_t *data, size_t size)
+{
+	struct peer a, b;
+	struct ctdb_blob buf;
+
+	if (peer_view(data, size, &b) == 0) {
+		if (!(peer_decode(mem, data, size, &a) == 0 && peer_equal(&a, &b))) {
+			abort();
+		}
+	}
+	if (peer_decode(mem, data, size, &a) != 0) {
+		return;
+	}
+	if (!(peer_validate(&a) == 0)) {
+		abort();
+	}
+	if (!(peer_encode(mem, &a, &buf) == 0)) {
+		abort();
+	}
+	if (!(peer_decode(mem, buf.data, buf.len, &b) == 0)) {
+		abort();
+	}
+	if (!(peer_equal(&a, &b))) {
+		abort();
+	}
+}
+
+static void fuzz_letter(TALLOC_CTX *mem, const uint8_t *data, size_t size)
+{
+	struct letter a, b;
+	struct ctdb_blob buf;
+
+	if (letter_decode(mem, data, size, &a) != 0) {
+		return;
+	}
+	if (!(letter_validate(&a) == 0)) {
+		abort();
+	}
+	if (!(letter_encode(mem, &a, &buf) == 0)) {
+		abort();
+	}
+	if (!(letter_decode(mem, buf.data, buf.len, &b) == 0)) {
+		abort();
+	}
+	if (!(letter_equal(&a, &b))) {
+		abort();
+	}
+}
+
 static void fuzz_native_point(TALLOC_CTX *mem, const uint8_t *data, size_t size)
 {
 	struct point a, b;
 	struct ctdb_blob buf;
-	size_t used;
+	size_t used, turned;
+	int turn_err;
 
+	turn_err = turn_check(point_turn, mem, data, size, &turned);
 	if (point_nview(data, size, &b, NULL) == 0) {
 		if (!(point_ndecode(mem, data, size, &a, NULL) == 0 && point_equal(&a, &b))) {
 			abort();
@@ -70,6 +139,9 @@ static void fuzz_native_point(TALLOC_CTX *mem, const uint8_t *data, size_t size)
 	}
 	if (point_ndecode(mem, data, size, &a, &used) != 0) {
 		return;
+	}
+	if (!(turn_err == 0 && turned == used)) {
+		abort();
 	}
 	if (!(used <= size && point_nencode(mem, &a, &buf) == 0)) {
 		abort();
@@ -86,10 +158,15 @@ static void fuzz_native_shape(TALLOC_CTX *mem, const uint8_t *data, size_t size)
 {
 	struct shape a, b;
 	struct ctdb_blob buf;
-	size_t used;
+	size_t used, turned;
+	int turn_err;
 
+	turn_err = turn_check(shape_turn, mem, data, size, &turned);
 	if (shape_ndecode(mem, data, size, &a, &used) != 0) {
 		return;
+	}
+	if (!(turn_err == 0 && turned == used)) {
+		abort();
 	}
 	if (!(used <= size && shape_nencode(mem, &a, &buf) == 0)) {
 		abort();
@@ -102,13 +179,72 @@ static void fuzz_native_shape(TALLOC_CTX *mem, const uint8_t *data, size_t size)
 	}
 }
 
+static void fuzz_native_peer(TALLOC_CTX *mem, const uint8_t *data, size_t size)
+{
+	struct peer a, b;
+	struct ctdb_blob buf;
+	size_t used, turned;
+	int turn_err;
+
+	turn_err = turn_check(peer_turn, mem, data, size, &turned);
+	if (peer_nview(data, size, &b, NULL) == 0) {
+		if (!(peer_ndecode(mem, data, size, &a, NULL) == 0 && peer_equal(&a, &b))) {
+			abort();
+		}
+	}
+	if (peer_ndecode(mem, data, size, &a, &used) != 0) {
+		return;
+	}
+	if (!(turn_err == 0 && turned == used)) {
+		abort();
+	}
+	if (!(used <= size && peer_nencode(mem, &a, &buf) == 0)) {
+		abort();
+	}
+	if (!(peer_ndecode(mem, buf.data, buf.len, &b, &used) == 0)) {
+		abort();
+	}
+	if (!(used == buf.len && peer_equal(&a, &b))) {
+		abort();
+	}
+}
+
+static void fuzz_native_letter(TALLOC_CTX *mem, const uint8_t *data, size_t size)
+{
+	struct letter a, b;
+	struct ctdb_blob buf;
+	size_t used, turned;
+	int turn_err;
+
+	turn_err = turn_check(letter_turn, mem, data, size, &turned);
+	if (letter_ndecode(mem, data, size, &a, &used) != 0) {
+		return;
+	}
+	if (!(turn_err == 0 && turned == used)) {
+		abort();
+	}
+	if (!(used <= size && letter_nencode(mem, &a, &buf) == 0)) {
+		abort();
+	}
+	if (!(letter_ndecode(mem, buf.data, buf.len, &b, &used) == 0)) {
+		abort();
+	}
+	if (!(used == buf.len && letter_equal(&a, &b))) {
+		abort();
+	}
+}
+
 typedef void (*fuzz_fn)(TALLOC_CTX *mem, const uint8_t *data, size_t size);
 
 static const fuzz_fn targets[] = {
 	fuzz_point,
 	fuzz_shape,
+	fuzz_peer,
+	fuzz_letter,
 	fuzz_native_point,
 	fuzz_native_shape,
+	fuzz_native_peer,
+	fuzz_native_letter,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

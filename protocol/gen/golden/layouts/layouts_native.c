@@ -223,3 +223,222 @@ int shape_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct shape 
 	}
 	return 0;
 }
+
+static void peer_nload(struct native_in *in, TALLOC_CTX *mem, const uint8_t *p, struct peer *v)
+{
+	memcpy(v->address, p, 28);
+	v->known = *(p + 28) != 0;
+}
+
+static void peer_nstore(struct native_out *out, uint8_t *p, const struct peer *v)
+{
+	memcpy(p, v->address, 28);
+	*(p + 28) = v->known ? 1 : 0;
+}
+
+static void peer_nread(struct native_in *in, TALLOC_CTX *mem, struct peer *v)
+{
+	const uint8_t *p = native_take(in, 29);
+
+	if (p == NULL) {
+		return;
+	}
+	peer_nload(in, mem, p, v);
+}
+
+static void peer_nwrite(struct native_out *out, const struct peer *v)
+{
+	uint8_t *p = native_room(out, 29);
+
+	if (p == NULL) {
+		return;
+	}
+	peer_nstore(out, p, v);
+}
+
+size_t peer_nsize(const struct peer *v)
+{
+	return 29;
+}
+
+int peer_nput(uint8_t *buf, size_t size, const struct peer *v)
+{
+	struct native_out x = {.start = buf, .p = buf, .end = buf + size};
+
+	memset(buf, 0, size);
+	peer_nwrite(&x, v);
+	return x.err;
+}
+
+int peer_nencode(TALLOC_CTX *mem, const struct peer *v, struct ctdb_blob *out)
+{
+	size_t size = peer_nsize(v);
+	uint8_t *buf;
+	int err;
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	buf = talloc_size(mem, size);
+	if (buf == NULL) {
+		return ENOMEM;
+	}
+	err = peer_nput(buf, size, v);
+	if (err != 0) {
+		talloc_free(buf);
+		return err;
+	}
+	out->len = (uint32_t)size;
+	out->data = buf;
+	return 0;
+}
+
+int peer_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct peer *v, size_t *used)
+{
+	struct native_in in = native_in_over(buf, len, false);
+
+	peer_nread(&in, mem, v);
+	if (in.err != 0) {
+		memset(v, 0, sizeof(*v));
+		return in.err;
+	}
+	if (used != NULL) {
+		*used = (size_t)(in.p - in.start);
+	}
+	return 0;
+}
+
+int peer_nview(const uint8_t *buf, size_t len, struct peer *v, size_t *used)
+{
+	struct native_in in = native_in_over(buf, len, true);
+
+	peer_nread(&in, NULL, v);
+	if (in.err != 0) {
+		memset(v, 0, sizeof(*v));
+		return in.err;
+	}
+	if (used != NULL) {
+		*used = (size_t)(in.p - in.start);
+	}
+	return 0;
+}
+
+static void letter_nread(struct native_in *in, TALLOC_CTX *mem, struct letter *v)
+{
+	const uint8_t *p = native_take(in, 48);
+
+	if (p == NULL) {
+		return;
+	}
+	peer_nload(in, mem, p, &v->from);
+	v->weight = native_load_double(p + 32);
+	v->to.n = native_load32(p + 40);
+	v->to.v = native_get_array(in, mem, sizeof(v->to.v[0]), v->to.n, 10, 29);
+	for (uint32_t i = 0; i < v->to.n && in->err == 0; i++) {
+		peer_nread(in, v->to.v, &v->to.v[i]);
+	}
+	native_skip_align(in, 8);
+	v->stamps.n = native_load32(p + 44);
+	v->stamps.v = native_get_array(in, mem, sizeof(v->stamps.v[0]), v->stamps.n, 10, 8);
+	for (uint32_t i = 0; i < v->stamps.n && in->err == 0; i++) {
+		const uint8_t *q = native_take(in, 8);
+
+		if (q != NULL) {
+			v->stamps.v[i] = native_load64(q);
+		}
+	}
+	native_get_blob(in, mem, native_left(in), 1000, &v->text);
+}
+
+static void letter_nwrite(struct native_out *out, const struct letter *v)
+{
+	uint8_t *p = native_room(out, 48);
+
+	if (p == NULL) {
+		return;
+	}
+	peer_nstore(out, p, &v->from);
+	native_store_double(p + 32, v->weight);
+	native_out_bound(out, v->to.n, 10);
+	native_store32(p + 40, v->to.n);
+	for (uint32_t i = 0; i < v->to.n && out->err == 0; i++) {
+		peer_nwrite(out, &v->to.v[i]);
+	}
+	native_out_bound(out, v->stamps.n, 10);
+	native_store32(p + 44, v->stamps.n);
+	native_room_align(out, 8);
+	for (uint32_t i = 0; i < v->stamps.n && out->err == 0; i++) {
+		uint8_t *q = native_room(out, 8);
+
+		if (q != NULL) {
+			native_store64(q, v->stamps.v[i]);
+		}
+	}
+	native_put_bytes(out, v->text.data, v->text.len, 1000);
+}
+
+size_t letter_nsize(const struct letter *v)
+{
+	size_t n = 48;
+
+	n += (size_t)v->to.n * 29;
+	n = (n + 7) & ~(size_t)7;
+	n += (size_t)v->stamps.n * 8;
+	n += v->text.len;
+	return n;
+}
+
+int letter_nput(uint8_t *buf, size_t size, const struct letter *v)
+{
+	struct native_out x = {.start = buf, .p = buf, .end = buf + size};
+
+	memset(buf, 0, size);
+	letter_nwrite(&x, v);
+	return x.err;
+}
+
+int letter_nencode(TALLOC_CTX *mem, const struct letter *v, struct ctdb_blob *out)
+{
+	size_t size = letter_nsize(v);
+	uint8_t *buf;
+	int err;
+
+	if (size > UINT32_MAX) {
+		return EMSGSIZE;
+	}
+	buf = talloc_size(mem, size);
+	if (buf == NULL) {
+		return ENOMEM;
+	}
+	err = letter_nput(buf, size, v);
+	if (err != 0) {
+		talloc_free(buf);
+		return err;
+	}
+	out->len = (uint32_t)size;
+	out->data = buf;
+	return 0;
+}
+
+int letter_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct letter *v, size_t *used)
+{
+	struct native_in in = native_in_over(buf, len, false);
+	TALLOC_CTX *all = talloc_named_const(mem, len, "struct letter");
+
+	memset(v, 0, sizeof(*v));
+	if (all == NULL) {
+		return ENOMEM;
+	}
+	in.room = all;
+	in.room_end = in.room + len;
+	letter_nread(&in, all, v);
+	if (in.err != 0) {
+		talloc_free(all);
+		memset(v, 0, sizeof(*v));
+		return in.err;
+	}
+	if (used != NULL) {
+		*used = (size_t)(in.p - in.start);
+	}
+	return 0;
+}

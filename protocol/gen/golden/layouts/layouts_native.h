@@ -26,4 +26,17 @@ int shape_nencode(TALLOC_CTX *mem, const struct shape *v, struct ctdb_blob *out)
 int shape_nput(uint8_t *buf, size_t size, const struct shape *v);
 int shape_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct shape *v, size_t *used);
 
+#define PEER_NSIZE 29
+size_t peer_nsize(const struct peer *v);
+int peer_nencode(TALLOC_CTX *mem, const struct peer *v, struct ctdb_blob *out);
+int peer_nput(uint8_t *buf, size_t size, const struct peer *v);
+int peer_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct peer *v, size_t *used);
+int peer_nview(const uint8_t *buf, size_t len, struct peer *v, size_t *used);
+
+#define LETTER_NFIXED 48
+size_t letter_nsize(const struct letter *v);
+int letter_nencode(TALLOC_CTX *mem, const struct letter *v, struct ctdb_blob *out);
+int letter_nput(uint8_t *buf, size_t size, const struct letter *v);
+int letter_ndecode(TALLOC_CTX *mem, const uint8_t *buf, size_t len, struct letter *v, size_t *used);
+
 #endif
