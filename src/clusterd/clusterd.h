@@ -16,6 +16,9 @@
 struct term_file;
 struct links;
 struct own;
+struct changes;
+struct events;
+struct callbacks;
 
 /* The daemon's state; top of it is struct daemon. */
 struct clusterd {
@@ -26,6 +29,9 @@ struct clusterd {
 	struct tevent_req *writing;
 	struct links *links;
 	struct own *own;
+	struct changes *changes;
+	struct events *events;
+	struct callbacks *callbacks;
 	struct rpc_client **peers; /* by pnn; NULL: this node and deleted ones */
 	struct dlist subscribers;
 	struct dlist waiting; /* SUBSCRIBE calls that wait until there is something to say */
@@ -58,6 +64,38 @@ void own_fill(struct cluster_server *server);
 
 /* ---- links.c: what transportd says ---- */
 int links_start(struct clusterd *cd);
+
+/*
+ * ---- changes.c: what changed since it was last looked at: events and callbacks ----
+ * In an election in which no lease ends the leader changes once, from the former to the next.
+ */
+int changes_start(struct clusterd *cd);
+/* After each input; changed: the view or whether this node acts. */
+void changes_look(struct clusterd *cd, bool changed);
+#define CHANGES_FLAGS_SIZE 96
+/* "banned,stopped", "ok" */
+const char *changes_flag_names(uint32_t flags, char buf[CHANGES_FLAGS_SIZE]);
+
+/* ---- events.c: the last 256 events, for who asks or waits for them (64 at most, EAGAIN) ---- */
+int events_start(struct clusterd *cd);
+void events_fill(struct cluster_server *server);
+void events_add(struct clusterd *cd, enum cluster_event_kind kind, uint32_t node, uint32_t flags, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/*
+ * ---- callbacks.c: ETC/callbacks/cluster/EVENT.d, run by ctdb-callbacks (src/callbacks/main.c says which programs and how) ----
+ *   active-changed NEW OLD            lists of pnns "0,1,2"; "none": there are none, or this node cannot know
+ *   leader-changed NEW OLD            pnn or "none"
+ *   node-flags-changed PNN NEW OLD    "ok", or words joined by commas: disconnected unhealthy disabled banned deleted stopped partially-online
+ * Environment: PATH, CTDB_BASE, CTDB_SOCKET, CTDB_EVENT, CTDB_PNN (this node), CTDB_VIEW (TERM.NUMBER), CTDB_SELF_ACTIVE and CTDB_SELF_LEADER (yes, no).
+ * Time-out of each program: option callback timeout. A failure is logged, is an event, and is kept for GET_CALLBACKS until the next run. When clusterd was
+ * started again they run with OLD as if nothing had been known before.
+ */
+int callbacks_start(struct clusterd *cd);
+void callbacks_fill(struct cluster_server *server);
+void callbacks_active(struct clusterd *cd, const char *list);
+void callbacks_leader(struct clusterd *cd, uint32_t leader);
+void callbacks_flags(struct clusterd *cd, uint32_t pnn, uint32_t flags);
 
 /*
  * ---- term_file.c: what the core must not forget ----

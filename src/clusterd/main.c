@@ -100,6 +100,7 @@ static const struct cluster_ops core_ops = {
 void clusterd_after(struct clusterd *cd)
 {
 	struct mono lease = cd->lease_told;
+	bool changed = cd->changed;
 
 	cd->lease_told = MONO_NEVER;
 	if (cd->changed || (cd->n_waiting > 0 && cluster_settled(cd->core))) {
@@ -108,6 +109,7 @@ void clusterd_after(struct clusterd *cd)
 	} else if (mono_is_set(lease)) {
 		subscribers_tell_lease(cd, lease);
 	}
+	changes_look(cd, changed);
 	mono_timer_set(cd->timer, cluster_wakeup(cd->core));
 }
 
@@ -194,6 +196,8 @@ static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint
 		peers_fill(&server);
 		subscribers_fill(&server);
 		own_fill(&server);
+		events_fill(&server);
+		callbacks_fill(&server);
 	}
 	return cluster_dispatch(&server, priv, call, proc, buf, len);
 }
@@ -215,7 +219,10 @@ static int clusterd_setup(struct daemon *d, char **err)
 		return ENOTSUP;
 	}
 	subscribers_start(cd);
-	ret = peers_start(cd);
+	ret = changes_start(cd);
+	ret = ret != 0 ? ret : events_start(cd);
+	ret = ret != 0 ? ret : callbacks_start(cd);
+	ret = ret != 0 ? ret : peers_start(cd);
 	if (ret == 0) {
 		cd->timer = mono_timer_new(cd, d->ev, tick, cd);
 		ret = cd->timer == NULL ? ENOMEM : core_start(cd, err);

@@ -70,6 +70,11 @@ uint32_t cluster_lease_leader(const struct cluster *c, struct mono now)
 	return cluster_has_lease(c, now) && c->lease_term == c->term ? c->leader : CLUSTER_NODE_NONE;
 }
 
+uint32_t cluster_leader(const struct cluster *c, struct mono now)
+{
+	return cluster_lease_leader(c, now);
+}
+
 bool cluster_view_newer(const struct cluster_view *v, uint64_t term, uint64_t number)
 {
 	return v->term > term || (v->term == term && v->number > number);

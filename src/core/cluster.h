@@ -176,6 +176,8 @@ void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *m
 bool cluster_settled(const struct cluster *c);
 enum cluster_role cluster_role(const struct cluster *c);
 uint64_t cluster_term(const struct cluster *c);
+/* Of whom this node holds a current lease under the newest term it knows (itself, if it leads); else CLUSTER_NODE_NONE. */
+uint32_t cluster_leader(const struct cluster *c, struct mono now);
 bool cluster_is_leading(const struct cluster *c, struct mono now); /* LEADER with a mandate */
 bool cluster_is_active(const struct cluster *c, struct mono now);
 const struct cluster_view *cluster_newest_view(const struct cluster *c);

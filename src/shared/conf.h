@@ -40,6 +40,7 @@ struct conf {
 		enum conf_arbitration arbitration; /* majority */
 		uint32_t heartbeat_interval;  /* 250, 20..10000 */
 		uint32_t dead_interval;	      /* 1000, 100..60000, at least 3 heartbeats */
+		uint32_t callback_timeout;    /* 30000: of each program */
 		bool leader_capability;	      /* true */
 		bool lmaster_capability;      /* true */
 		char *cluster_lock;	      /* NULL */

@@ -51,6 +51,7 @@ const struct conf_option conf_options[] = {
 	OPTION("cluster", "arbitration", CONF_ARBITRATION, cluster.arbitration, "majority"),
 	NUMBER("cluster", "heartbeat interval", CONF_MS, cluster.heartbeat_interval, "250", 20, 10000),
 	NUMBER("cluster", "dead interval", CONF_MS, cluster.dead_interval, "1000", 100, 60000),
+	NUMBER_RELOAD("cluster", "callback timeout", CONF_MS, cluster.callback_timeout, "30000", 100, 3600000),
 	OPTION("cluster", "leader capability", CONF_BOOL, cluster.leader_capability, "true"),
 	OPTION("cluster", "lmaster capability", CONF_BOOL, cluster.lmaster_capability, "true"),
 	OLD_NAME("legacy", "lmaster capability", CONF_BOOL, cluster.lmaster_capability, "lmaster capability"),
