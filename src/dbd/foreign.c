@@ -1,321 +1,262 @@
-/* Native structures on their way between nodes: byte order. */
+/* Native structures on their way between nodes: byte order. Layouts: generated from protocol/classic.x. */
 #include "dbd/foreign.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 
 #include "dbd/recdata.h"
-#include "protocol/classic.h"
+#include "protocol/classic_turn.h"
 
 static const char seqnum_key[] = "__db_sequence_number__";
 
-static void turn(uint8_t *p, size_t n)
+static enum turn_dir turn_dir(enum foreign_dir dir)
 {
-	size_t i;
-
-	for (i = 0; i < n / 2; i++) {
-		uint8_t byte = p[i];
-
-		p[i] = p[n - 1 - i];
-		p[n - 1 - i] = byte;
-	}
-}
-
-/* A length field in host order, whichever way it goes; turned. */
-static uint32_t turn_length(uint8_t *p, enum foreign_dir dir)
-{
-	uint32_t before, after;
-
-	memcpy(&before, p, sizeof(before));
-	turn(p, sizeof(before));
-	memcpy(&after, p, sizeof(after));
-	return dir == FOREIGN_OUT ? before : after;
+	return dir == FOREIGN_OUT ? TURN_FROM_HOST : TURN_TO_HOST;
 }
 
 /* ---- records ---- */
 
-static void turn_header(uint8_t *p)
+/* The value of the sequence number record, whose bytes are in host order else. */
+static void turn_seqnums(const uint8_t *p, size_t len, enum turn_dir dir)
 {
-	turn(p, 8);
-	turn(p + 8, 4);
-	turn(p + 12, 4);
-	turn(p + 16, 4);
+	struct recdata r;
+
+	while (recdata_next(&p, &len, &r) == 0) {
+		if (r.datalen == REC_HEADER_SIZE + 8 && r.keylen == sizeof(seqnum_key) &&
+		    memcmp(r.key, seqnum_key, r.keylen) == 0) {
+			(void)classic_u64_turn((uint8_t *)(uintptr_t)r.data + REC_HEADER_SIZE, 8, dir, NULL);
+		}
+	}
 }
 
-static void turn_value(const uint8_t *key, size_t keylen, uint8_t *value, size_t len)
+/* Bytes that hold records from offset head on. Which record is which can be read in host order only. */
+static int turn_records(turn_fn turn, size_t head, uint8_t *p, size_t len, enum turn_dir dir, size_t *used)
 {
-	if (len >= REC_HEADER_SIZE) {
-		turn_header(value);
+	int rc;
+
+	head = head < len ? head : len;
+	if (dir == TURN_FROM_HOST) {
+		turn_seqnums(p + head, len - head, dir);
 	}
-	if (len == REC_HEADER_SIZE + 8 && keylen == sizeof(seqnum_key) && memcmp(key, seqnum_key, keylen) == 0) {
-		turn(value + REC_HEADER_SIZE, 8);
+	rc = turn(p, len, dir, used);
+	if (dir == TURN_TO_HOST) {
+		turn_seqnums(p + head, len - head, dir);
 	}
+	return rc;
+}
+
+static int recdata_turn(uint8_t *p, size_t len, enum turn_dir dir, size_t *used)
+{
+	return turn_records(classic_rec_list_turn, 0, p, len, dir, used);
+}
+
+static int recbuf_turn(uint8_t *p, size_t len, enum turn_dir dir, size_t *used)
+{
+	return turn_records(classic_rec_buffer_turn, RECBUF_HEAD, p, len, dir, used);
 }
 
 int foreign_turn_recdata(uint8_t *p, size_t len, enum foreign_dir dir)
 {
-	while (len > 0) {
-		uint32_t length, keylen, datalen;
-
-		if (len < RECDATA_HEAD) {
-			return EBADMSG;
-		}
-		length = turn_length(p, dir);
-		turn(p + 4, 4);
-		keylen = turn_length(p + 8, dir);
-		datalen = turn_length(p + 12, dir);
-		if (length > len || (uint64_t)RECDATA_HEAD + keylen + datalen != length) {
-			return EBADMSG;
-		}
-		turn_value(p + RECDATA_HEAD, keylen, p + RECDATA_HEAD + keylen, datalen);
-		p += length;
-		len -= length;
-	}
-	return 0;
+	return recdata_turn(p, len, turn_dir(dir), NULL);
 }
 
 int foreign_turn_recbuf(uint8_t *p, size_t len, enum foreign_dir dir)
 {
-	if (len < RECBUF_HEAD) {
-		return EBADMSG;
-	}
-	turn(p, 4);
-	turn(p + 4, 4);
-	return foreign_turn_recdata(p + RECBUF_HEAD, len - RECBUF_HEAD, dir);
+	return recbuf_turn(p, len, turn_dir(dir), NULL);
 }
 
 /* ---- controls ---- */
 
-/*
- * A form says what to turn, field by field: 2, 4, 8: an integer (or double) of so many bytes; '.': a byte that stays;
- * 'a': a sock_addr; '(': what follows up to ')' is repeated until the bytes end; 'R': a rec_buffer to the end. What is
- * behind the form stays: names, bytes.
- */
-#define LATENCY "4....888"
-#define BUCKETS "4444444444444444"
-#define LOCKS   "4444" LATENCY BUCKETS
-#define TIMEVAL "88"
-#define HEADER  "8444...." /* the last four are padding; written as bytes */
-#define IFACE                                                                                                          \
-	".................."                                                                                           \
-	"24"
-#define STATISTICS                                                                                                     \
-	"4444444444444444444444444...." LATENCY LATENCY LOCKS "4444444" BUCKETS "...." LATENCY LATENCY                 \
-	"4...." TIMEVAL TIMEVAL "44"
-#define HOT_KEY "4....88"
-
 struct control_form {
-	const char *request, *reply;
+	turn_fn request, reply;
 };
 
-#define FORM(number, request_, reply_) [CLASSIC_CONTROL_##number] = {.request = (request_), .reply = (reply_)}
+#define NONE    NULL /* no bytes, a text, or bytes that mean something to others only */
+#define T(type) classic_##type##_turn
 
-static const struct control_form forms[] = {
-	FORM(PROCESS_EXISTS, "4", ""),
-	FORM(STATISTICS, "", STATISTICS),
-	FORM(GETDBPATH, "4", ""),
-	FORM(GETVNNMAP, "", "(4)"),
-	FORM(SETVNNMAP, "(4)", ""),
-	FORM(GET_DEBUG, "", "4"),
-	FORM(SET_DEBUG, "4", ""),
-	FORM(GET_DBMAP, "", "4(4....)"),
-	FORM(SET_RECMODE, "4", ""),
-	FORM(DB_ATTACH, "", "4"),
-	FORM(GET_DBNAME, "4", ""),
-	FORM(ENABLE_SEQNUM, "4", ""),
-	FORM(UPDATE_SEQNUM, "4", ""),
-	FORM(TCP_ADD, "aa", ""),
-	FORM(TCP_REMOVE, "aa", ""),
-	FORM(TCP_ADD_DELAYED_UPDATE, "aa", ""),
-	FORM(SET_TUNABLE, "44", ""),
-	FORM(GET_TUNABLE, "4", "4"),
-	FORM(LIST_TUNABLES, "", "4"),
-	FORM(MODIFY_FLAGS, "444", ""),
-	FORM(GET_ALL_TUNABLES, "", "(4)"),
-	FORM(GET_TCP_TICKLE_LIST, "a", "a4(aa)"),
-	FORM(SET_TCP_TICKLE_LIST, "a4(aa)", ""),
-	FORM(DB_ATTACH_PERSISTENT, "", "4"),
-	FORM(UPDATE_RECORD, "R", ""),
-	FORM(SEND_GRATUITOUS_ARP, "a44", ""),
-	FORM(WIPE_DATABASE, "44", ""),
-	FORM(UPTIME, "", "(8)"),
-	FORM(TRY_DELETE_RECORDS, "R", "R"),
-	FORM(ADD_PUBLIC_IP, "a44", ""),
-	FORM(DEL_PUBLIC_IP, "a44", ""),
-	FORM(GET_CAPABILITIES, "", "4"),
-	FORM(RELEASE_IP, "4a", ""),
-	FORM(TAKEOVER_IP, "4a", ""),
-	FORM(GET_PUBLIC_IPS, "", "4(4a)"),
-	FORM(GET_NODEMAP, "", "4(44a)"),
-	FORM(TRAVERSE_KILL, "448", ""),
-	FORM(RECD_RECLOCK_LATENCY, "8", ""),
-	FORM(SET_LMASTERROLE, "4", ""),
-	FORM(SET_RECMASTERROLE, "4", ""),
-	FORM(SET_BAN_STATE, "44", ""),
-	FORM(GET_BAN_STATE, "", "44"),
-	FORM(GET_DB_SEQNUM, "44", "8"),
-	FORM(DB_SET_HEALTHY, "4", ""),
-	FORM(DB_GET_HEALTH, "4", ""),
-	FORM(GET_PUBLIC_IP_INFO, "a", "4a44(" IFACE ")"),
-	FORM(GET_IFACES, "", "4(" IFACE ")"),
-	FORM(SET_IFACE_LINK_STATE, IFACE, ""),
-	FORM(GET_STAT_HISTORY, "", "4....(" STATISTICS ")"),
-	FORM(SCHEDULE_FOR_DELETION, "4...." HEADER "4", ""),
-	FORM(SET_DB_READONLY, "4", ""),
-	FORM(GET_DB_STATISTICS, "4",
-	     LOCKS LATENCY "44" BUCKETS
-			   "4...." HOT_KEY HOT_KEY HOT_KEY HOT_KEY HOT_KEY HOT_KEY HOT_KEY HOT_KEY HOT_KEY HOT_KEY),
-	FORM(SET_DB_STICKY, "4", ""),
-	FORM(GET_RUNSTATE, "", "4"),
-	FORM(DB_DETACH, "4", ""),
-	FORM(GET_NODES_FILE, "", "4(44a)"),
-	FORM(DB_FREEZE, "4", ""),
-	FORM(DB_THAW, "4", ""),
-	FORM(DB_TRANSACTION_START, "44", ""),
-	FORM(DB_TRANSACTION_COMMIT, "44", ""),
-	FORM(DB_TRANSACTION_CANCEL, "4", ""),
-	FORM(DB_PULL, "448", "4"),
-	FORM(DB_PUSH_START, "448", ""),
-	FORM(DB_PUSH_CONFIRM, "4", "4"),
-	FORM(DB_OPEN_FLAGS, "4", "4"),
-	FORM(DB_ATTACH_REPLICATED, "", "4"),
-	FORM(CHECK_PID_SRVID, "48", ""),
-	FORM(VACUUM_FETCH, "R", ""),
-	FORM(DB_VACUUM, "4", ""),
-	FORM(ECHO_DATA, "44", "44"),
-	FORM(PUSH_RECORD, "44" HEADER "4", ""),
-};
+/* What each control carries, and what its answer. */
+#define CONTROLS(X)                                                                                                    \
+	X(PROCESS_EXISTS, T(i32), NONE)                                                                                \
+	X(STATISTICS, NONE, T(statistics))                                                                             \
+	X(PING, NONE, NONE)                                                                                            \
+	X(GETDBPATH, T(u32), NONE)                                                                                     \
+	X(GETVNNMAP, NONE, T(vnn_map))                                                                                 \
+	X(SETVNNMAP, T(vnn_map), NONE)                                                                                 \
+	X(GET_DEBUG, NONE, T(i32))                                                                                     \
+	X(SET_DEBUG, T(i32), NONE)                                                                                     \
+	X(GET_DBMAP, NONE, T(dbid_map))                                                                                \
+	X(GET_RECMODE, NONE, NONE)                                                                                     \
+	X(SET_RECMODE, T(u32), NONE)                                                                                   \
+	X(STATISTICS_RESET, NONE, NONE)                                                                                \
+	X(DB_ATTACH, NONE, T(u32))                                                                                     \
+	X(TRAVERSE_START, T(traverse_start), NONE)                                                                     \
+	X(TRAVERSE_ALL, T(traverse_all), NONE)                                                                         \
+	X(TRAVERSE_DATA, recdata_turn, NONE)                                                                           \
+	X(REGISTER_SRVID, NONE, NONE)                                                                                  \
+	X(DEREGISTER_SRVID, NONE, NONE)                                                                                \
+	X(GET_DBNAME, T(u32), NONE)                                                                                    \
+	X(ENABLE_SEQNUM, T(u32), NONE)                                                                                 \
+	X(UPDATE_SEQNUM, T(u32), NONE)                                                                                 \
+	X(DUMP_MEMORY, NONE, NONE)                                                                                     \
+	X(GET_PID, NONE, NONE)                                                                                         \
+	X(FREEZE, NONE, NONE)                                                                                          \
+	X(GET_PNN, NONE, NONE)                                                                                         \
+	X(SHUTDOWN, NONE, NONE)                                                                                        \
+	X(TCP_CLIENT, T(connection), NONE)                                                                             \
+	X(TCP_ADD, T(connection), NONE)                                                                                \
+	X(TCP_REMOVE, T(connection), NONE)                                                                             \
+	X(STARTUP, NONE, NONE)                                                                                         \
+	X(SET_TUNABLE, T(tunable), NONE)                                                                               \
+	X(GET_TUNABLE, T(tunable_name), T(u32))                                                                        \
+	X(LIST_TUNABLES, NONE, T(tunable_name))                                                                        \
+	X(MODIFY_FLAGS, T(node_flag_change), NONE)                                                                     \
+	X(GET_ALL_TUNABLES, NONE, T(tunable_list))                                                                     \
+	X(GET_TCP_TICKLE_LIST, T(sock_addr), T(tickle_list))                                                           \
+	X(SET_TCP_TICKLE_LIST, T(tickle_list), NONE)                                                                   \
+	X(DB_ATTACH_PERSISTENT, NONE, T(u32))                                                                          \
+	X(UPDATE_RECORD, recbuf_turn, NONE)                                                                            \
+	X(SEND_GRATUITOUS_ARP, T(addr_info), NONE)                                                                     \
+	X(WIPE_DATABASE, T(transdb), NONE)                                                                             \
+	X(UPTIME, NONE, T(uptime))                                                                                     \
+	X(START_RECOVERY, NONE, NONE)                                                                                  \
+	X(END_RECOVERY, NONE, NONE)                                                                                    \
+	X(RELOAD_NODES_FILE, NONE, NONE)                                                                               \
+	X(TRY_DELETE_RECORDS, recbuf_turn, recbuf_turn)                                                                \
+	X(ADD_PUBLIC_IP, T(addr_info), NONE)                                                                           \
+	X(DEL_PUBLIC_IP, T(addr_info), NONE)                                                                           \
+	X(GET_CAPABILITIES, NONE, T(u32))                                                                              \
+	X(START_PERSISTENT_UPDATE, NONE, NONE)                                                                         \
+	X(CANCEL_PERSISTENT_UPDATE, NONE, NONE)                                                                        \
+	X(RECD_PING, NONE, NONE)                                                                                       \
+	X(RELEASE_IP, T(public_ip), NONE)                                                                              \
+	X(TAKEOVER_IP, T(public_ip), NONE)                                                                             \
+	X(GET_PUBLIC_IPS, NONE, T(public_ip_list))                                                                     \
+	X(GET_NODEMAP, NONE, T(node_map))                                                                              \
+	X(TRAVERSE_KILL, T(traverse_start), NONE)                                                                      \
+	X(RECD_RECLOCK_LATENCY, T(double), NONE)                                                                       \
+	X(GET_RECLOCK_FILE, NONE, NONE)                                                                                \
+	X(STOP_NODE, NONE, NONE)                                                                                       \
+	X(CONTINUE_NODE, NONE, NONE)                                                                                   \
+	X(SET_LMASTERROLE, T(u32), NONE)                                                                               \
+	X(SET_RECMASTERROLE, T(u32), NONE)                                                                             \
+	X(SET_BAN_STATE, T(ban_state), NONE)                                                                           \
+	X(GET_BAN_STATE, NONE, T(ban_state))                                                                           \
+	X(REGISTER_NOTIFY, T(notify_data), NONE)                                                                       \
+	X(DEREGISTER_NOTIFY, T(u64), NONE)                                                                             \
+	X(TRANS3_COMMIT, recbuf_turn, NONE)                                                                            \
+	X(GET_DB_SEQNUM, T(db_seqnum_args), T(u64))                                                                    \
+	X(DB_SET_HEALTHY, T(u32), NONE)                                                                                \
+	X(DB_GET_HEALTH, T(u32), NONE)                                                                                 \
+	X(GET_PUBLIC_IP_INFO, T(sock_addr), T(public_ip_info))                                                         \
+	X(GET_IFACES, NONE, T(iface_list))                                                                             \
+	X(SET_IFACE_LINK_STATE, T(iface), NONE)                                                                        \
+	X(TCP_ADD_DELAYED_UPDATE, T(connection), NONE)                                                                 \
+	X(GET_STAT_HISTORY, NONE, T(statistics_list))                                                                  \
+	X(SCHEDULE_FOR_DELETION, T(schedule_for_deletion), NONE)                                                       \
+	X(SET_DB_READONLY, T(u32), NONE)                                                                               \
+	X(TRAVERSE_START_EXT, T(traverse_start_ext), NONE)                                                             \
+	X(GET_DB_STATISTICS, T(u32), T(db_statistics))                                                                 \
+	X(SET_DB_STICKY, T(u32), NONE)                                                                                 \
+	X(RELOAD_PUBLIC_IPS, NONE, NONE)                                                                               \
+	X(TRAVERSE_ALL_EXT, T(traverse_all_ext), NONE)                                                                 \
+	X(IPREALLOCATED, NONE, NONE)                                                                                   \
+	X(GET_RUNSTATE, NONE, T(u32))                                                                                  \
+	X(DB_DETACH, T(u32), NONE)                                                                                     \
+	X(GET_NODES_FILE, NONE, T(node_map))                                                                           \
+	X(DB_FREEZE, T(u32), NONE)                                                                                     \
+	X(DB_THAW, T(u32), NONE)                                                                                       \
+	X(DB_TRANSACTION_START, T(transdb), NONE)                                                                      \
+	X(DB_TRANSACTION_COMMIT, T(transdb), NONE)                                                                     \
+	X(DB_TRANSACTION_CANCEL, T(u32), NONE)                                                                         \
+	X(DB_PULL, T(pulldb_ext), T(u32))                                                                              \
+	X(DB_PUSH_START, T(pulldb_ext), NONE)                                                                          \
+	X(DB_PUSH_CONFIRM, T(u32), T(u32))                                                                             \
+	X(DB_OPEN_FLAGS, T(u32), T(i32))                                                                               \
+	X(DB_ATTACH_REPLICATED, NONE, T(u32))                                                                          \
+	X(CHECK_PID_SRVID, T(pid_srvid), NONE)                                                                         \
+	X(TUNNEL_REGISTER, NONE, NONE)                                                                                 \
+	X(TUNNEL_DEREGISTER, NONE, NONE)                                                                               \
+	X(VACUUM_FETCH, recbuf_turn, NONE)                                                                             \
+	X(DB_VACUUM, T(db_vacuum), NONE)                                                                               \
+	X(ECHO_DATA, T(echo_data), T(echo_data))                                                                       \
+	X(DISABLE_NODE, NONE, NONE)                                                                                    \
+	X(ENABLE_NODE, NONE, NONE)                                                                                     \
+	X(TCP_CLIENT_DISCONNECTED, T(connection), NONE)                                                                \
+	X(TCP_CLIENT_PASSED, T(connection), NONE)                                                                      \
+	X(START_IPREALLOCATE, NONE, NONE)                                                                              \
+	X(PUSH_RECORD, T(push_record), NONE)                                                                           \
+	X(CLUSTER_VERDICT, NONE, NONE)                                                                                 \
+	X(INTERFACE_CALL, T(interface_call), T(interface_reply))
 
-static size_t field_size(char field)
+#define AS_CASE(number, request_, reply_)                                                                              \
+	case CLASSIC_CONTROL_##number:                                                                                 \
+		return (struct control_form){.request = (request_), .reply = (reply_)};
+
+/* A control that classic.x declares and that is not in the list is an error here. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wswitch"
+static struct control_form control_form(enum classic_control control)
 {
-	return field == 'a' ? sizeof(struct classic_sock_addr) : field == '.' ? 1 : (size_t)(field - '0');
+	switch (control) {
+		CONTROLS(AS_CASE)
+	}
+	return (struct control_form){NULL, NULL};
+}
+#pragma GCC diagnostic pop
+
+static turn_fn control_turn(uint32_t opcode, bool reply)
+{
+	struct control_form form = control_form((enum classic_control)opcode);
+
+	return reply ? form.reply : form.request;
 }
 
-/* Family, and the scope of an IPv6 address; port, flow and address are in network order everywhere. */
-static void turn_address(uint8_t *p, enum foreign_dir dir)
+size_t foreign_turn_control(uint8_t *p, size_t len, enum foreign_dir dir, uint32_t opcode, bool reply)
 {
-	uint16_t before, after;
+	turn_fn turn = control_turn(opcode, reply);
+	size_t used = 0;
 
-	memcpy(&before, p, sizeof(before));
-	turn(p, sizeof(before));
-	memcpy(&after, p, sizeof(after));
-	if ((dir == FOREIGN_OUT ? before : after) == AF_INET6) {
-		turn(p + 24, 4);
+	if (turn != NULL) {
+		(void)turn(p, len, turn_dir(dir), &used);
 	}
-}
-
-static int turn_form(uint8_t *p, size_t len, enum foreign_dir dir, const char *form)
-{
-	const char *again = NULL;
-
-	for (; *form != '\0'; form++) {
-		if (*form == '(') {
-			again = form;
-			continue;
-		}
-		if (*form == ')') {
-			form = again;
-			continue;
-		}
-		if (*form == 'R') {
-			return foreign_turn_recbuf(p, len, dir);
-		}
-		if (len < field_size(*form)) {
-			return 0; /* all that is there was turned */
-		}
-		if (*form == 'a') {
-			turn_address(p, dir);
-		} else if (*form != '.') {
-			turn(p, field_size(*form));
-		}
-		p += field_size(*form);
-		len -= field_size(*form);
-	}
-	return 0;
-}
-
-/* Its value stands behind the key, after a length of its own. */
-static void turn_push_record(uint8_t *p, size_t len, enum foreign_dir dir)
-{
-	const size_t fixed = 8 + REC_HEADER_SIZE + 4;
-	uint32_t keylen;
-
-	if (len < fixed) {
-		return;
-	}
-	memcpy(&keylen, p + fixed - 4, sizeof(keylen)); /* already turned */
-	if (dir == FOREIGN_OUT) {
-		turn((uint8_t *)&keylen, sizeof(keylen));
-	}
-	if (keylen <= len - fixed && len - fixed - keylen >= 4) {
-		turn(p + fixed + keylen, 4);
-	}
-}
-
-int foreign_turn_control(uint8_t *p, size_t len, enum foreign_dir dir, uint32_t opcode, bool reply)
-{
-	const char *form = NULL;
-	int rc;
-
-	if (opcode < sizeof(forms) / sizeof(forms[0])) {
-		form = reply ? forms[opcode].reply : forms[opcode].request;
-	}
-	if (form == NULL) {
-		return 0;
-	}
-	rc = turn_form(p, len, dir, form);
-	if (rc == 0 && opcode == CLASSIC_CONTROL_PUSH_RECORD && !reply) {
-		turn_push_record(p, len, dir);
-	}
-	return rc;
+	return used;
 }
 
 /* ---- copies ---- */
 
-static int copy(TALLOC_CTX *mem, const struct ctdb_blob *bytes, uint8_t **p)
+/* may_be_cut: what does not fit its structure is for others to refuse. */
+static int turn_copy(TALLOC_CTX *mem, struct ctdb_blob *bytes, turn_fn turn, enum foreign_dir dir, bool may_be_cut)
 {
-	*p = talloc_memdup(mem, bytes->data, bytes->len);
-	return *p != NULL ? 0 : ENOMEM;
-}
+	uint8_t *p;
+	int rc;
 
-static int keep(int rc, struct ctdb_blob *bytes, uint8_t *turned)
-{
-	if (rc == 0) {
-		bytes->data = turned;
-	} else {
-		talloc_free(turned);
+	if (!FOREIGN_HOST || bytes->len == 0 || turn == NULL) {
+		return 0;
 	}
-	return rc;
+	p = talloc_memdup(mem, bytes->data, bytes->len);
+	if (p == NULL) {
+		return ENOMEM;
+	}
+	rc = turn(p, bytes->len, turn_dir(dir), NULL);
+	if (rc != 0 && !may_be_cut) {
+		talloc_free(p);
+		return rc;
+	}
+	bytes->data = p;
+	return 0;
 }
 
 int foreign_recdata(TALLOC_CTX *mem, enum foreign_dir dir, struct ctdb_blob *bytes)
 {
-	uint8_t *p;
-
-	if (!FOREIGN_HOST || bytes->len == 0) {
-		return 0;
-	}
-	return copy(mem, bytes, &p) != 0 ? ENOMEM : keep(foreign_turn_recdata(p, bytes->len, dir), bytes, p);
+	return turn_copy(mem, bytes, recdata_turn, dir, false);
 }
 
 int foreign_recbuf(TALLOC_CTX *mem, enum foreign_dir dir, struct ctdb_blob *bytes)
 {
-	uint8_t *p;
-
-	if (!FOREIGN_HOST || bytes->len == 0) {
-		return 0;
-	}
-	return copy(mem, bytes, &p) != 0 ? ENOMEM : keep(foreign_turn_recbuf(p, bytes->len, dir), bytes, p);
+	return turn_copy(mem, bytes, recbuf_turn, dir, false);
 }
 
 int foreign_control(TALLOC_CTX *mem, enum foreign_dir dir, uint32_t opcode, bool reply, struct ctdb_blob *bytes)
 {
-	uint8_t *p;
-
-	if (!FOREIGN_HOST || bytes->len == 0) {
-		return 0;
-	}
-	return copy(mem, bytes, &p) != 0 ? ENOMEM
-					 : keep(foreign_turn_control(p, bytes->len, dir, opcode, reply), bytes, p);
+	return turn_copy(mem, bytes, control_turn(opcode, reply), dir, true);
 }

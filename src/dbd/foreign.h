@@ -24,13 +24,15 @@ enum foreign_dir { FOREIGN_OUT, FOREIGN_IN }; /* host to wire, wire to host */
  */
 int foreign_recdata(TALLOC_CTX *mem, enum foreign_dir dir, struct ctdb_blob *bytes); /* rec_data, one after the other */
 int foreign_recbuf(TALLOC_CTX *mem, enum foreign_dir dir, struct ctdb_blob *bytes);
-/* Request or reply of a control; of an unknown number: unchanged. What is shorter than its structure is turned as far
- * as it goes: the handler refuses it as it would on its own machine. */
+/* Request or reply of a control, 0 or ENOMEM; of an unknown number: unchanged. What does not fit its structure is
+ * turned as far as it goes: the handler refuses it as it would on its own machine. foreign.c does not compile if it
+ * lacks a control that protocol/classic.x declares. */
 int foreign_control(TALLOC_CTX *mem, enum foreign_dir dir, uint32_t opcode, bool reply, struct ctdb_blob *bytes);
 
 /* ---- for tests, on any host: in place ---- */
 int foreign_turn_recdata(uint8_t *p, size_t len, enum foreign_dir dir);
 int foreign_turn_recbuf(uint8_t *p, size_t len, enum foreign_dir dir);
-int foreign_turn_control(uint8_t *p, size_t len, enum foreign_dir dir, uint32_t opcode, bool reply);
+/* The size of what was turned, 0: nothing. */
+size_t foreign_turn_control(uint8_t *p, size_t len, enum foreign_dir dir, uint32_t opcode, bool reply);
 
 #endif

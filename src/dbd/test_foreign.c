@@ -4,98 +4,306 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <cmocka.h>
 
+#include "dbd/control.h"
 #include "dbd/foreign.h"
 #include "dbd/recdata.h"
 #include "protocol/classic_native.h"
+#include "protocol/gen_test.h"
 
-static void turn_both(uint8_t *p, size_t len, uint32_t opcode, bool reply)
+/* ---- whatever the bytes ---- */
+
+static uint8_t *exact_copy(const uint8_t *p, size_t len)
 {
-	assert_int_equal(foreign_turn_control(p, len, FOREIGN_OUT, opcode, reply), 0);
-	assert_int_equal(foreign_turn_control(p, len, FOREIGN_IN, opcode, reply), 0);
+	uint8_t *copy = malloc(len > 0 ? len : 1); /* what is read behind it, a sanitizer sees */
+
+	assert_non_null(copy);
+	memcpy(copy, p, len);
+	return copy;
 }
 
-/* There and back nothing changes, whatever the length. */
+static void there_and_back(const uint8_t *before, size_t len, uint32_t opcode)
+{
+	uint8_t *p = exact_copy(before, len);
+
+	for (int reply = 0; reply <= 1; reply++) {
+		size_t used = foreign_turn_control(p, len, FOREIGN_OUT, opcode, reply);
+
+		assert_true(used <= len);
+		assert_int_equal(foreign_turn_control(p, len, FOREIGN_IN, opcode, reply), used);
+		assert_memory_equal(p, before, len);
+	}
+	free(p);
+}
+
 static void test_there_and_back(void **state)
 {
-	uint8_t buf[1200], before[sizeof(buf)];
+	uint8_t before[1200];
+	uint64_t rnd = 7;
 	uint32_t opcode;
 	size_t i, len;
 
-	for (i = 0; i < sizeof(buf); i++) {
-		before[i] = (uint8_t)(i * 7 + 1);
-	}
 	for (opcode = 0; opcode < 600; opcode++) {
-		if (opcode == CLASSIC_CONTROL_UPDATE_RECORD || opcode == CLASSIC_CONTROL_TRY_DELETE_RECORDS ||
-		    opcode == CLASSIC_CONTROL_VACUUM_FETCH) {
-			continue; /* those need lengths that fit */
+		for (i = 0; i < sizeof(before); i++) {
+			before[i] = gen_random_below(&rnd, 4) == 0 ? (uint8_t)gen_random_number(&rnd, 8) : 0;
 		}
-		for (len = 0; len < sizeof(buf); len += len < 80 ? 1 : 37) {
-			memcpy(buf, before, sizeof(buf));
-			turn_both(buf, len, opcode, false);
-			turn_both(buf, len, opcode, true);
-			assert_memory_equal(buf, before, sizeof(buf));
+		for (len = 0; len < sizeof(before); len += len < 80 ? 1 : 37) {
+			there_and_back(before, len, opcode);
 		}
 	}
 }
 
-/* Each byte of a structure of integers alone is turned, to its very end: the form is as long as the structure. */
-static size_t turned_until(uint32_t opcode, bool reply, size_t len)
+/* Lengths and numbers as large as they can be. */
+static void test_hostile(void **state)
 {
-	uint8_t buf[1200], before[sizeof(buf)];
+	uint8_t before[300];
+	uint32_t opcode;
+	size_t len;
+
+	memset(before, 0xff, sizeof(before));
+	for (opcode = 0; opcode < 600; opcode++) {
+		for (len = 0; len < sizeof(before); len += len < 80 ? 1 : 11) {
+			there_and_back(before, len, opcode);
+		}
+	}
+}
+
+/* ---- forms and sizes ---- */
+
+/* The table of controls knows the size of many requests: the form has the same. */
+static void test_sizes_of_requests(void **state)
+{
+	uint8_t zero[1200] = {0};
+	uint32_t opcode, n = 0;
+
+	for (opcode = 0; opcode < 600; opcode++) {
+		const struct control_entry *e = control_lookup(opcode);
+		size_t used = foreign_turn_control(zero, sizeof(zero), FOREIGN_IN, opcode, false);
+
+		if (e == NULL) {
+			assert_int_equal(used, 0);
+		} else if (e->size != CONTROL_ANY_SIZE) {
+			assert_int_equal(used, e->size);
+			n += e->size > 0;
+		}
+	}
+	assert_true(n > 40);
+}
+
+static void check_reply_size(uint32_t opcode, size_t size)
+{
+	uint8_t zero[1200] = {0};
+
+	assert_int_equal(foreign_turn_control(zero, sizeof(zero), FOREIGN_IN, opcode, true), size);
+}
+
+static void test_sizes_of_replies(void **state)
+{
+	check_reply_size(CLASSIC_CONTROL_PING, 0);
+	check_reply_size(CLASSIC_CONTROL_GETDBPATH, 0);
+	check_reply_size(CLASSIC_CONTROL_STATISTICS, CLASSIC_STATISTICS_NSIZE);
+	check_reply_size(CLASSIC_CONTROL_GET_ALL_TUNABLES, CLASSIC_TUNABLE_LIST_NSIZE);
+	check_reply_size(CLASSIC_CONTROL_UPTIME, CLASSIC_UPTIME_NSIZE);
+	check_reply_size(CLASSIC_CONTROL_GET_BAN_STATE, CLASSIC_BAN_STATE_NSIZE);
+	check_reply_size(CLASSIC_CONTROL_GET_DB_SEQNUM, 8);
+	check_reply_size(CLASSIC_CONTROL_DB_ATTACH, 4);
+	check_reply_size(CLASSIC_CONTROL_DB_OPEN_FLAGS, 4);
+}
+
+/* ---- the bytes themselves ---- */
+
+/* A payload as machines of either order have it. */
+struct sample {
+	uint8_t little[512], big[512];
+	size_t len;
+};
+
+static void put(struct sample *s, uint64_t value, size_t n)
+{
 	size_t i;
 
-	for (i = 0; i < sizeof(buf); i++) {
-		before[i] = (uint8_t)(i * 5 + 3);
+	for (i = 0; i < n; i++) {
+		s->little[s->len + i] = (uint8_t)(value >> (8 * i));
+		s->big[s->len + i] = (uint8_t)(value >> (8 * (n - 1 - i)));
 	}
-	memcpy(buf, before, sizeof(buf));
-	assert_true(len <= sizeof(buf));
-	assert_int_equal(foreign_turn_control(buf, len, FOREIGN_OUT, opcode, reply), 0);
-	for (i = len; i > 0 && buf[i - 1] == before[i - 1]; i--) {
-	}
-	return i;
+	s->len += n;
 }
 
-static void test_forms_are_as_long_as_the_structures(void **state)
+static void put_bytes(struct sample *s, const void *bytes, size_t n)
 {
-	assert_int_equal(turned_until(CLASSIC_CONTROL_STATISTICS, true, 1200), CLASSIC_STATISTICS_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_GET_DB_STATISTICS, true, 1200), CLASSIC_DB_STATISTICS_NFIXED);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_SET_BAN_STATE, false, 1200), CLASSIC_BAN_STATE_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_WIPE_DATABASE, false, 1200), CLASSIC_TRANSDB_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_DB_PULL, false, 1200), CLASSIC_PULLDB_EXT_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_SET_IFACE_LINK_STATE, false, 1200), CLASSIC_IFACE_NSIZE);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_SCHEDULE_FOR_DELETION, false, 1200), 36);
-	assert_int_equal(turned_until(CLASSIC_CONTROL_MODIFY_FLAGS, false, 1200), CLASSIC_NODE_FLAG_CHANGE_NSIZE);
+	memcpy(s->little + s->len, bytes, n);
+	memcpy(s->big + s->len, bytes, n);
+	s->len += n;
 }
 
-/* Turning integers of the other order gives what our own codec reads. */
+/* Ours to the wire and back is right whatever the order of this machine: it turns what is not its own. */
+static const uint8_t *check_sample(const struct sample *s, uint32_t opcode, bool reply)
+{
+	const uint8_t *own = FOREIGN_HOST ? s->big : s->little, *other = FOREIGN_HOST ? s->little : s->big;
+	uint8_t *p = exact_copy(other, s->len);
+
+	foreign_turn_control(p, s->len, FOREIGN_IN, opcode, reply);
+	assert_memory_equal(p, own, s->len);
+	foreign_turn_control(p, s->len, FOREIGN_OUT, opcode, reply);
+	assert_memory_equal(p, other, s->len);
+	free(p);
+	return own;
+}
+
 static void test_node_map(void **state)
 {
-	static const uint8_t big[] = "\0\0\0\1"
-				     "\0\0\0\2"
-				     "\0\0\0\x20"
-				     "\0\2\x11\x1b\x7f\0\0\1"
-				     "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-	uint8_t buf[4 + 36];
+	TALLOC_CTX *mem = talloc_new(NULL);
+	struct sample s = {0};
 	struct classic_node_map map;
-	TALLOC_CTX *mem;
 
-	if (FOREIGN_HOST) {
-		skip(); /* there it is the other way round */
-	}
-	mem = talloc_new(NULL);
-	assert_int_equal(sizeof(big) - 1, sizeof(buf));
-	memcpy(buf, big, sizeof(buf));
-	assert_int_equal(foreign_turn_control(buf, sizeof(buf), FOREIGN_IN, CLASSIC_CONTROL_GET_NODEMAP, true), 0);
-	assert_int_equal(classic_node_map_ndecode(mem, buf, sizeof(buf), &map, NULL), 0);
-	assert_int_equal(map.nodes.n, 1);
-	assert_int_equal(map.nodes.v[0].pnn, 2);
+	put(&s, 2, 4);
+	put(&s, 7, 4);
+	put(&s, 0x20, 4);
+	put(&s, AF_INET, 2);
+	put_bytes(&s, "\x11\x1b\x7f\0\0\1........++++....", 26);
+	put(&s, 8, 4);
+	put(&s, 0, 4);
+	put(&s, AF_INET6, 2);
+	put_bytes(&s, "\x11\x1b\1\2\3\4sixteen bytes...", 22);
+	put(&s, 0x01020304, 4); /* scope */
+	assert_int_equal(
+		classic_node_map_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_GET_NODEMAP, true), s.len, &map, NULL),
+		0);
+	assert_int_equal(map.nodes.n, 2);
+	assert_int_equal(map.nodes.v[0].pnn, 7);
 	assert_int_equal(map.nodes.v[0].flags, 0x20);
-	assert_memory_equal(map.nodes.v[0].addr.addr, "\2\0\x11\x1b\x7f\0\0\1", 8);
+	assert_int_equal(map.nodes.v[1].pnn, 8);
 	talloc_free(mem);
 }
+
+static void put_record(struct sample *s, const char *key, uint32_t keylen, const char *value, uint32_t len)
+{
+	put(s, 16 + keylen + 24 + len, 4);
+	put(s, 0x0a0b0c0d, 4); /* reqid */
+	put(s, keylen, 4);
+	put(s, 24 + len, 4);
+	put_bytes(s, key, keylen);
+	put(s, 0x1122334455667788, 8);
+	put(s, 5, 4);
+	put(s, 0, 4);
+	put(s, 0x10000, 4);
+	put_bytes(s, "\1\2\3\4", 4);
+	put_bytes(s, value, len);
+}
+
+static void test_record_buffer(void **state)
+{
+	TALLOC_CTX *mem = talloc_new(NULL);
+	struct sample s = {0};
+	struct classic_rec_buffer b;
+
+	put(&s, 0x4D2A432B, 4);
+	put(&s, 4, 4);
+	put_record(&s, "odd", 3, "value", 5);
+	put_record(&s, "__db_sequence_number__", 23, "", 0);
+	put_record(&s, "sequence number no", 18, "12345678", 8);
+	put(&s, 16 + 2 + 1, 4); /* too short for a header */
+	put(&s, 0, 4);
+	put(&s, 2, 4);
+	put(&s, 1, 4);
+	put_bytes(&s, "k1x", 3);
+	assert_int_equal(classic_rec_buffer_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_UPDATE_RECORD, false), s.len,
+						    &b, NULL),
+			 0);
+	assert_int_equal(b.records.n, 4);
+	assert_int_equal(b.records.v[0].reqid, 0x0a0b0c0d);
+	check_sample(&s, CLASSIC_CONTROL_TRY_DELETE_RECORDS, true);
+	check_sample(&s, CLASSIC_CONTROL_TRANS3_COMMIT, false);
+	talloc_free(mem);
+}
+
+/* Its value stands behind the key, after a length of its own. */
+static void test_push_record(void **state)
+{
+	TALLOC_CTX *mem = talloc_new(NULL);
+	struct sample s = {0};
+	struct classic_push_record r;
+
+	put(&s, 0x01020304, 4);
+	put(&s, 0x4D2A432B, 4);
+	put(&s, 17, 8);
+	put(&s, 1, 4);
+	put(&s, 0, 4);
+	put(&s, 0x20000, 4);
+	put(&s, 0, 4);
+	put(&s, 5, 4);
+	put_bytes(&s, "a key", 5);
+	put(&s, 7, 4);
+	put_bytes(&s, "a value", 7);
+	assert_int_equal(
+		classic_push_record_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_PUSH_RECORD, false), s.len, &r, NULL),
+		0);
+	assert_int_equal(r.header.rsn, 17);
+	assert_int_equal(r.header.flags, 0x20000);
+	assert_int_equal(r.value.len, 7);
+	assert_memory_equal(r.value.data, "a value", 7);
+	talloc_free(mem);
+}
+
+static void test_interfaces(void **state)
+{
+	TALLOC_CTX *mem = talloc_new(NULL);
+	struct sample s = {0};
+	struct classic_public_ip_info info;
+
+	put(&s, 3, 4);
+	put(&s, AF_INET, 2);
+	put_bytes(&s, "\0\0\x7f\0\0\1....................", 26);
+	put(&s, 0, 4);
+	put(&s, 1, 4);
+	put_bytes(&s, "eth0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 18);
+	put(&s, 1, 2);
+	put(&s, 0x01020304, 4);
+	assert_int_equal(classic_public_ip_info_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_GET_PUBLIC_IP_INFO, true),
+							s.len, &info, NULL),
+			 0);
+	assert_int_equal(info.ifaces.n, 1);
+	assert_string_equal(info.ifaces.v[0].name, "eth0");
+	assert_int_equal(info.ifaces.v[0].link_state, 1);
+	assert_int_equal(info.ifaces.v[0].references, 0x01020304);
+	talloc_free(mem);
+}
+
+/* Structures without padding, and a double. */
+static void test_packed(void **state)
+{
+	struct sample pid = {0}, vacuum = {0}, latency = {0};
+	struct classic_pid_srvid p;
+	struct classic_db_vacuum v;
+	struct classic_double d;
+
+	put(&pid, 4711, 4);
+	put(&pid, 0x1122334455667788, 8);
+	assert_int_equal(classic_pid_srvid_ndecode(NULL, check_sample(&pid, CLASSIC_CONTROL_CHECK_PID_SRVID, false),
+						   pid.len, &p, NULL),
+			 0);
+	assert_int_equal(p.pid, 4711);
+	assert_true(p.srvid == 0x1122334455667788);
+	put(&vacuum, 0x01020304, 4);
+	put(&vacuum, 1, 1);
+	assert_int_equal(classic_db_vacuum_ndecode(NULL, check_sample(&vacuum, CLASSIC_CONTROL_DB_VACUUM, false),
+						   vacuum.len, &v, NULL),
+			 0);
+	assert_int_equal(v.db_id, 0x01020304);
+	assert_true(v.full);
+	put(&latency, 0x3FF8000000000000, 8);
+	assert_int_equal(classic_double_ndecode(NULL,
+						check_sample(&latency, CLASSIC_CONTROL_RECD_RECLOCK_LATENCY, false),
+						latency.len, &d, NULL),
+			 0);
+	assert_true(d.value == 1.5);
+}
+
+/* ---- records ---- */
 
 static void test_records(void **state)
 {
@@ -141,15 +349,21 @@ static void test_bad_records(void **state)
 	memset(buf, 0xff, sizeof(buf));
 	assert_int_equal(foreign_turn_recdata(buf, sizeof(buf), FOREIGN_IN), EBADMSG);
 	assert_int_equal(foreign_turn_recbuf(buf, 7, FOREIGN_IN), EBADMSG);
-	assert_int_equal(foreign_turn_control(buf, 3, FOREIGN_IN, CLASSIC_CONTROL_UPDATE_RECORD, false), EBADMSG);
-	(void)foreign_turn_control(buf, sizeof(buf), FOREIGN_IN, CLASSIC_CONTROL_PUSH_RECORD, false);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_forms_are_as_long_as_the_structures),
-		cmocka_unit_test(test_node_map),       cmocka_unit_test(test_records),
+		cmocka_unit_test(test_there_and_back),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_sizes_of_requests),
+		cmocka_unit_test(test_sizes_of_replies),
+		cmocka_unit_test(test_node_map),
+		cmocka_unit_test(test_record_buffer),
+		cmocka_unit_test(test_push_record),
+		cmocka_unit_test(test_interfaces),
+		cmocka_unit_test(test_packed),
+		cmocka_unit_test(test_records),
 		cmocka_unit_test(test_bad_records),
 	};
 
