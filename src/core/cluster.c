@@ -134,7 +134,7 @@ int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_v
 			return EINVAL;
 		}
 	}
-	if (!cluster_view_newer(view, old.term, old.number) && (c->cfg.faults & CLUSTER_FAULT_OLD_VIEW) == 0) {
+	if (!cluster_view_newer(view, old.term, old.number) && !CLUSTER_PLANTED(c, OLD_VIEW)) {
 		return ESTALE;
 	}
 	ret = view_copy(c, view, &c->view);
@@ -188,10 +188,10 @@ const char *cluster_why_inactive(const struct cluster *c, struct mono now, char 
 	if (c->left) {
 		return "this node is leaving the cluster";
 	}
-	if ((flags & NODE_FLAG_BANNED) != 0) {
+	if ((flags & NODE_FLAG_BANNED) != 0 && !CLUSTER_PLANTED(c, BANNED_ACTS)) {
 		return "this node is banned";
 	}
-	if ((flags & NODE_FLAG_STOPPED) != 0) {
+	if ((flags & NODE_FLAG_STOPPED) != 0 && !CLUSTER_PLANTED(c, BANNED_ACTS)) {
 		return "this node is stopped";
 	}
 	if (!c->arbitration) {
@@ -204,7 +204,7 @@ const char *cluster_why_inactive(const struct cluster *c, struct mono now, char 
 		return "the leader has not yet added this node to the view";
 	}
 	/* Without a lease for a while it may have been left out by a view that it has not seen; see invariant 3. */
-	if (c->lapsed && c->view.term != c->lease_term) {
+	if (c->lapsed && c->view.term != c->lease_term && !CLUSTER_PLANTED(c, LEASE_IS_ALL)) {
 		return "waiting for the new leader's first view";
 	}
 	return NULL;

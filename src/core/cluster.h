@@ -89,13 +89,21 @@ struct cluster_node_config {
 
 enum cluster_quorum { CLUSTER_QUORUM_MAJORITY, CLUSTER_QUORUM_NONE };
 
-/* Faults that the simulator plants to see whether it would find them. Nothing else sets them. */
+/* Faults that the simulator plants to see whether it would find them: in the simulator's build of the core only. */
+#ifdef CLUSTER_FAULTS
 enum cluster_fault {
-	CLUSTER_FAULT_VOTE_TWICE = 1,
-	CLUSTER_FAULT_OLD_VIEW = 2,
-	CLUSTER_FAULT_NO_PROMISE = 4,
-	CLUSTER_FAULT_HASTY_DROP = 8
+	CLUSTER_FAULT_VOTE_TWICE = 1,     /* votes for every candidate of a term */
+	CLUSTER_FAULT_OLD_VIEW = 2,       /* takes views that are not newer */
+	CLUSTER_FAULT_NO_PROMISE = 4,     /* votes although it has promised not to */
+	CLUSTER_FAULT_HASTY_DROP = 8,     /* leaves nodes out before their leases have ended */
+	CLUSTER_FAULT_FORGET_VOTE = 16,   /* tells its vote before it is on disk */
+	CLUSTER_FAULT_BANNED_ACTS = 32,   /* a banned or stopped node goes on */
+	CLUSTER_FAULT_LONE_LEADER = 64,   /* leads without a majority's answers */
+	CLUSTER_FAULT_DEAF_LEADER = 128,  /* leads on when it hears of a higher term */
+	CLUSTER_FAULT_ALL_STAND = 256,    /* neither rank order nor jitter: all stand at once */
+	CLUSTER_FAULT_LEASE_IS_ALL = 512, /* after a time without lease acts at once under the view it has */
 };
+#endif
 
 struct cluster_config {
 	uint32_t pnn;
@@ -110,7 +118,9 @@ struct cluster_config {
 	uint64_t seed;         /* for the jitter */
 	struct cluster_durable durable;
 	struct cluster_promise promise; /* until may be MONO_NEVER */
+#ifdef CLUSTER_FAULTS
 	unsigned faults;
+#endif
 };
 
 enum cluster_msg_kind {

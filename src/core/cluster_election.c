@@ -129,6 +129,9 @@ void cluster_write(struct cluster *c, struct mono now)
 		durable_reached(c, now);
 		return;
 	}
+	if (CLUSTER_PLANTED(c, FORGET_VOTE)) {
+		durable_reached(c, now);
+	}
 	c->is_writing = true;
 	c->writing = (struct cluster_durable){.term = c->term, .vote = c->vote, .led = c->led};
 	c->ops->persist(c->priv, &c->writing);
@@ -205,6 +208,9 @@ static struct mono stand_time(const struct cluster *c, struct mono now)
 	}
 	if (at.ns < cluster_claim_bars(c, now, c->cfg.pnn).ns) {
 		at = cluster_claim_bars(c, now, c->cfg.pnn);
+	}
+	if (CLUSTER_PLANTED(c, ALL_STAND)) {
+		return at;
 	}
 	return mono_plus(at, rank(c, now) * (cluster_dead_ns(c) / 8) + c->stand_jitter);
 }
@@ -526,15 +532,14 @@ static bool vote_is_free(const struct cluster *c, uint32_t from, uint64_t term)
 	if (term > c->term) {
 		return true;
 	}
-	return term == c->term &&
-	       (c->vote == CLUSTER_NODE_NONE || c->vote == from || (c->cfg.faults & CLUSTER_FAULT_VOTE_TWICE) != 0);
+	return term == c->term && (c->vote == CLUSTER_NODE_NONE || c->vote == from || CLUSTER_PLANTED(c, VOTE_TWICE));
 }
 
 static bool vote_granted(const struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m)
 {
 	bool bound = promised_to_other(c, now, from) && !m->handover;
 
-	if ((c->cfg.faults & CLUSTER_FAULT_NO_PROMISE) != 0) {
+	if (CLUSTER_PLANTED(c, NO_PROMISE)) {
 		bound = false;
 	}
 	return m->nodes_hash == c->cfg.nodes_hash && vote_is_free(c, from, m->term) && !bound &&

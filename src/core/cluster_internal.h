@@ -63,7 +63,8 @@ struct cluster {
 	struct cluster_view view;
 	struct mono view_since;
 
-	/* Arbitration none: the best leader heard of from others (leader: CLUSTER_NODE_NONE: none); see cluster_claim.c. */
+	/* Arbitration none: the best leader heard of from others (leader: CLUSTER_NODE_NONE: none); see
+	 * cluster_claim.c. */
 	struct {
 		uint64_t term;
 		uint32_t leader;
@@ -134,6 +135,12 @@ static inline bool mono_reached(struct mono a, struct mono now)
 {
 	return mono_is_set(a) && a.ns <= now.ns;
 }
+
+#ifdef CLUSTER_FAULTS
+#define CLUSTER_PLANTED(c, fault) (((c)->cfg.faults & CLUSTER_FAULT_##fault) != 0)
+#else
+#define CLUSTER_PLANTED(c, fault) false
+#endif
 
 /* ---- cluster.c ---- */
 void cluster_event(struct cluster *c, bool important, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -22,7 +22,7 @@ struct mono cluster_majority_acked(const struct cluster *c, struct mono now)
 	uint64_t sent[NODES_MAX];
 	unsigned n = 0, others = cluster_quorum_size(c) - 1;
 
-	if (c->cfg.quorum == CLUSTER_QUORUM_NONE || others == 0) {
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE || others == 0 || CLUSTER_PLANTED(c, LONE_LEADER)) {
 		return now;
 	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
@@ -136,7 +136,7 @@ static struct mono leave_out_time(const struct cluster *c, const struct cluster_
 {
 	struct mono t = peer->lost_after;
 
-	if (mono_is_set(t) && (c->cfg.faults & CLUSTER_FAULT_HASTY_DROP) == 0) {
+	if (mono_is_set(t) && !CLUSTER_PLANTED(c, HASTY_DROP)) {
 		t = mono_plus(t, cluster_margin_ns(c));
 	} else {
 		t = MONO_NEVER;
@@ -243,7 +243,7 @@ static void view_check(struct cluster *c, struct mono now)
 /* Every lease that any leader before can have given is over by then; see invariant 3. */
 static struct mono former_leases_end(const struct cluster *c, struct mono now)
 {
-	if (c->all_fresh || (c->cfg.faults & CLUSTER_FAULT_HASTY_DROP) != 0) {
+	if (c->all_fresh || CLUSTER_PLANTED(c, HASTY_DROP)) {
 		return MONO_NEVER;
 	}
 	return mono_plus(now, c->leases_end + cluster_dead_ns(c) - cluster_promise_ns(c));
@@ -447,6 +447,9 @@ static void leader_deposed(struct cluster *c, struct mono now, const struct leas
 {
 	bool other = m->leader < c->cfg.n && m->leader != c->cfg.pnn;
 
+	if (CLUSTER_PLANTED(c, DEAF_LEADER)) {
+		return;
+	}
 	cluster_term_set(c, now, m->term, CLUSTER_NODE_NONE);
 	if (other || !cluster_may_lead(c)) {
 		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "another leader was elected");
