@@ -76,6 +76,18 @@ def module_factory(request):
     factory.remove()
 
 
+@pytest.fixture(autouse=True)
+def shared_clusters_stay_usable(request):
+    """The test that breaks a cluster of its file fails, and no other: those that come are skipped."""
+    factories = [request.getfixturevalue(name) for name in ("module_factory", "systems") if name in request.fixturenames]
+    for factory in factories:
+        if factory.broken:
+            pytest.skip(f"{factory.broken} left the cluster unusable")
+    yield
+    for factory in factories:
+        factory.check(request.node.name)
+
+
 def _bindir_or_none(request):
     return None if request.config.getoption("--debian-ctdb") else request.getfixturevalue("bindir")
 

@@ -9,6 +9,7 @@ import time
 import pytest
 from autocluster import cluster as clusters
 from autocluster import state
+from autocluster.errors import ClusterError
 from autocluster.process import Process, kill_all, with_environment
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -61,6 +62,7 @@ class ClusterFactory:
     def __init__(self, config, bindir_path):
         self.config, self.bindir = config, bindir_path
         self.made = []
+        self.broken = None  # which test left a cluster of ours unusable
 
     def __call__(self, nodes=3, **options):
         debian = options.pop("debian", self.config.getoption("--debian-ctdb"))
@@ -72,6 +74,19 @@ class ClusterFactory:
         self.made.append(cluster)
         cluster.up(timeout=4 * PATIENCE)
         return cluster
+
+    def check(self, test):
+        """All nodes of all clusters are on and serve, without a flag; otherwise it was this test, and those that come are told."""
+        for cluster in self.made:
+            try:
+                off = sorted({node.pnn for node in cluster.nodes} - cluster.running())
+                if off:
+                    raise ClusterError(f"node {', '.join(map(str, off))} is off")
+                cluster.wait_ready(2 * PATIENCE)
+            except ClusterError as e:
+                self.broken = test
+                self.show_logs()
+                pytest.fail(f"this test left cluster {cluster.name}, which others use, in a state in which it does not serve: {e}", pytrace=False)
 
     def show_logs(self):
         for cluster in self.made:

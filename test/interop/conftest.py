@@ -1,6 +1,7 @@
 """Clusters of both systems: this project's, and Debian's ctdbd as a peer."""
 
 import pytest
+from autocluster.errors import ClusterError
 from olddaemon import find_debian_root
 from support import PATIENCE, ClusterFactory
 
@@ -12,7 +13,9 @@ def debian_root(request):
 
 
 class Clusters:
-    """Clusters by system and size, made when they are first asked for, replaced when a test broke one."""
+    """Clusters by system and size, made when they are first asked for."""
+
+    broken = None  # which test left one unusable
 
     def __init__(self, request):
         self.request, self.clusters, self.disturbed = request, {}, set()
@@ -23,14 +26,20 @@ class Clusters:
         if not cluster:
             debian = self.request.getfixturevalue("debian_root") if system == "old" else None
             cluster = self.clusters[system, nodes] = self.factory(nodes, debian=debian)
-        if cluster in self.disturbed:
-            cluster.wait_ready(4 * PATIENCE)
-            self.disturbed.remove(cluster)
         return cluster
 
     def disturb(self, cluster):
-        """The next test waits until it serves again."""
+        """The end of the test waits until it serves again."""
         self.disturbed.add(cluster)
+
+    def check(self, test):
+        for cluster in self.disturbed:
+            try:
+                cluster.wait_ready(4 * PATIENCE)
+            except ClusterError as e:
+                self.broken = test
+                pytest.fail(f"this test left cluster {cluster.name}, which others use, in a state in which it does not serve: {e}", pytrace=False)
+        self.disturbed.clear()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,17 @@ from support import CAPTURE, PATIENCE, SLOW, TEST_TOKEN, output, wait_until
 
 ADDRESS = "127.20.0.1"  # below the ranges of test clusters
 CONF = f"[cluster]\nnode address = {ADDRESS}\n"
-SHUTDOWN = 36  # the one control that harms, as it has to
+# Controls that do harm to others because that is what they are for, whoever sends them: size of the argument that is accepted, and what
+# they do. They are sent with arguments of other sizes only, and have to be refused. Those that need the id of a database (freeze, detach,
+# wipe) or the number of a node (ban) are not among them: random bytes do not hit one. CONTINUE_NODE and ENABLE_NODE do nothing here.
+ANY_SIZE = None
+HARMFUL = {
+    33: (0, "FREEZE: all databases are held for a tool, for minutes"),
+    36: (ANY_SIZE, "SHUTDOWN: the node ends; never sent"),
+    101: (0, "STOP_NODE: the node does not serve until it is continued"),
+    157: (0, "DISABLE_NODE: the node has a flag until it is enabled"),
+}
+HEAD_OF_CONTROL = 28
 
 
 # ---- what keeps a node from starting ----
@@ -292,13 +302,20 @@ def test_client_that_does_not_read(cluster):
     assert SLOW or _resident_kib(node, "ctdb-dbd") < 64 << 10
 
 
+def _harmless(rng, size):
+    """A control that may be sent with an argument of this size."""
+    return rng.choice([n for n in range(170) if n not in HARMFUL or HARMFUL[n][0] not in (ANY_SIZE, size)])
+
+
 def _fuzz_packet(rng):
-    body = bytearray(rng.randbytes(rng.choice([0, 8, 28, 40, 100, 1000])))
+    # Arguments of 0, 4, 8, 12 bytes: what most controls have.
+    body = bytearray(rng.randbytes(rng.choice([0, 8, 28, 32, 36, 40, 100, 1000])))
     dest = rng.choice([0, 1, 2, 3, 0xF0000001, 0xF0000002, 0xF0000004, rng.getrandbits(32)])
     operation = rng.choice([0, 5, 7, rng.randrange(12)])
     if operation == 7 and len(body) >= 28:
-        struct.pack_into("=I", body, 0, rng.choice([n for n in range(170) if n != SHUTDOWN]))
-        struct.pack_into("=I", body, 24, len(body) - 28)
+        size = len(body) - HEAD_OF_CONTROL
+        struct.pack_into("=I", body, 0, _harmless(rng, size))
+        struct.pack_into("=I", body, 24, size)
     elif operation == 0 and len(body) >= 24:
         struct.pack_into("=6I", body, 0, rng.randrange(4), rng.getrandbits(32), rng.choice([0xFF000001, 0xFF000002, 5]), 0, len(body) - 24, 0)
     elif operation == 5 and len(body) >= 12:
@@ -308,7 +325,18 @@ def _fuzz_packet(rng):
     return _head(32 + len(body), operation, dest=dest) + body
 
 
+def test_harmful_controls_of_a_wrong_size(cluster):
+    """From a client and by way of another node: refused, and nothing of it is done."""
+    with Work(cluster.node(0)), Client(_path(cluster.node(0))) as client:
+        for opcode, (size, _) in HARMFUL.items():
+            for wrong in (0, 1, 4, 8, 12, 1000):
+                for dest in (0, 1):
+                    assert size in (ANY_SIZE, wrong) or client.control(opcode, bytes(wrong), dest)[0] == -1
+    cluster.wait_ready()
+
+
 def test_random_packets(cluster):
+    """How far the daemon comes with a connection is not known: an answer to one that is closed already ends it, with what is left unread."""
     rng, before = random.Random(42), _daemons(cluster)
     with Work(cluster.node(0)), Work(cluster.node(1)):
         for _ in range(200 if SLOW else 1500):
@@ -442,3 +470,4 @@ def test_leftovers_of_killed_processes(cluster):
         finally:
             ctdbd.terminate()
         assert ctdbd.wait(PATIENCE) == 0
+    node.start()

@@ -85,9 +85,9 @@ def test_groups(cluster, messenger):
     assert [stats(cluster, pnn, "transport")["no_endpoint"] for pnn in (0, 2)] == [before[0], before[2]]
 
 
-def test_group_follows_the_cluster(module_factory, program):
+def test_group_follows_the_cluster(cluster_factory, program):
     """A node that is gone is in no group but all; without the daemon of membership nobody is known to be active."""
-    cluster = module_factory(3)
+    cluster = cluster_factory(3)
     nodes = []
     try:
         nodes = [messenger_on(cluster.node(pnn), program, "test.1") for pnn in range(3)]
