@@ -222,7 +222,8 @@ static int default_paths(struct conf *conf, char **err)
 	bool own = base != NULL && base[0] != '\0' && strcmp(base, "/etc/ctdb") != 0 && strcmp(base, "/etc/ctdb/") != 0;
 
 	if (own && base[0] != '/') {
-		*err = talloc_asprintf(conf, "the environment variable CTDB_BASE is \"%s\": give an absolute path", base);
+		*err = talloc_asprintf(conf, "the environment variable CTDB_BASE is \"%s\": give an absolute path",
+				       base);
 		return EINVAL;
 	}
 	p->etc = talloc_strdup(conf, own ? base : "/etc/ctdb");
@@ -296,17 +297,60 @@ static int check_together(struct loader *l, char **err)
 	return 0;
 }
 
-static int note_unused_lock(struct loader *l)
+/* Existing files have a cluster lock and nothing else that says how to arbitrate. */
+static void default_arbitration(struct loader *l)
 {
-	const struct origin *o = &l->origin[option_index(conf_option_find("cluster", "cluster lock"))];
+	const struct origin *o = &l->origin[option_index(conf_option_find("cluster", "arbitration"))];
 
-	if (o->file == NULL || l->conf->cluster.arbitration == CONF_ARBITRATION_LOCK) {
+	if (o->file == NULL && l->conf->cluster.cluster_lock != NULL) {
+		l->conf->cluster.arbitration = CONF_ARBITRATION_LOCK;
+	}
+}
+
+static int check_arbitration(struct loader *l, char **err)
+{
+	struct conf *conf = l->conf;
+	enum conf_arbitration arbitration = conf->cluster.arbitration;
+
+	if (arbitration == CONF_ARBITRATION_LOCK && conf->cluster.cluster_lock == NULL) {
+		return conflict(l, "cluster", "arbitration", "cluster lock",
+				talloc_strdup(conf, "[cluster] arbitration = lock needs cluster lock as well: the path "
+						    "of a file in the cluster file system"),
+				err);
+	}
+	if (arbitration == CONF_ARBITRATION_ETCD && conf->cluster.etcd_endpoints == NULL) {
+		return conflict(l, "cluster", "arbitration", "etcd endpoints",
+				talloc_strdup(conf, "[cluster] arbitration = etcd needs etcd endpoints as well: the "
+						    "HOST:PORT of its servers"),
+				err);
+	}
+	if (conf->cluster.etcd_ttl % 1000 != 0) {
+		return conflict(l, "cluster", "etcd ttl", "etcd ttl",
+				talloc_asprintf(conf, "[cluster] etcd ttl is %u ms: give whole seconds",
+						conf->cluster.etcd_ttl),
+				err);
+	}
+	if ((conf->cluster.etcd_cert == NULL) != (conf->cluster.etcd_cert_key == NULL)) {
+		return conflict(l, "cluster", "etcd certificate file", "etcd private key file",
+				talloc_strdup(conf, "[cluster] etcd certificate file and etcd private key file go "
+						    "together: give both or none"),
+				err);
+	}
+	return 0;
+}
+
+static int note_unused(struct loader *l, const char *name, enum conf_arbitration used_by)
+{
+	static const char *const names[] = {"majority", "none", "lock", "etcd"};
+	const struct origin *o = &l->origin[option_index(conf_option_find("cluster", name))];
+
+	if (o->file == NULL || l->conf->cluster.arbitration == used_by) {
 		return 0;
 	}
 	l->file = o->file;
 	return add_notice(l, o->line,
-			  talloc_asprintf(l->conf, "\"cluster lock\" in [cluster] has no effect: arbitration is %s",
-					  l->conf->cluster.arbitration == CONF_ARBITRATION_NONE ? "none" : "majority"));
+			  talloc_asprintf(l->conf, "\"%s\" in [cluster] has no effect: arbitration is %s", name,
+					  names[l->conf->cluster.arbitration]));
 }
 
 static int load(struct loader *l, const char *path, char **err)
@@ -332,10 +376,17 @@ static int load(struct loader *l, const char *path, char **err)
 	if (ret == 0) {
 		ret = read_fragments(l, conf->path.config, err);
 	}
+	default_arbitration(l);
 	if (ret == 0) {
 		ret = check_together(l, err);
 	}
-	return ret == 0 ? note_unused_lock(l) : ret;
+	if (ret == 0) {
+		ret = check_arbitration(l, err);
+	}
+	if (ret == 0) {
+		ret = note_unused(l, "cluster lock", CONF_ARBITRATION_LOCK);
+	}
+	return ret == 0 ? note_unused(l, "etcd endpoints", CONF_ARBITRATION_ETCD) : ret;
 }
 
 int conf_load(TALLOC_CTX *mem, const char *path, struct conf **conf, char **err)

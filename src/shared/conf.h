@@ -37,13 +37,18 @@ struct conf {
 	struct conf_paths path;
 	struct {
 		char *node_address;	      /* NULL: the first nodes entry found on an interface */
-		enum conf_arbitration arbitration; /* majority */
+		enum conf_arbitration arbitration; /* majority; lock if only a cluster lock is given */
 		uint32_t heartbeat_interval;  /* 250, 20..10000 */
 		uint32_t dead_interval;	      /* 1000, 100..60000, at least 3 heartbeats */
 		uint32_t callback_timeout;    /* 30000: of each program */
 		bool leader_capability;	      /* true */
 		bool lmaster_capability;      /* true */
-		char *cluster_lock;	      /* NULL */
+		char *cluster_lock;	      /* NULL; path of the lock file, or "!COMMAND ARGUMENTS" */
+		uint32_t lock_timeout;	      /* 10000: the arbitrator has to answer within this time */
+		char *etcd_endpoints;	      /* NULL; "[http[s]://]host:port,..." */
+		char *etcd_key;		      /* /ctdb/lock */
+		uint32_t etcd_ttl;	      /* 5000, whole seconds */
+		char *etcd_ca, *etcd_cert, *etcd_cert_key, *etcd_user; /* paths; NULL */
 	} cluster;
 	struct {
 		uint16_t port;	  /* transportd, 4379 */

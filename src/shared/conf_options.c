@@ -55,8 +55,16 @@ const struct conf_option conf_options[] = {
 	OPTION("cluster", "leader capability", CONF_BOOL, cluster.leader_capability, "true"),
 	OPTION("cluster", "lmaster capability", CONF_BOOL, cluster.lmaster_capability, "true"),
 	OLD_NAME("legacy", "lmaster capability", CONF_BOOL, cluster.lmaster_capability, "lmaster capability"),
-	OPTION("cluster", "cluster lock", CONF_STRING, cluster.cluster_lock, NULL),
-	OLD_NAME("cluster", "recovery lock", CONF_STRING, cluster.cluster_lock, "cluster lock"),
+	OPTION("cluster", "cluster lock", CONF_LOCK, cluster.cluster_lock, NULL),
+	OLD_NAME("cluster", "recovery lock", CONF_LOCK, cluster.cluster_lock, "cluster lock"),
+	NUMBER("cluster", "lock timeout", CONF_MS, cluster.lock_timeout, "10000", 500, 600000),
+	OPTION("cluster", "etcd endpoints", CONF_ENDPOINTS, cluster.etcd_endpoints, NULL),
+	OPTION("cluster", "etcd key", CONF_STRING, cluster.etcd_key, "/ctdb/lock"),
+	NUMBER("cluster", "etcd ttl", CONF_MS, cluster.etcd_ttl, "5000", 2000, 60000),
+	OPTION("cluster", "etcd ca file", CONF_FILE, cluster.etcd_ca, NULL),
+	OPTION("cluster", "etcd certificate file", CONF_FILE, cluster.etcd_cert, NULL),
+	OPTION("cluster", "etcd private key file", CONF_FILE, cluster.etcd_cert_key, NULL),
+	OPTION("cluster", "etcd user file", CONF_FILE, cluster.etcd_user, NULL),
 	NO_EFFECT("cluster", "leader timeout", CONF_U32),
 
 	NUMBER("transport", "port", CONF_U16, transport.port, "4379", 1, 65535),
@@ -225,8 +233,12 @@ static int parse_arbitration(TALLOC_CTX *mem, const char *value, enum conf_arbit
 		*result = CONF_ARBITRATION_MAJORITY;
 	} else if (strcasecmp(value, "none") == 0) {
 		*result = CONF_ARBITRATION_NONE;
+	} else if (strcasecmp(value, "lock") == 0) {
+		*result = CONF_ARBITRATION_LOCK;
+	} else if (strcasecmp(value, "etcd") == 0) {
+		*result = CONF_ARBITRATION_ETCD;
 	} else {
-		*err = talloc_strdup(mem, "give majority or none (this version has no other arbitration)");
+		*err = talloc_strdup(mem, "give majority or none, or lock or etcd for one outside of the cluster");
 		return EINVAL;
 	}
 	return 0;
@@ -280,6 +292,49 @@ static int check_location(TALLOC_CTX *mem, const char *value, char **err)
 	return ret;
 }
 
+static bool endpoint_valid(const char *s, size_t len)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+	const char *end = s + len, *port;
+	char *last;
+	long n;
+
+	for (size_t i = 0; i < 2; i++) {
+		size_t l = strlen(schemes[i]);
+
+		s += len >= l && strncmp(s, schemes[i], l) == 0 ? l : 0;
+	}
+	port = memrchr(s, ':', (size_t)(end - s));
+	if (port == NULL || port == s || memchr(s, '/', (size_t)(end - s)) != NULL ||
+	    !isdigit((unsigned char)port[1]) ||
+	    (memchr(s, ':', (size_t)(port - s)) != NULL && (s[0] != '[' || port[-1] != ']'))) {
+		return false;
+	}
+	n = strtol(port + 1, &last, 10);
+	return last == end && n > 0 && n <= UINT16_MAX;
+}
+
+static bool endpoints_valid(const char *list)
+{
+	for (;;) {
+		size_t len;
+
+		list += strspn(list, " ");
+		len = strcspn(list, ", ");
+		if (!endpoint_valid(list, len)) {
+			return false;
+		}
+		list += len;
+		list += strspn(list, " ");
+		if (*list == '\0') {
+			return true;
+		}
+		if (*list++ != ',') {
+			return false;
+		}
+	}
+}
+
 static int check_string(const struct conf_option *opt, TALLOC_CTX *mem, const char *value, char **err)
 {
 	unsigned char addr[16];
@@ -300,6 +355,12 @@ static int check_string(const struct conf_option *opt, TALLOC_CTX *mem, const ch
 		*err = talloc_asprintf(mem, "there is no directory %s: create it", value);
 	} else if (opt->type == CONF_FILE && value[0] == '!') {
 		*err = talloc_strdup(mem, "a command is not supported: write the nodes to a file and name it here");
+	} else if (opt->type == CONF_LOCK && value[0] != '/' &&
+		   (value[0] != '!' || value[1 + strspn(value + 1, " \t")] == '\0')) {
+		*err = talloc_strdup(mem, "give the absolute path of a file, or \"!COMMAND ARGUMENTS\"");
+	} else if (opt->type == CONF_ENDPOINTS && !endpoints_valid(value)) {
+		*err = talloc_strdup(mem, "give one or more of HOST:PORT, http://HOST:PORT or https://HOST:PORT, "
+					  "divided by commas");
 	} else {
 		return 0;
 	}
@@ -358,6 +419,8 @@ int conf_option_set(const struct conf_option *opt, struct conf *conf, const char
 	case CONF_ADDRESS:
 	case CONF_DIRECTORY:
 	case CONF_FILE:
+	case CONF_LOCK:
+	case CONF_ENDPOINTS:
 	case CONF_TRANSPORT:
 		return set_string(opt, conf, field, value, err);
 	case CONF_BOOL:
@@ -409,6 +472,8 @@ static size_t plain_size(enum conf_type type)
 	case CONF_ADDRESS:
 	case CONF_DIRECTORY:
 	case CONF_FILE:
+	case CONF_LOCK:
+	case CONF_ENDPOINTS:
 	case CONF_TRANSPORT:
 		return 0;
 	}

@@ -24,6 +24,8 @@ enum conf_type {
 	CONF_ADDRESS,   /* numeric, without port */
 	CONF_DIRECTORY, /* must exist */
 	CONF_FILE,      /* a path; a command ("!...") is refused */
+	CONF_LOCK,      /* an absolute path, or a command */
+	CONF_ENDPOINTS, /* of etcd */
 	CONF_TRANSPORT, /* "tcp" and nothing else */
 };
 

@@ -118,6 +118,10 @@ static void test_defaults(void **state)
 	assert_true(c->cluster.leader_capability);
 	assert_true(c->cluster.lmaster_capability);
 	assert_null(c->cluster.cluster_lock);
+	assert_int_equal(c->cluster.lock_timeout, 10000);
+	assert_null(c->cluster.etcd_endpoints);
+	assert_string_equal(c->cluster.etcd_key, "/ctdb/lock");
+	assert_int_equal(c->cluster.etcd_ttl, 5000);
 	assert_null(c->cluster.node_address);
 	assert_int_equal(c->transport.port, 4379);
 	assert_int_equal(c->transport.db_port, 4380);
@@ -216,11 +220,10 @@ static void test_existing_file(void **state)
 		"ctdb.conf:12: \"lock debug script\" in [database] has no effect in this version",
 		"ctdb.conf:14: \"realtime scheduling\" in [legacy] has no effect in this version",
 		("ctdb.conf:15: \"lmaster capability\" in [legacy] is an old name: use \"lmaster capability\" in "
-		"[cluster]"),
+		 "[cluster]"),
 		"ctdb.conf:16: \"script log level\" in [legacy] has no effect in this version",
 		"ctdb.conf:18: \"debug script\" in [event] has no effect in this version",
 		"ctdb.conf:20: \"disabled\" in [failover] has no effect in this version",
-		"ctdb.conf:6: \"cluster lock\" in [cluster] has no effect: arbitration is majority",
 	};
 
 	text = talloc_asprintf(w,
@@ -249,6 +252,7 @@ static void test_existing_file(void **state)
 	c = load_good(w);
 	assert_int_equal(c->logging.level, LOG_LVL_INFO);
 	assert_string_equal(c->cluster.cluster_lock, "!/usr/libexec/ctdb/helper a; b = c");
+	assert_int_equal(c->cluster.arbitration, CONF_ARBITRATION_LOCK);
 	assert_string_equal(c->path.db_volatile, w->base);
 	assert_false(c->database.tdb_mutexes);
 	assert_false(c->cluster.lmaster_capability);
@@ -262,10 +266,40 @@ static void test_present_name_wins(void **state)
 {
 	struct world *w = *state;
 
-	put(w, "ctdb.conf", "[cluster]\ncluster lock = new\nrecovery lock = old\n");
-	assert_string_equal(load_good(w)->cluster.cluster_lock, "new");
-	put(w, "ctdb.conf", "[cluster]\nrecovery lock = old\ncluster lock = new\n");
-	assert_string_equal(load_good(w)->cluster.cluster_lock, "new");
+	put(w, "ctdb.conf", "[cluster]\ncluster lock = /new\nrecovery lock = /old\n");
+	assert_string_equal(load_good(w)->cluster.cluster_lock, "/new");
+	put(w, "ctdb.conf", "[cluster]\nrecovery lock = /old\ncluster lock = /new\n");
+	assert_string_equal(load_good(w)->cluster.cluster_lock, "/new");
+}
+
+static void expect_arbitration(struct world *w, const char *text, enum conf_arbitration arbitration, const char *notice)
+{
+	struct conf *c;
+
+	put(w, "ctdb.conf", talloc_asprintf(w, "[cluster]\n%s", text));
+	c = load_good(w);
+	assert_int_equal(c->cluster.arbitration, arbitration);
+	assert_int_equal(c->n_notices, notice != NULL ? 1 : 0);
+	if (notice != NULL) {
+		assert_string_equal(c->notices[0] + strlen(w->base) + 1, notice);
+	}
+}
+
+static void test_arbitration(void **state)
+{
+	struct world *w = *state;
+
+	expect_arbitration(w, "cluster lock = /fs/lock\n", CONF_ARBITRATION_LOCK, NULL);
+	expect_arbitration(w, "cluster lock = !  helper a\narbitration = lock\n", CONF_ARBITRATION_LOCK, NULL);
+	expect_arbitration(w, "arbitration = none\ncluster lock = /fs/lock\n", CONF_ARBITRATION_NONE,
+			   "ctdb.conf:3: \"cluster lock\" in [cluster] has no effect: arbitration is none");
+	expect_arbitration(w, "arbitration = majority\ncluster lock = /fs/lock\n", CONF_ARBITRATION_MAJORITY,
+			   "ctdb.conf:3: \"cluster lock\" in [cluster] has no effect: arbitration is majority");
+	expect_arbitration(w, "etcd endpoints = a:1\n", CONF_ARBITRATION_MAJORITY,
+			   "ctdb.conf:2: \"etcd endpoints\" in [cluster] has no effect: arbitration is majority");
+	expect_arbitration(w,
+			   "arbitration = etcd\netcd endpoints = a:1, http://10.0.0.1:2379,https://[fd00::1]:65535\n",
+			   CONF_ARBITRATION_ETCD, NULL);
 }
 
 static const struct {
@@ -304,8 +338,34 @@ static const struct {
 						 "three times the heartbeat interval (2000 ms)"},
 	{"[cluster]\nleader capability = maybe\n",
 	 "ctdb.conf:2: [cluster] leader capability = maybe: give true or false"},
+	{"[cluster]\narbitration = maybe\n",
+	 "ctdb.conf:2: [cluster] arbitration = maybe: give majority or none, or lock "
+	 "or etcd for one outside of the cluster"},
+	{"[cluster]\narbitration = lock\n", "ctdb.conf:2: [cluster] arbitration = lock needs cluster lock as well: the "
+					    "path of a file in the cluster file system"},
 	{"[cluster]\narbitration = etcd\n",
-	 "ctdb.conf:2: [cluster] arbitration = etcd: give majority or none (this version has no other arbitration)"},
+	 "ctdb.conf:2: [cluster] arbitration = etcd needs etcd endpoints as well: the HOST:PORT of its servers"},
+	{"[cluster]\ncluster lock = lock\n", "ctdb.conf:2: [cluster] cluster lock = lock: give the absolute path of a "
+					     "file, or \"!COMMAND ARGUMENTS\""},
+	{"[cluster]\ncluster lock = ! \n",
+	 "ctdb.conf:2: [cluster] cluster lock = !: give the absolute path of a file, or \"!COMMAND ARGUMENTS\""},
+	{"[cluster]\netcd endpoints = host\n", "ctdb.conf:2: [cluster] etcd endpoints = host: give one or more of "
+					       "HOST:PORT, http://HOST:PORT or https://HOST:PORT, divided by commas"},
+	{"[cluster]\netcd endpoints = a:1,,b:2\n",
+	 "ctdb.conf:2: [cluster] etcd endpoints = a:1,,b:2: give one or more of "
+	 "HOST:PORT, http://HOST:PORT or https://HOST:PORT, divided by commas"},
+	{"[cluster]\netcd endpoints = fd00::1:2379\n",
+	 "ctdb.conf:2: [cluster] etcd endpoints = fd00::1:2379: give one or more of HOST:PORT, http://HOST:PORT or "
+	 "https://HOST:PORT, divided by commas"},
+	{"[cluster]\netcd endpoints = http://a:1/path\n",
+	 "ctdb.conf:2: [cluster] etcd endpoints = http://a:1/path: give one or more of HOST:PORT, http://HOST:PORT or "
+	 "https://HOST:PORT, divided by commas"},
+	{"[cluster]\netcd endpoints = a:65536\n",
+	 "ctdb.conf:2: [cluster] etcd endpoints = a:65536: give one or more of "
+	 "HOST:PORT, http://HOST:PORT or https://HOST:PORT, divided by commas"},
+	{"[cluster]\netcd ttl = 2500\n", "ctdb.conf:2: [cluster] etcd ttl is 2500 ms: give whole seconds"},
+	{"[cluster]\netcd certificate file = /c\n", "ctdb.conf:2: [cluster] etcd certificate file and etcd private key "
+						    "file go together: give both or none"},
 	{"[cluster]\ntransport = ib\n", "ctdb.conf:2: [cluster] transport = ib: tcp is the only transport"},
 	{"[cluster]\nnode address = host1\n",
 	 "ctdb.conf:2: [cluster] node address = host1: give a numeric IPv4 or IPv6 address without port"},
@@ -364,6 +424,7 @@ static void test_long_value(void **state)
 	char *value = talloc_array(w, char, 1001);
 
 	memset(value, 'x', 1000);
+	value[0] = '/';
 	value[1000] = '\0';
 	put(w, "ctdb.conf", talloc_asprintf(w, "[cluster]\ncluster lock = %s\n", value));
 	assert_string_equal(load_good(w)->cluster.cluster_lock, value);
@@ -487,7 +548,8 @@ static void test_too_many_nodes(void **state)
 	assert_int_equal(nodes_good(w, text)->n, CONF_NODES_MAX);
 	put(w, "nodes", talloc_asprintf_append(text, "\n10.0.0.3\n"));
 	assert_int_equal(conf_nodes_load(w, talloc_asprintf(w, "%s/nodes", w->base), &nodes, &err), EINVAL);
-	assert_string_equal(err + strlen(w->base) + 1, "nodes:258: more than 256 nodes are not possible: remove the rest");
+	assert_string_equal(err + strlen(w->base) + 1,
+			    "nodes:258: more than 256 nodes are not possible: remove the rest");
 }
 
 static void test_bad_nodes(void **state)
@@ -496,11 +558,13 @@ static void test_bad_nodes(void **state)
 	static const struct {
 		const char *text, *error;
 	} bad[] = {
-		{"10.0.0.1,10.0.0.1\n", "nodes:1: address 10.0.0.1 is twice in this line: give another one, or only one"},
+		{"10.0.0.1,10.0.0.1\n",
+		 "nodes:1: address 10.0.0.1 is twice in this line: give another one, or only one"},
 		{"10.0.0.1,10.1.0.1\n#10.0.0.9\n10.0.0.3, 10.1.0.1\n",
 		 "nodes:3: address 10.1.0.1 is already in line 1: each address once"},
 		{"10.0.0.1,10.1.0.1,10.2.0.1\n", "nodes:1: more than 2 addresses of one node are not possible"},
-		{"10.0.0.1,\n", "nodes:1: \"\" is not an IPv4 or IPv6 address: write one address per line, the same file on all nodes"},
+		{"10.0.0.1,\n", "nodes:1: \"\" is not an IPv4 or IPv6 address: write one address per line, the same "
+				"file on all nodes"},
 		{"10.0.0.1,::ffff:10.0.0.2\n", "nodes:1: \"::ffff:10.0.0.2\" cannot be the address of a node"},
 		{"", "nodes: holds no node: write one address per line, the same file on all nodes"},
 		{"\n#10.0.0.1\n", "nodes: holds no node: write one address per line, the same file on all nodes"},
@@ -660,10 +724,25 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_defaults),          T(test_system_paths),  T(test_values),     T(test_existing_file),
-		T(test_present_name_wins), T(test_bad_files),     T(test_unreadable), T(test_long_value),
-		T(test_fragments),         T(test_update),        T(test_nodes),      T(test_nodes_comment), T(test_second_addresses),
-		T(test_too_many_nodes), T(test_bad_nodes),         T(test_no_nodes_file), T(test_self),       T(test_manual),
+		T(test_defaults),
+		T(test_system_paths),
+		T(test_values),
+		T(test_existing_file),
+		T(test_present_name_wins),
+		T(test_bad_files),
+		T(test_unreadable),
+		T(test_long_value),
+		T(test_arbitration),
+		T(test_fragments),
+		T(test_update),
+		T(test_nodes),
+		T(test_nodes_comment),
+		T(test_second_addresses),
+		T(test_too_many_nodes),
+		T(test_bad_nodes),
+		T(test_no_nodes_file),
+		T(test_self),
+		T(test_manual),
 		T(test_example),
 	};
 
