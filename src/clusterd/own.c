@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shared/file_replace.h"
 #include "shared/log.h"
 
 #define FLAGS   (NODE_FLAG_DISABLED | NODE_FLAG_BANNED | NODE_FLAG_STOPPED)
@@ -30,26 +31,12 @@ static char *file_path(TALLOC_CTX *mem, const struct clusterd *cd)
 	return talloc_asprintf(mem, "%s/cluster-own.%u", cd->d->conf->path.run, (unsigned)cd->d->pnn);
 }
 
-static int file_write(const struct own *o, const char *path, const char *tmp)
-{
-	FILE *f = fopen(tmp, "we");
-	bool bad;
-
-	if (f == NULL) {
-		return errno;
-	}
-	errno = 0;
-	bad = fprintf(f, "%d %" PRIu32 " %" PRIu32 " %" PRIu64 "\n", (int)getppid(), o->flags, o->capabilities,
-		      o->ban_until.ns) < 0;
-	bad = fclose(f) != 0 || bad;
-	return !bad && rename(tmp, path) == 0 ? 0 : (errno != 0 ? errno : EIO);
-}
-
 static int file_save(const struct own *o)
 {
-	char *path = file_path(o->cd, o->cd);
-	char *tmp = path == NULL ? NULL : talloc_asprintf(path, "%s.new", path);
-	int ret = tmp == NULL ? ENOMEM : file_write(o, path, tmp);
+	char *path = file_path(o->cd, o->cd), text[128];
+	int len = snprintf(text, sizeof(text), "%d %" PRIu32 " %" PRIu32 " %" PRIu64 "\n", (int)getppid(), o->flags,
+			   o->capabilities, o->ban_until.ns);
+	int ret = path == NULL ? ENOMEM : file_replace(path, text, (size_t)len, 0600, 0);
 
 	if (ret != 0) {
 		log_error("%s/cluster-own.%u cannot be written: %s", o->cd->d->conf->path.run, (unsigned)o->cd->d->pnn,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shared/file_replace.h"
 #include "shared/log.h"
 #include "shared/msg.h"
 
@@ -92,28 +93,24 @@ static char *list_path(TALLOC_CTX *mem, const struct clusterd *cd)
 	return talloc_asprintf(mem, "%s/cluster-subscribers.%u", cd->d->conf->path.run, (unsigned)cd->d->pnn);
 }
 
-static int list_write(const struct clusterd *cd, const char *path, const char *tmp)
+static int list_write(const struct clusterd *cd, const char *path)
 {
-	FILE *f = fopen(tmp, "we");
-	bool bad;
+	char text[SUBSCRIBERS_MAX * (sizeof(((struct subscriber *)0)->endpoint) + 1)];
+	size_t len = 0;
 
-	if (f == NULL) {
-		return errno;
-	}
 	dlist_for_each(pos, &cd->subscribers)
 	{
-		fprintf(f, "%s\n", dlist_entry(pos, struct subscriber, entry)->endpoint);
+		const struct subscriber *s = dlist_entry(pos, struct subscriber, entry);
+
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n", s->endpoint);
 	}
-	bad = ferror(f) != 0;
-	bad = fclose(f) != 0 || bad;
-	return !bad && rename(tmp, path) == 0 ? 0 : (errno != 0 ? errno : EIO);
+	return file_replace(path, text, len, 0600, 0);
 }
 
 static void list_save(struct clusterd *cd)
 {
 	char *path = list_path(cd, cd);
-	char *tmp = talloc_asprintf(path, "%s.new", path);
-	int ret = path == NULL || tmp == NULL ? ENOMEM : list_write(cd, path, tmp);
+	int ret = path == NULL ? ENOMEM : list_write(cd, path);
 
 	if (ret != 0) {
 		log_ratelimited(LOG_LVL_WARNING, 10000, "the list of subscribers in %s cannot be written: %s",

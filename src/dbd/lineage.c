@@ -1,13 +1,12 @@
 /* Lineages of the copies of this node, kept in files that live as long as the copies. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "dbd/recovery_int.h"
+#include "shared/file_replace.h"
 #include "shared/log.h"
 
 /*
@@ -53,38 +52,6 @@ static char *append_db(char *text, const struct db *db)
 	return talloc_strdup_append_buffer(text, "\n");
 }
 
-static int sync_directory(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int ret;
-
-	if (fd < 0) {
-		return errno;
-	}
-	ret = fsync(fd) == 0 ? 0 : errno;
-	close(fd);
-	return ret;
-}
-
-static int write_file(const char *path, const char *tmp, const char *text, size_t len, const char *synced_in)
-{
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int ret = 0;
-
-	if (fd < 0) {
-		return errno;
-	}
-	errno = 0;
-	if (write(fd, text, len) != (ssize_t)len || (synced_in != NULL && fsync(fd) != 0)) {
-		ret = errno != 0 ? errno : EIO;
-	}
-	close(fd);
-	if (ret == 0 && rename(tmp, path) != 0) {
-		ret = errno;
-	}
-	return ret == 0 && synced_in != NULL ? sync_directory(synced_in) : ret;
-}
-
 static char *text_of(const struct recovery *r, TALLOC_CTX *mem, bool persistent)
 {
 	char *text = talloc_strdup(mem, "");
@@ -103,7 +70,7 @@ static void save(struct recovery *r, bool persistent)
 {
 	char *text = text_of(r, r, persistent);
 	char **saved = &r->lineage_saved[persistent];
-	char *path, *tmp;
+	char *path;
 	int ret;
 
 	if (text != NULL && *saved != NULL && strcmp(text, *saved) == 0) {
@@ -112,14 +79,13 @@ static void save(struct recovery *r, bool persistent)
 	}
 	TALLOC_FREE(*saved);
 	path = file_name(r, r, persistent);
-	tmp = talloc_asprintf(path, "%s.new", path);
-	if (text == NULL || tmp == NULL) {
+	if (text == NULL || path == NULL) {
 		log_error("out of memory: lineages are not written");
 		talloc_free(text);
 		talloc_free(path);
 		return;
 	}
-	ret = write_file(path, tmp, text, strlen(text), persistent ? r->dbd->d->conf->path.db_persistent : NULL);
+	ret = file_replace(path, text, strlen(text), 0600, persistent ? FILE_REPLACE_DURABLE : 0);
 	/* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is
 	 * safe. */
 	if (ret != 0) {

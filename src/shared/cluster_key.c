@@ -6,12 +6,13 @@
 #include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "shared/file_replace.h"
 
 #define FILE_MAX (16 * 1024)
 
@@ -259,66 +260,32 @@ int cluster_keys_load(TALLOC_CTX *mem, const char *path, struct cluster_keys **k
 
 /* ---- writing ---- */
 
-static int write_keys(const struct cluster_keys *keys, int fd)
+static const char file_head[] = "# Keys of the cluster. The first is offered, all are accepted.\n";
+#define LINE_SIZE (2 * CLUSTER_KEY_BYTES + 1)
+#define TEXT_SIZE (sizeof(file_head) - 1 + CLUSTER_KEYS_MAX * LINE_SIZE)
+
+static size_t make_text(const struct cluster_keys *keys, char text[TEXT_SIZE])
 {
-	static const char head[] = "# Keys of the cluster. The first is offered, all are accepted.\n";
-	int ret = write(fd, head, sizeof(head) - 1) == (ssize_t)sizeof(head) - 1 ? 0 : ENOSPC;
+	char *p = text + sizeof(file_head) - 1;
 
-	for (uint32_t i = 0; ret == 0 && i < keys->n; i++) {
-		char line[2 * CLUSTER_KEY_BYTES + 1];
-
+	memcpy(text, file_head, sizeof(file_head) - 1);
+	for (uint32_t i = 0; i < keys->n; i++) {
 		for (int k = 0; k < CLUSTER_KEY_BYTES; k++) {
-			line[2 * k] = "0123456789abcdef"[keys->v[i].secret[k] >> 4];
-			line[2 * k + 1] = "0123456789abcdef"[keys->v[i].secret[k] & 15];
+			*p++ = "0123456789abcdef"[keys->v[i].secret[k] >> 4];
+			*p++ = "0123456789abcdef"[keys->v[i].secret[k] & 15];
 		}
-		line[sizeof(line) - 1] = '\n';
-		ret = write(fd, line, sizeof(line)) == (ssize_t)sizeof(line) ? 0 : ENOSPC;
-		explicit_bzero(line, sizeof(line));
+		*p++ = '\n';
 	}
-	return ret == 0 && fsync(fd) != 0 ? errno : ret;
-}
-
-static int sync_directory(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[PATH_MAX];
-	int ret, fd;
-
-	snprintf(dir, sizeof(dir), "%.*s", slash == NULL ? 1 : (int)(slash - path) + 1, slash == NULL ? "." : path);
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		return errno;
-	}
-	ret = fsync(fd) == 0 ? 0 : errno;
-	close(fd);
-	return ret;
+	return (size_t)(p - text);
 }
 
 static int store(const struct cluster_keys *keys, const char *path)
 {
-	char temp[PATH_MAX];
-	int ret, fd;
+	char text[TEXT_SIZE];
+	int ret = file_replace(path, text, make_text(keys, text), 0600, FILE_REPLACE_DURABLE);
 
-	if (snprintf(temp, sizeof(temp), "%s.new", path) >= (int)sizeof(temp)) {
-		return ENAMETOOLONG;
-	}
-	if (unlink(temp) != 0 && errno != ENOENT) {
-		return errno;
-	}
-	fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		return errno;
-	}
-	ret = fchmod(fd, 0600) == 0 ? write_keys(keys, fd) : errno;
-	close(fd);
-	if (ret == 0 && rename(temp, path) != 0) {
-		ret = errno;
-	}
-	if (ret != 0) {
-		unlink(temp);
-		return ret;
-	}
-	return sync_directory(path);
+	explicit_bzero(text, sizeof(text));
+	return ret;
 }
 
 int cluster_keys_store(const struct cluster_keys *keys, const char *path, char **err)
