@@ -4,19 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "shared/file_replace.h"
 #include "shared/log.h"
+#include "shared/thread_job.h"
 
 #define BOOT_SIZE     64
 #define TEXT_SIZE     256
@@ -25,7 +23,6 @@
 
 struct term_file {
 	char *path, *promise_path;
-	char *dir;
 	char boot[BOOT_SIZE]; /* of this boot of the machine; "" unknown */
 	uint64_t incarnation;
 	int promise_fd;
@@ -111,137 +108,47 @@ static int term_read(const char *path, struct content *k)
 	return text_parse(text, k);
 }
 
-/* Write to a new file, sync it, put it in place, sync the directory. */
-static int text_write(const char *path, const char *dir, const char *text)
+static int text_write(const char *path, const char *text)
 {
-	char tmp[4096];
-	size_t len = strlen(text);
-	int fd, ret = 0;
-
-	if (snprintf(tmp, sizeof(tmp), "%s.new", path) >= (int)sizeof(tmp)) {
-		return ENAMETOOLONG;
-	}
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		return errno;
-	}
-	if (write(fd, text, len) != (ssize_t)len || fsync(fd) != 0) {
-		ret = errno != 0 ? errno : EIO;
-	}
-	close(fd);
-	if (ret == 0 && rename(tmp, path) != 0) {
-		ret = errno;
-	}
-	if (ret != 0) {
-		unlink(tmp);
-		return ret;
-	}
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		return errno;
-	}
-	ret = fsync(fd) == 0 ? 0 : errno;
-	close(fd);
-	return ret;
+	return file_replace(path, text, strlen(text), 0600, FILE_REPLACE_DURABLE);
 }
 
 /* ---- writing by a thread: syncing takes as long as the disk wants ---- */
 
-/* Shared with the thread: malloc'ed, freed by the last of the two that lets go. */
 struct write_job {
-	atomic_int users;
-	int done_fd;
-	int result;
-	char *path, *dir;
+	char *path;
 	char text[TEXT_SIZE];
 };
 
-static void job_release(struct write_job *job)
-{
-	if (atomic_fetch_sub(&job->users, 1) == 1) {
-		close(job->done_fd);
-		free(job->path);
-		free(job->dir);
-		free(job);
-	}
-}
-
-static void *job_run(void *arg)
+static void job_free(void *arg)
 {
 	struct write_job *job = arg;
-	uint64_t one = 1;
 
-	job->result = text_write(job->path, job->dir, job->text);
-	if (write(job->done_fd, &one, sizeof(one)) != (ssize_t)sizeof(one)) {
-		/* Cannot happen with an eventfd that nobody else counts up; the waiting side has its own time limit. */
-		job->result = EIO;
-	}
-	job_release(job);
-	return NULL;
+	free(job->path);
+	free(job);
 }
 
-static struct write_job *job_new(const struct term_file *f)
+static int job_run(void *arg)
+{
+	const struct write_job *job = arg;
+
+	return text_write(job->path, job->text);
+}
+
+static struct write_job *job_new(const char *path, const struct content *content)
 {
 	struct write_job *job = calloc(1, sizeof(*job));
 
 	if (job == NULL) {
 		return NULL;
 	}
-	atomic_init(&job->users, 1);
-	job->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	job->path = strdup(f->path);
-	job->dir = strdup(f->dir);
-	if (job->done_fd < 0 || job->path == NULL || job->dir == NULL) {
-		job_release(job);
+	job->path = strdup(path);
+	if (job->path == NULL) {
+		free(job);
 		return NULL;
 	}
+	text_make(content, job->text);
 	return job;
-}
-
-static int job_start(struct write_job *job)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all, old;
-	int ret;
-
-	/* Signals belong to the event loop's thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	atomic_fetch_add(&job->users, 1);
-	ret = pthread_create(&thread, &attr, job_run, job);
-	if (ret != 0) {
-		atomic_fetch_sub(&job->users, 1);
-	}
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return ret;
-}
-
-struct term_file_write_state {
-	struct write_job *job;
-	struct tevent_fd *fde;
-};
-
-static int write_state_destructor(struct term_file_write_state *state)
-{
-	TALLOC_FREE(state->fde);
-	job_release(state->job);
-	return 0;
-}
-
-static void write_done(struct tevent_context *ev, struct tevent_fd *fde, uint16_t flags, void *priv)
-{
-	struct tevent_req *req = talloc_get_type_abort(priv, struct tevent_req);
-	struct term_file_write_state *state = tevent_req_data(req, struct term_file_write_state);
-
-	if (state->job->result != 0) {
-		tevent_req_error(req, (uint64_t)state->job->result);
-	} else {
-		tevent_req_done(req);
-	}
 }
 
 static void content_make(const struct term_file *f, const struct cluster_durable *durable, struct content *k)
@@ -253,42 +160,15 @@ static void content_make(const struct term_file *f, const struct cluster_durable
 struct tevent_req *term_file_write_send(TALLOC_CTX *mem, struct tevent_context *ev, struct term_file *f,
 					const struct cluster_durable *durable)
 {
-	struct term_file_write_state *state;
-	struct tevent_req *req = tevent_req_create(mem, &state, struct term_file_write_state);
 	struct content content;
-	int ret;
 
-	if (req == NULL) {
-		return NULL;
-	}
-	state->job = job_new(f);
-	if (tevent_req_nomem(state->job, req)) {
-		return tevent_req_post(req, ev);
-	}
-	talloc_set_destructor(state, write_state_destructor);
 	content_make(f, durable, &content);
-	text_make(&content, state->job->text);
-	state->fde = tevent_add_fd(ev, state, state->job->done_fd, TEVENT_FD_READ, write_done, req);
-	if (tevent_req_nomem(state->fde, req)) {
-		return tevent_req_post(req, ev);
-	}
-	ret = job_start(state->job);
-	if (ret != 0) {
-		tevent_req_error(req, (uint64_t)ret);
-		return tevent_req_post(req, ev);
-	}
-	return req;
+	return thread_job_send(mem, ev, job_run, job_new(f->path, &content), job_free);
 }
 
 int term_file_write_recv(struct tevent_req *req)
 {
-	enum tevent_req_state state;
-	uint64_t error;
-
-	if (tevent_req_is_error(req, &state, &error)) {
-		return state == TEVENT_REQ_USER_ERROR ? (int)error : ENOMEM;
-	}
-	return 0;
+	return thread_job_recv(req);
 }
 
 /* ---- the promise file ---- */
@@ -351,16 +231,15 @@ static int paths_make(TALLOC_CTX *mem, const struct daemon *d, struct term_file 
 {
 	const struct conf_paths *p = &d->conf->path;
 
-	f->dir = talloc_strdup(f, p->db_state);
 	f->path = talloc_asprintf(f, "%s/cluster-term.%u", p->db_state, (unsigned)d->pnn);
 	f->promise_path = talloc_asprintf(f, "%s/cluster-promise.%u", p->run, (unsigned)d->pnn);
-	if (f->dir == NULL || f->path == NULL || f->promise_path == NULL) {
+	if (f->path == NULL || f->promise_path == NULL) {
 		return ENOMEM;
 	}
-	if (mkdir(f->dir, 0700) != 0 && errno != EEXIST) {
+	if (mkdir(p->db_state, 0700) != 0 && errno != EEXIST) {
 		int ret = errno;
 
-		*err = talloc_asprintf(mem, "%s: cannot be made: %s: check the directory above it", f->dir,
+		*err = talloc_asprintf(mem, "%s: cannot be made: %s: check the directory above it", p->db_state,
 				       strerror(ret));
 		return ret;
 	}
@@ -406,7 +285,7 @@ static int content_restore(struct term_file *f, const struct daemon *d, struct c
 	f->incarnation = next_incarnation(old.incarnation);
 	content_make(f, durable, &now);
 	text_make(&now, text);
-	return text_write(f->path, f->dir, text);
+	return text_write(f->path, text);
 }
 
 int term_file_open(TALLOC_CTX *mem, const struct daemon *d, struct term_file **file, struct cluster_durable *durable,
