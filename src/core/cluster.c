@@ -194,9 +194,6 @@ const char *cluster_why_inactive(const struct cluster *c, struct mono now, char 
 	if ((flags & NODE_FLAG_STOPPED) != 0 && !CLUSTER_PLANTED(c, BANNED_ACTS)) {
 		return "this node is stopped";
 	}
-	if (!c->arbitration) {
-		return "arbitration was lost: this side may not act";
-	}
 	if (!cluster_has_lease(c, now)) {
 		return why_no_lease(c, now, buf, len);
 	}
@@ -352,7 +349,6 @@ struct cluster *cluster_new(TALLOC_CTX *mem, const struct cluster_config *config
 	c->owed_to = CLUSTER_NODE_NONE;
 	c->claim.leader = CLUSTER_NODE_NONE;
 	c->view.leader = CLUSTER_NODE_NONE;
-	c->arbitration = true;
 	c->lapsed = true;
 	c->peers[config->pnn].flags = config->flags;
 	c->peers[config->pnn].capabilities = config->capabilities;
@@ -544,16 +540,20 @@ void cluster_set_capabilities(struct cluster *c, struct mono now, uint32_t capab
 	own_changed(c, now, "no longer to lead");
 }
 
-void cluster_set_arbitration(struct cluster *c, struct mono now, bool allowed)
+int cluster_resign(struct cluster *c, struct mono now, uint32_t to)
 {
-	if (c->left || c->arbitration == allowed) {
-		return;
+	int ret = cluster_resign_to(c, now, to);
+
+	if (ret == 0) {
+		finish(c, now);
 	}
-	c->arbitration = allowed;
-	if (c->role != CLUSTER_ROLE_FOLLOWER && !allowed) {
-		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "arbitration was lost");
-	}
-	cluster_election_start(c, now);
+	return ret;
+}
+
+void cluster_arbiter(struct cluster *c, struct mono now, enum cluster_arbiter_answer answer, struct mono until,
+		     const char *text)
+{
+	cluster_arbiter_answered(c, now, answer, until, text);
 	finish(c, now);
 }
 
@@ -586,6 +586,11 @@ void cluster_tell_state(const struct cluster *c, struct mono now, struct cluster
 	state->active = c->told_active && cluster_has_lease(c, now);
 	state->reason = c->told_reason;
 	state->lease_until = state->active ? c->lease_until.ns : 0;
+}
+
+bool cluster_left(const struct cluster *c)
+{
+	return c->left && !cluster_arbiter_busy(c);
 }
 
 bool cluster_settled(const struct cluster *c)

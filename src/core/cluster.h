@@ -87,7 +87,8 @@ struct cluster_node_config {
 	const char *address;
 };
 
-enum cluster_quorum { CLUSTER_QUORUM_MAJORITY, CLUSTER_QUORUM_NONE };
+/* EXTERNAL: a cluster lock, held by a helper outside (arbitration lock, etcd). */
+enum cluster_quorum { CLUSTER_QUORUM_MAJORITY, CLUSTER_QUORUM_NONE, CLUSTER_QUORUM_EXTERNAL };
 
 /* Faults that the simulator plants to see whether it would find them: in the simulator's build of the core only. */
 #ifdef CLUSTER_FAULTS
@@ -111,6 +112,8 @@ struct cluster_config {
 	const struct cluster_node_config *nodes;
 	uint64_t nodes_hash;
 	enum cluster_quorum quorum;
+	bool arbiter_bounded; /* EXTERNAL: each HELD says until when (etcd): no lease outlasts that */
+	uint32_t arbiter_ms;  /* EXTERNAL: the arbiter answers within that; 0: 10 s */
 	uint32_t heartbeat_ms, dead_ms;
 	uint32_t capabilities; /* NODE_CAP_* */
 	uint32_t flags;        /* own flags at start */
@@ -155,6 +158,12 @@ struct cluster_ops {
 	void (*lease)(void *priv, struct mono until);
 	/* A line for the log: important ones are a NOTICE, others INFO. */
 	void (*event)(void *priv, bool important, const char *text);
+
+	/* Both for EXTERNAL only, there needed; see cluster_arbiter(). */
+	void (*arbiter)(void *priv, bool want);
+	/* Looks now, without waiting, whether the lock that was told as HELD still is: its helper lives and has said nothing else
+	 * (poll() of its pipe). False: LOST is about to be told. Not asked when bounded. */
+	bool (*arbiter_holds)(void *priv);
 };
 
 struct cluster;
@@ -170,10 +179,35 @@ void cluster_set_flags(struct cluster *c, struct mono now,
 		       uint32_t flags); /* own; a leader that gets BANNED or STOPPED hands over */
 void cluster_set_capabilities(struct cluster *c, struct mono now,
 			      uint32_t capabilities); /* own; a leader that loses LEADER hands over */
-/* What an arbitrator outside (cluster lock) says: not allowed: neither leads nor acts. Allowed at start. */
-void cluster_set_arbitration(struct cluster *c, struct mono now, bool allowed);
-void cluster_leave(struct cluster *c,
-		   struct mono now); /* planned stop: gives up the lease, a leader hands over; nothing afterwards */
+/* Planned stop: gives up the lease, a leader hands over. Inputs go on to be given until cluster_left(). */
+void cluster_leave(struct cluster *c, struct mono now);
+bool cluster_left(const struct cluster *c); /* all is said, soon (EXTERNAL: when the lock is released, or D/4) */
+
+/* A leader stands down for node to, or CLUSTER_NODE_NONE: whoever is next. 0; ESTALE: does not lead; EINVAL: that node may not
+ * lead, or is this one; EHOSTUNREACH: there is no other that may. */
+int cluster_resign(struct cluster *c, struct mono now, uint32_t to);
+
+/*
+ * The arbiter (EXTERNAL): one who takes, holds and releases the lock for this node. Answers never come from inside the op.
+ *
+ *   op arbiter(true)   is answered by one of HELD, CONTENDED (another has it), FAILED (cannot be taken: error, time-out), within
+ *                      arbiter_ms. After CONTENDED and FAILED nothing goes on; it is asked again by arbiter(true).
+ *   after HELD         HELD again (a later until), as often as it likes; LOST once, then nothing more.
+ *   op arbiter(false)  comes while asked or held: lets go; answered by RELEASED, and by nothing else from that moment on: as soon
+ *                      as another can have the lock, at the latest after arbiter_ms.
+ *
+ * until: with HELD: nobody else can have the lock before, on this node's clock (bounded; taken before the request was sent). MONO_NEVER: no
+ * such time is known. text: for log and status, or NULL; e.g. what the helper said last.
+ */
+enum cluster_arbiter_answer {
+	CLUSTER_ARBITER_HELD,
+	CLUSTER_ARBITER_CONTENDED,
+	CLUSTER_ARBITER_FAILED,
+	CLUSTER_ARBITER_LOST,
+	CLUSTER_ARBITER_RELEASED
+};
+void cluster_arbiter(struct cluster *c, struct mono now, enum cluster_arbiter_answer answer, struct mono until,
+		     const char *text);
 
 /* When cluster_tick() is due. Changes with each input. */
 struct mono cluster_wakeup(const struct cluster *c);

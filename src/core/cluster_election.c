@@ -1,4 +1,5 @@
 /* Roles, terms and votes of the cluster core; what is checked is in cluster.h. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "core/cluster_internal.h"
@@ -154,7 +155,7 @@ bool cluster_may_lead(const struct cluster *c)
 	const struct cluster_peer *self = &c->peers[c->cfg.pnn];
 
 	return (self->capabilities & NODE_CAP_LEADER) != 0 && !cluster_flags_inactive(self->flags) && !self->deleted &&
-	       c->arbitration && !c->left;
+	       !c->left;
 }
 
 unsigned cluster_others(const struct cluster *c, struct mono now)
@@ -427,24 +428,30 @@ void cluster_stand_later(struct cluster *c, struct mono now, uint64_t ns)
 	stand_not_before(c, mono_plus(now, ns));
 }
 
+/* As far as the leader knows. */
+static bool may_succeed(const struct cluster *c, struct mono now, uint32_t p)
+{
+	const struct cluster_peer *peer = &c->peers[p];
+
+	return cluster_askable(c, now, p) && cluster_in_view(c, p) && mono_is_set(peer->acked_at) &&
+	       now.ns < peer->acked_at.ns + cluster_dead_ns(c) && (peer->capabilities & NODE_CAP_LEADER) != 0 &&
+	       !cluster_flags_inactive(peer->flags);
+}
+
 /* The live node that should lead instead of this one. */
 static uint32_t successor(const struct cluster *c, struct mono now)
 {
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		const struct cluster_peer *peer = &c->peers[p];
-
-		if (cluster_askable(c, now, p) && cluster_in_view(c, p) && mono_is_set(peer->acked_at) &&
-		    now.ns < peer->acked_at.ns + cluster_dead_ns(c) && (peer->capabilities & NODE_CAP_LEADER) != 0 &&
-		    !cluster_flags_inactive(peer->flags)) {
+		if (may_succeed(c, now, p)) {
 			return p;
 		}
 	}
 	return CLUSTER_NODE_NONE;
 }
 
-void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const char *why)
+/* to: CLUSTER_NODE_NONE: to nobody. */
+static void hand_over_to(struct cluster *c, struct mono now, uint32_t to, bool leaving, const char *why)
 {
-	uint32_t to = successor(c, now);
 	struct cluster_msg msg = {
 		.kind = CLUSTER_MSG_HANDOVER,
 		.u.handover = {.term = c->term,
@@ -459,6 +466,30 @@ void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const c
 		cluster_event(c, true, "leadership is handed over to node %u", (unsigned)to);
 		c->ops->send(c->priv, to, &msg);
 	}
+}
+
+void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const char *why)
+{
+	hand_over_to(c, now, successor(c, now), leaving, why);
+}
+
+int cluster_resign_to(struct cluster *c, struct mono now, uint32_t to)
+{
+	if (c->left || c->role != CLUSTER_ROLE_LEADER) {
+		return ESTALE;
+	}
+	if (to == CLUSTER_NODE_NONE) {
+		to = successor(c, now);
+	} else if (to >= c->cfg.n || !may_succeed(c, now, to)) {
+		return EINVAL;
+	}
+	if (to == CLUSTER_NODE_NONE) {
+		return EHOSTUNREACH;
+	}
+	hand_over_to(c, now, to, false, "resigns");
+	/* Should the other one not get it: this one again, before leases end. */
+	cluster_stand_later(c, now, cluster_dead_ns(c) * 5 / 8);
+	return 0;
 }
 
 void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, const struct cluster_handover *m)

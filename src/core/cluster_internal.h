@@ -91,11 +91,15 @@ struct cluster {
 	struct mono started, leader_since;
 	struct mono wakeup;
 	struct mono grace; /* own stall: nobody is declared lost before */
-	bool arbitration;
 	bool left;
 	bool settled;
 	uint32_t odd_leader; /* a leader with another nodes list sent a grant */
 	struct mono odd_at;
+
+	/* EXTERNAL; see cluster_arbiter.c. */
+	struct {
+		char text[CLUSTER_REASON_SIZE]; /* what was said last */
+	} arbiter;
 
 	/* What was told last. */
 	bool told_active;
@@ -178,6 +182,14 @@ void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, cons
 bool cluster_askable(const struct cluster *c, struct mono now, uint32_t p);
 void cluster_hello_send(struct cluster *c, struct mono now, uint32_t pnn, bool answer);
 void cluster_stand_later(struct cluster *c, struct mono now, uint64_t ns);
+
+/* Errors as cluster_resign(). */
+int cluster_resign_to(struct cluster *c, struct mono now, uint32_t to);
+
+/* ---- cluster_arbiter.c ---- */
+void cluster_arbiter_answered(struct cluster *c, struct mono now, enum cluster_arbiter_answer answer, struct mono until,
+			      const char *text);
+bool cluster_arbiter_busy(const struct cluster *c);
 
 /* ---- cluster_claim.c ---- */
 /* Until when somebody else's claim keeps this node from standing and from voting for pnn; MONO_NEVER: it does not. */

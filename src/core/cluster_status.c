@@ -145,9 +145,6 @@ static void tell_active(const struct cluster *c, struct mono now, struct text *t
 
 static enum cluster_arbitration_state arbitration_of(const struct cluster *c, struct mono now)
 {
-	if (!c->arbitration) {
-		return CLUSTER_ARBITRATION_LOST;
-	}
 	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
 		return CLUSTER_ARBITRATION_UNCHECKED;
 	}

@@ -93,7 +93,7 @@ void sim_chaos_step(struct sim *s)
 	if (!s->chaos || s->now > s->chaos_until) {
 		return;
 	}
-	switch (sim_random(s, 13)) {
+	switch (sim_random(s, 12)) {
 	case 0:
 	case 1:
 		partition(s);
@@ -120,9 +120,6 @@ void sim_chaos_step(struct sim *s)
 		break;
 	case 10:
 		sim_set_flags(s, victim(s), sim_random(s, 2) == 0 ? 0 : NODE_FLAG_STOPPED);
-		break;
-	case 11:
-		sim_set_arbitration(s, victim(s), sim_random(s, 3) == 0);
 		break;
 	default:
 		network_weather(s);
@@ -169,7 +166,6 @@ void sim_chaos_end(struct sim *s, bool full)
 		if (s->nodes[p].paused) {
 			sim_schedule(s, s->now + 1, SIM_RESUME, p, 0);
 		}
-		sim_set_arbitration(s, p, true);
 		if (p == 0 || !full) {
 			sim_set_flags(s, p, 0); /* one at least can lead */
 		}

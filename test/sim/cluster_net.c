@@ -433,17 +433,6 @@ void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags)
 	}
 }
 
-void sim_set_arbitration(struct sim *s, uint32_t pnn, bool allowed)
-{
-	struct sim_node *n = &s->nodes[pnn];
-
-	if (n->c != NULL && !n->paused) {
-		sim_trace(s, n, "arbitration %s", allowed ? "won" : "lost");
-		cluster_set_arbitration(n->c, (struct mono){sim_local(n, s->now)}, allowed);
-		after_input(s, n);
-	}
-}
-
 /* ---- steps ---- */
 
 static void defer(struct sim *s, struct sim_node *n, const struct sim_event *e)
@@ -510,7 +499,6 @@ static void resume(struct sim *s, struct sim_node *n)
 	}
 	deferred_drop(n);
 	sim_set_flags(s, n->pnn, n->flags);
-	sim_set_arbitration(s, n->pnn, true);
 }
 
 static void step(struct sim *s, struct sim_event *e)

@@ -115,7 +115,6 @@ void sim_crash(struct sim *s, uint32_t pnn, bool machine);
 void sim_leave(struct sim *s, uint32_t pnn);
 void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns);
 void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags);
-void sim_set_arbitration(struct sim *s, uint32_t pnn, bool allowed);
 /* Runs until the time, or until a check failed. */
 void sim_run(struct sim *s, uint64_t until);
 bool sim_failed(const struct sim *s);
