@@ -228,7 +228,9 @@ static void tell(struct cluster *c, struct mono now)
 	} else if (active) {
 		c->lapsed = false;
 	}
-	if (active || !mono_before(now, mono_plus(c->started, cluster_dead_ns(c)))) {
+	/* Banned or stopped is known at once, and must not wait: other daemons go by what a former process told. */
+	if (active || cluster_flags_inactive(c->peers[c->cfg.pnn].flags) ||
+	    !mono_before(now, mono_plus(c->started, cluster_dead_ns(c)))) {
 		c->settled = true;
 	}
 	why = active ? "" : why;
