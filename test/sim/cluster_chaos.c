@@ -74,16 +74,107 @@ static void leave_and_return(struct sim *s)
 	}
 }
 
-static void network_weather(struct sim *s)
+static void pause_one(struct sim *s)
+{
+	sim_pause(s, victim(s), sim_random(s, 3 * dead_ns(s)));
+}
+
+static void kill_one(struct sim *s)
+{
+	restart(s, false);
+}
+
+static void power_cut(struct sim *s)
+{
+	restart(s, true);
+}
+
+static void flags_of_one(struct sim *s)
+{
+	static const uint32_t flags[] = {0, 0, NODE_FLAG_STOPPED, NODE_FLAG_BANNED};
+
+	sim_set_flags(s, victim(s), flags[sim_random(s, 4)]);
+}
+
+static void loss(struct sim *s)
 {
 	s->loss_permille = sim_random(s, 2) == 0 ? 0 : (uint32_t)sim_random(s, 150);
+	s->disturbed = s->now;
+	sim_trace(s, NULL, "network: loses %u of 1000 packets", (unsigned)s->loss_permille);
+}
+
+static void delay(struct sim *s)
+{
 	s->slow_permille = sim_random(s, 2) == 0 ? 0 : (uint32_t)sim_random(s, 100);
 	s->slow_ns = 1 + sim_random(s, dead_ns(s) * 3 / 2);
 	s->delay_ns = 10000 + sim_random(s, dead_ns(s) / 50);
-	s->write_ns = 10000 + sim_random(s, sim_random(s, 4) == 0 ? dead_ns(s) / 2 : dead_ns(s) / 50);
 	s->disturbed = s->now;
-	sim_trace(s, NULL, "network: loss %u, slow %u of 1000, delay %.3f ms", (unsigned)s->loss_permille,
-		  (unsigned)s->slow_permille, (double)s->delay_ns / 1e6);
+	sim_trace(s, NULL, "network: delay %.3f ms, %u of 1000 packets up to %.3f ms", (double)s->delay_ns / 1e6,
+		  (unsigned)s->slow_permille, (double)s->slow_ns / 1e6);
+}
+
+static void disk(struct sim *s)
+{
+	s->write_ns = 10000 + sim_random(s, sim_random(s, 4) == 0 ? dead_ns(s) / 2 : dead_ns(s) / 50);
+	s->write_fail_permille = sim_random(s, 2) == 0 ? 0 : (uint32_t)sim_random(s, 50);
+	s->disturbed = s->now;
+	sim_trace(s, NULL, "disks: a write takes %.3f ms, %u of 1000 fail", (double)s->write_ns / 1e6,
+		  (unsigned)s->write_fail_permille);
+}
+
+static void clock_of_one(struct sim *s)
+{
+	if (sim_random(s, 2) == 0) {
+		sim_suspend(s, victim(s), sim_random(s, 3 * dead_ns(s)));
+	} else {
+		sim_clock_jump(s, victim(s), sim_random(s, 5 * dead_ns(s)));
+	}
+}
+
+static const struct {
+	enum sim_trouble trouble;
+	unsigned weight;
+	void (*make)(struct sim *s);
+} actions[] = {
+	{SIM_LOSS, 1, loss},          {SIM_DELAY, 1, delay},
+	{SIM_DISK, 1, disk},          {SIM_PARTITION, 2, partition},
+	{SIM_PARTITION, 1, heal},     {SIM_PARTITION, 1, cut_some},
+	{SIM_PAUSE, 2, pause_one},    {SIM_CRASH, 2, kill_one},
+	{SIM_CRASH, 1, power_cut},    {SIM_LEAVE, 1, leave_and_return},
+	{SIM_FLAGS, 1, flags_of_one}, {SIM_CLOCK, 1, clock_of_one},
+};
+#define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
+
+const char *sim_trouble_name(enum sim_trouble trouble)
+{
+	static const char *const names[] = {"loss",  "delay", "disk",  "partition",  "pause",
+					    "crash", "leave", "flags", "clock-jump", "lock"};
+
+	return (unsigned)trouble < sizeof(names) / sizeof(names[0]) ? names[trouble] : NULL;
+}
+
+static unsigned weight(const struct sim *s, size_t i)
+{
+	return (s->opt.profile & SIM_TROUBLE_BIT(actions[i].trouble)) != 0 ? actions[i].weight : 0;
+}
+
+static void trouble(struct sim *s)
+{
+	unsigned all = 0;
+	uint64_t pick;
+
+	for (size_t i = 0; i < N_ACTIONS; i++) {
+		all += weight(s, i);
+	}
+	pick = sim_random(s, all);
+	for (size_t i = 0; i < N_ACTIONS; i++) {
+		if (pick < weight(s, i)) {
+			s->troubles[actions[i].trouble]++;
+			actions[i].make(s);
+			return;
+		}
+		pick -= weight(s, i);
+	}
 }
 
 void sim_chaos_step(struct sim *s)
@@ -93,38 +184,7 @@ void sim_chaos_step(struct sim *s)
 	if (!s->chaos || s->now > s->chaos_until) {
 		return;
 	}
-	switch (sim_random(s, 12)) {
-	case 0:
-	case 1:
-		partition(s);
-		break;
-	case 2:
-		heal(s);
-		break;
-	case 3:
-		cut_some(s);
-		break;
-	case 4:
-	case 5:
-		sim_pause(s, victim(s), sim_random(s, 3 * dead_ns(s)));
-		break;
-	case 6:
-	case 7:
-		restart(s, false);
-		break;
-	case 8:
-		restart(s, true);
-		break;
-	case 9:
-		leave_and_return(s);
-		break;
-	case 10:
-		sim_set_flags(s, victim(s), sim_random(s, 2) == 0 ? 0 : NODE_FLAG_STOPPED);
-		break;
-	default:
-		network_weather(s);
-		break;
-	}
+	trouble(s);
 	sim_schedule(s, s->now + sim_random(s, next), SIM_CHAOS, 0, 0);
 }
 
@@ -150,7 +210,7 @@ void sim_chaos_end(struct sim *s, bool full)
 {
 	sim_trace(s, NULL, "calm");
 	s->chaos = false;
-	s->loss_permille = s->slow_permille = 0;
+	s->loss_permille = s->slow_permille = s->write_fail_permille = 0;
 	s->delay_ns = 200000;
 	s->write_ns = MS;
 	s->disturbed = s->now;
@@ -161,11 +221,10 @@ void sim_chaos_end(struct sim *s, bool full)
 	}
 	for (uint32_t p = 0; p < s->opt.nodes; p++) {
 		if (s->nodes[p].c == NULL) {
+			s->nodes[p].flags = 0;
 			start_later(s, p, sim_random(s, 100 * MS));
 		}
-		if (s->nodes[p].paused) {
-			sim_schedule(s, s->now + 1, SIM_RESUME, p, 0);
-		}
+		sim_resume(s, p);
 		if (p == 0 || !full) {
 			sim_set_flags(s, p, 0); /* one at least can lead */
 		}

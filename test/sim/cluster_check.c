@@ -49,6 +49,7 @@ static void view_known(struct sim *s, const struct sim_node *n, const struct sim
 		abort();
 	}
 	s->views[s->n_views++] = *v;
+	s->check_all = true;
 	for (uint32_t p = 0; p < v->n; p++) {
 		if (!v->in[p] && order(s->left_out[p].term, s->left_out[p].number, v->term, v->number) < 0) {
 			s->left_out[p].term = v->term;
@@ -110,13 +111,34 @@ static void check_leader(struct sim *s, const struct sim_node *n)
 
 bool sim_acts(const struct sim *s, const struct sim_node *n)
 {
-	return n->act.active && sim_local(n, s->now) < n->act.lease_until;
+	return n->act.active && n->suspended_at == 0 && sim_local(n, s->now) < n->act.lease_until;
 }
 
-/* Invariant 3. */
+/* Until what other nodes know of it is told in its own time again: see sim_clock_jump(). */
+static bool clocks_excused(const struct sim *s)
+{
+	return s->now < s->excused_until;
+}
+
+static bool arbitrated(const struct sim *s)
+{
+	return s->opt.quorum != CLUSTER_QUORUM_NONE;
+}
+
+/* Invariant 3, and that nobody acts who is banned or stopped. */
 static void check_acting(struct sim *s, const struct sim_node *n)
 {
-	if (s->opt.quorum != CLUSTER_QUORUM_MAJORITY || !sim_acts(s, n)) {
+	if (!sim_acts(s, n)) {
+		return;
+	}
+	if (n->c != NULL && (n->core_flags & (NODE_FLAG_BANNED | NODE_FLAG_STOPPED)) != 0) {
+		sim_fail(s, "node %u acts although it is %s", (unsigned)n->pnn,
+			 (n->core_flags & NODE_FLAG_BANNED) != 0 ? "banned" : "stopped");
+	}
+	if (!n->act.view.in[n->pnn]) {
+		sim_fail(s, "node %u acts under a view without it", (unsigned)n->pnn);
+	}
+	if (!arbitrated(s) || clocks_excused(s)) {
 		return;
 	}
 	if (order(s->left_out[n->pnn].term, s->left_out[n->pnn].number, n->act.view.term, n->act.view.number) > 0) {
@@ -124,9 +146,12 @@ static void check_acting(struct sim *s, const struct sim_node *n)
 			 (unsigned long long)n->act.view.term, (unsigned long long)n->act.view.number,
 			 (unsigned long long)s->left_out[n->pnn].term, (unsigned long long)s->left_out[n->pnn].number);
 	}
-	if (!n->act.view.in[n->pnn]) {
-		sim_fail(s, "node %u acts under a view without it", (unsigned)n->pnn);
-	}
+}
+
+static bool leads_now(const struct sim *s, const struct sim_node *n)
+{
+	return n->c != NULL && n->suspended_at == 0 && cluster_role(n->c) == CLUSTER_ROLE_LEADER &&
+	       cluster_is_leading(n->c, (struct mono){sim_local(n, s->now)});
 }
 
 uint32_t sim_leader(const struct sim *s)
@@ -136,7 +161,7 @@ uint32_t sim_leader(const struct sim *s)
 	for (uint32_t p = 0; p < s->opt.nodes; p++) {
 		const struct sim_node *n = &s->nodes[p];
 
-		if (n->c != NULL && cluster_is_leading(n->c, (struct mono){sim_local(n, s->now)})) {
+		if (leads_now(s, n)) {
 			if (leader != CLUSTER_NODE_NONE) {
 				return CLUSTER_NODE_NONE;
 			}
@@ -146,22 +171,17 @@ uint32_t sim_leader(const struct sim *s)
 	return leader;
 }
 
-/* Invariant 2. */
-static void check_one_leads(struct sim *s)
+/* Invariant 2, after a step of n: a mandate that another node had before can only have ended. */
+static void check_one_leads(struct sim *s, const struct sim_node *n)
 {
-	uint32_t leader = CLUSTER_NODE_NONE;
-
-	for (uint32_t p = 0; p < s->opt.nodes && s->opt.quorum == CLUSTER_QUORUM_MAJORITY; p++) {
-		const struct sim_node *n = &s->nodes[p];
-
-		if (n->c == NULL || cluster_role(n->c) != CLUSTER_ROLE_LEADER ||
-		    !cluster_is_leading(n->c, (struct mono){sim_local(n, s->now)})) {
-			continue;
+	if (!arbitrated(s) || clocks_excused(s) || !leads_now(s, n)) {
+		return;
+	}
+	for (uint32_t p = 0; p < s->opt.nodes; p++) {
+		if (p != n->pnn && leads_now(s, &s->nodes[p])) {
+			sim_fail(s, "nodes %u and %u lead at the same time", (unsigned)(p < n->pnn ? p : n->pnn),
+				 (unsigned)(p < n->pnn ? n->pnn : p));
 		}
-		if (leader != CLUSTER_NODE_NONE) {
-			sim_fail(s, "nodes %u and %u lead at the same time", (unsigned)leader, (unsigned)p);
-		}
-		leader = p;
 	}
 }
 
@@ -215,14 +235,28 @@ static void check_components(struct sim *s)
 	}
 }
 
-void sim_check_step(struct sim *s)
+/*
+ * After a step of n only n can have begun to lead or to act; what others may do ends by itself. A new view can forbid
+ * it to anybody, and a clock that is right again can show what was excused.
+ */
+void sim_check_step(struct sim *s, struct sim_node *n)
 {
-	check_one_leads(s);
-	for (uint32_t p = 0; p < s->opt.nodes; p++) {
-		if (s->nodes[p].c != NULL) {
-			check_leader(s, &s->nodes[p]);
+	bool all = n == NULL || s->check_all;
+
+	if (s->excused_until != 0 && !clocks_excused(s)) {
+		s->excused_until = 0;
+		all = true;
+	}
+	s->check_all = false;
+	for (uint32_t p = all ? 0 : n->pnn; p <= (all ? s->opt.nodes - 1 : n->pnn); p++) {
+		struct sim_node *m = &s->nodes[p];
+
+		if (m->c != NULL) {
+			check_leader(s, m);
+			check_one_leads(s, m);
 		}
-		check_acting(s, &s->nodes[p]);
+		check_acting(s, m);
+		sim_election_step(s, m);
 	}
 	check_components(s);
 }

@@ -185,6 +185,7 @@ static void on_send(void *priv, uint32_t pnn, const struct cluster_msg *msg)
 	struct sim *s = n->sim;
 
 	s->messages++;
+	sim_election_sent(s, n, msg->kind);
 	if (msg->kind == CLUSTER_MSG_VOTE_REQUEST || msg->kind == CLUSTER_MSG_VOTE_REPLY) {
 		s->vote_messages++;
 	}
@@ -346,6 +347,7 @@ void sim_start(struct sim *s, uint32_t pnn)
 	s->disturbed = s->now;
 	n->incarnation = config.incarnation;
 	n->seen = (struct sim_view){0};
+	n->core_flags = n->flags;
 	n->c = checked(cluster_new(s, &config, &ops, n, (struct mono){sim_local(n, s->now)}));
 	if (!n->machine_up) {
 		n->machine_up = true;
@@ -376,10 +378,14 @@ void sim_crash(struct sim *s, uint32_t pnn, bool machine)
 {
 	struct sim_node *n = &s->nodes[pnn];
 
+	if (n->suspended_at != 0 && !machine) {
+		return; /* nothing happens in there */
+	}
 	sim_trace(s, n, machine ? "power cut" : "killed");
 	s->disturbed = s->now;
 	TALLOC_FREE(n->c);
 	n->paused = false;
+	n->suspended_at = 0;
 	deferred_drop(n);
 	if (machine && n->machine_up) {
 		n->machine_up = false;
@@ -393,6 +399,7 @@ void sim_crash(struct sim *s, uint32_t pnn, bool machine)
 			}
 		}
 	}
+	sim_election_step(s, n);
 }
 
 void sim_leave(struct sim *s, uint32_t pnn)
@@ -421,12 +428,43 @@ void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns)
 	sim_schedule(s, s->now + ns, SIM_RESUME, pnn, 0);
 }
 
+void sim_suspend(struct sim *s, uint32_t pnn, uint64_t ns)
+{
+	struct sim_node *n = &s->nodes[pnn];
+
+	if (n->c != NULL && !n->paused) {
+		sim_trace(s, n, "its machine is suspended");
+		n->suspended_at = s->now;
+		sim_pause(s, pnn, ns);
+	}
+}
+
+/* What other nodes rely on is in the time of this clock: for a dead interval from now nothing can be said. */
+static void clock_was_wrong(struct sim *s)
+{
+	s->excused_until = s->now + (uint64_t)s->opt.dead_ms * MS * 102 / 100;
+}
+
+void sim_clock_jump(struct sim *s, uint32_t pnn, uint64_t ns)
+{
+	struct sim_node *n = &s->nodes[pnn];
+
+	sim_trace(s, n, "its clock leaps %.1f ms ahead", (double)ns / 1e6);
+	n->offset += ns;
+	s->disturbed = s->now;
+	clock_was_wrong(s);
+	if (n->c != NULL && !n->paused) {
+		after_input(s, n); /* timers are due earlier now */
+	}
+}
+
+/* Only clusterd can change them, so only while it runs. */
 void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags)
 {
 	struct sim_node *n = &s->nodes[pnn];
 
-	n->flags = flags;
 	if (n->c != NULL && !n->paused) {
+		n->flags = n->core_flags = flags;
 		sim_trace(s, n, "own flags 0x%x", (unsigned)flags);
 		cluster_set_flags(n->c, (struct mono){sim_local(n, s->now)}, flags);
 		after_input(s, n);
@@ -470,7 +508,7 @@ static void input(struct sim *s, struct sim_node *n, struct sim_event *e)
 		cluster_link(n->c, local, e->peer, sim_connected(s, n->pnn, e->peer));
 		break;
 	case SIM_PERSISTED:
-		cluster_persisted(n->c, local, sim_random(s, 1000) >= s->loss_permille / 4);
+		cluster_persisted(n->c, local, sim_random(s, 1000) >= s->write_fail_permille);
 		break;
 	case SIM_START:
 	case SIM_RESUME:
@@ -480,14 +518,23 @@ static void input(struct sim *s, struct sim_node *n, struct sim_event *e)
 	after_input(s, n);
 }
 
-static void resume(struct sim *s, struct sim_node *n)
+void sim_resume(struct sim *s, uint32_t pnn)
 {
+	struct sim_node *n = &s->nodes[pnn];
 	bool tick_first = sim_random(s, 2) == 0;
 	struct sim_event tick = {.kind = SIM_TICK};
 
+	if (n->c == NULL || !n->paused) {
+		return;
+	}
 	n->paused = false;
 	sim_trace(s, n, "goes on");
 	s->disturbed = s->now;
+	if (n->suspended_at != 0) {
+		n->offset -= s->now - n->suspended_at;
+		n->suspended_at = 0;
+		clock_was_wrong(s);
+	}
 	if (n->deferred_tick && tick_first) {
 		input(s, n, &tick);
 	}
@@ -498,7 +545,6 @@ static void resume(struct sim *s, struct sim_node *n)
 		input(s, n, &tick);
 	}
 	deferred_drop(n);
-	sim_set_flags(s, n->pnn, n->flags);
 }
 
 static void step(struct sim *s, struct sim_event *e)
@@ -514,9 +560,7 @@ static void step(struct sim *s, struct sim_event *e)
 	} else if (n->c == NULL) {
 		return;
 	} else if (e->kind == SIM_RESUME) {
-		if (n->paused) {
-			resume(s, n);
-		}
+		sim_resume(s, e->node);
 	} else if (e->kind == SIM_PERSISTED && e->tag != n->incarnation) {
 		return;
 	} else if (e->kind == SIM_TICK && e->tag != n->tick_tag) {
@@ -532,6 +576,9 @@ static void step(struct sim *s, struct sim_event *e)
 void sim_run(struct sim *s, uint64_t until)
 {
 	while (s->n_heap > 0 && s->heap[0].at <= until && !sim_failed(s)) {
+		if (s->step_limit != 0 && s->steps >= s->step_limit) {
+			return;
+		}
 		struct sim_event e = pop(s);
 
 		s->now = e.at;
@@ -542,7 +589,7 @@ void sim_run(struct sim *s, uint64_t until)
 		step(s, &e);
 		talloc_free(e.msg.data);
 		s->steps++;
-		sim_check_step(s);
+		sim_check_step(s, e.kind == SIM_CHAOS ? NULL : &s->nodes[e.node]);
 	}
 	s->now = s->now > until ? s->now : until;
 }
@@ -560,6 +607,7 @@ struct sim *sim_new(const struct sim_options *opt)
 	s->random = opt->seed;
 	s->delay_ns = 200000;
 	s->write_ns = MS;
+	s->election.lead = CLUSTER_NODE_NONE;
 	s->nodes = checked(talloc_zero_array(s, struct sim_node, opt->nodes));
 	for (uint32_t p = 0; p < opt->nodes; p++) {
 		struct sim_node *n = &s->nodes[p];
@@ -567,7 +615,7 @@ struct sim *sim_new(const struct sim_options *opt)
 		n->sim = s;
 		n->pnn = p;
 		n->machine_up = true;
-		n->offset = (1 + sim_random(s, 100000)) * 1000000000ULL;
+		n->offset = (10000 + sim_random(s, 100000)) * 1000000000ULL;
 		n->ppm = (int64_t)sim_random(s, 10001) - 5000;
 		n->durable.vote = CLUSTER_NODE_NONE;
 	}

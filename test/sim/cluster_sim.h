@@ -13,6 +13,23 @@
 
 enum sim_event_kind { SIM_TICK, SIM_MESSAGE, SIM_LINK, SIM_PERSISTED, SIM_START, SIM_RESUME, SIM_CHAOS };
 
+/* What can go wrong; the names are those of ctdb-sim's --profile. */
+enum sim_trouble {
+	SIM_LOSS,      /* packets are lost, or come twice */
+	SIM_DELAY,     /* packets are slow, some very slow: they overtake each other */
+	SIM_DISK,      /* writing takes long or fails */
+	SIM_PARTITION, /* sides, single links cut */
+	SIM_PAUSE,     /* a process stands still, its clock does not */
+	SIM_CRASH,     /* killed, or the power is cut; comes back */
+	SIM_LEAVE,     /* planned stop and start */
+	SIM_FLAGS,     /* stopped, banned, and back */
+	SIM_CLOCK,     /* a machine's clock leaps ahead, or stands still together with the machine */
+	SIM_LOCK,      /* arbitration from outside */
+	SIM_TROUBLES
+};
+#define SIM_TROUBLE_BIT(t) (1U << (t))
+const char *sim_trouble_name(enum sim_trouble trouble);
+
 struct sim_event {
 	uint64_t at, order; /* true time, ns; ties in the order of making */
 	enum sim_event_kind kind;
@@ -43,6 +60,7 @@ struct sim_node {
 	struct cluster *c; /* NULL: not running */
 	bool machine_up;
 	bool paused;
+	uint64_t suspended_at; /* paused together with its clock since; 0: it is not */
 	bool deferred_tick;
 	struct sim_event *deferred; /* what came while paused, in order */
 	uint32_t n_deferred;
@@ -54,6 +72,7 @@ struct sim_node {
 	struct cluster_promise promise;
 	struct cluster_durable writing;
 	uint32_t flags;
+	uint32_t core_flags;  /* that the core was told */
 	struct sim_view seen; /* newest of this process */
 	struct sim_act act;
 	uint64_t start_due; /* of a planned start */
@@ -67,12 +86,26 @@ struct sim_options {
 	enum cluster_quorum quorum;
 	uint32_t dead_ms, heartbeat_ms;
 	unsigned faults;
+	unsigned profile; /* SIM_TROUBLE_BIT()s */
 	bool trace;
 };
 
 struct sim_leader {
 	uint64_t term, incarnation;
 	uint32_t pnn;
+};
+
+/* From the moment that nobody leads any more to the first grant of another leader. */
+struct sim_election {
+	uint32_t lead; /* who leads, or led last */
+	bool open, calm;
+	uint64_t term; /* that lead led */
+	uint64_t since;
+	uint64_t messages; /* hellos, requests, replies, handovers sent since */
+	/* All that ended; calm: nothing else was wrong. */
+	uint64_t n, most, sum;
+	uint64_t calm_n, calm_most, calm_sum;
+	uint64_t longest, time; /* ns, of the calm ones */
 };
 
 struct sim {
@@ -85,9 +118,12 @@ struct sim {
 	struct sim_node *nodes;
 	bool cut[SIM_NODES][SIM_NODES];
 	uint32_t loss_permille, slow_permille; /* packets lost; packets delayed a lot (so reordered) */
+	uint32_t write_fail_permille;
 	uint64_t delay_ns, slow_ns, write_ns;
 	bool chaos;
 	uint64_t chaos_until, disturbed;
+	uint64_t step_limit; /* sim_run() stops there; 0: none */
+	uint64_t troubles[SIM_TROUBLES];
 	/* Checks. */
 	struct sim_leader *leaders;
 	uint32_t n_leaders;
@@ -99,6 +135,9 @@ struct sim {
 	char failure[256];     /* "" none */
 	uint64_t steps, vote_messages, messages;
 	uint64_t two_leaders_since;
+	uint64_t excused_until; /* a clock leapt: leases and promises say nothing for a dead interval */
+	bool check_all;
+	struct sim_election election;
 };
 
 /* ---- cluster_net.c: time, network, processes ---- */
@@ -114,6 +153,9 @@ void sim_start(struct sim *s, uint32_t pnn);
 void sim_crash(struct sim *s, uint32_t pnn, bool machine);
 void sim_leave(struct sim *s, uint32_t pnn);
 void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns);
+void sim_suspend(struct sim *s, uint32_t pnn, uint64_t ns); /* the machine as a whole, its clock too */
+void sim_resume(struct sim *s, uint32_t pnn);
+void sim_clock_jump(struct sim *s, uint32_t pnn, uint64_t ns); /* ahead */
 void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags);
 /* Runs until the time, or until a check failed. */
 void sim_run(struct sim *s, uint64_t until);
@@ -123,11 +165,16 @@ bool sim_failed(const struct sim *s);
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool sim_acts(const struct sim *s, const struct sim_node *n);
 void sim_check_view(struct sim *s, struct sim_node *n);
-void sim_check_step(struct sim *s);
-/* All alive nodes agree on one leader that leads, all are members and act (none: in each connected component at most one leader). */
+void sim_check_step(struct sim *s, struct sim_node *n); /* n: had the input; NULL: any */
+/* All alive nodes agree on one leader that leads, all are members and act (none: in each connected component at most
+ * one leader). */
 bool sim_converged(const struct sim *s, const char **why);
 uint32_t sim_leader(const struct sim *s); /* pnn, or CLUSTER_NODE_NONE if not exactly one leads */
 unsigned sim_leaders_in_component(const struct sim *s);
+
+/* ---- cluster_count.c: elections ---- */
+void sim_election_sent(struct sim *s, const struct sim_node *n, enum cluster_msg_kind kind);
+void sim_election_step(struct sim *s, const struct sim_node *n);
 
 /* ---- cluster_chaos.c ---- */
 void sim_chaos_step(struct sim *s);

@@ -1,5 +1,7 @@
-/* Runs the simulated cluster: sim_cluster --seed S --runs K --nodes N [--quorum majority|none] [--fault NAME] [--trace] */
+/* Runs the simulated cluster: sim_cluster --seed S --runs K --nodes N [--quorum majority|none] [--fault NAME] [--trace]
+ */
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +47,7 @@ static void settle(struct sim *s, bool full)
 
 static struct sim_options options_of(const struct args *a, uint64_t seed)
 {
-	struct sim_options opt = {.seed = seed, .faults = a->faults, .trace = a->trace};
+	struct sim_options opt = {.seed = seed, .faults = a->faults, .trace = a->trace, .profile = UINT_MAX};
 	uint64_t r = seed * 0x9E3779B97F4A7C15ULL >> 32;
 
 	opt.nodes = a->nodes != 0 ? a->nodes : (r % 97 == 0 ? 16 : 3 + (uint32_t)(r % 5));
