@@ -55,6 +55,12 @@ void peers_send(struct clusterd *cd, uint32_t pnn, const struct cluster_msg *msg
 	case CLUSTER_MSG_HANDOVER:
 		ret = cluster_handover(peer, &msg->u.handover);
 		break;
+	case CLUSTER_MSG_NODES_STEP:
+		ret = cluster_nodes_step(peer, &msg->u.nodes_step);
+		break;
+	case CLUSTER_MSG_NODES_ANSWER:
+		ret = cluster_nodes_answer(peer, &msg->u.nodes_answer);
+		break;
 	}
 	/* The core expects losses. ENOENT: transportd is being started again. */
 	if (ret != 0 && ret != EHOSTUNREACH && ret != ENOENT && ret != ECONNREFUSED) {
@@ -105,8 +111,20 @@ static void on_handover(void *priv, struct rpc_call *call, const struct cluster_
 	received(priv, call, &(struct cluster_msg){.kind = CLUSTER_MSG_HANDOVER, .u.handover = *arg});
 }
 
+static void on_nodes_step(void *priv, struct rpc_call *call, const struct cluster_nodes_step *arg)
+{
+	received(priv, call, &(struct cluster_msg){.kind = CLUSTER_MSG_NODES_STEP, .u.nodes_step = *arg});
+}
+
+static void on_nodes_answer(void *priv, struct rpc_call *call, const struct cluster_nodes_answer *arg)
+{
+	received(priv, call, &(struct cluster_msg){.kind = CLUSTER_MSG_NODES_ANSWER, .u.nodes_answer = *arg});
+}
+
 void peers_fill(struct cluster_server *server)
 {
+	server->nodes_step = on_nodes_step;
+	server->nodes_answer = on_nodes_answer;
 	server->hello = on_hello;
 	server->vote_request = on_vote_request;
 	server->vote_reply = on_vote_reply;

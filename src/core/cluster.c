@@ -126,10 +126,11 @@ int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_v
 	struct cluster_view old = c->view;
 	int ret;
 
-	if (view->members.n != c->cfg.n || view->leader >= c->cfg.n) {
+	/* One node less: of a leader that has not yet seen that a change of the nodes list is decided. */
+	if (view->members.n > c->cfg.n || view->members.n + 1 < c->cfg.n || view->leader >= view->members.n) {
 		return EINVAL;
 	}
-	for (uint32_t p = 0; p < c->cfg.n; p++) {
+	for (uint32_t p = 0; p < view->members.n; p++) {
 		if (view->members.v[p].pnn != p) {
 			return EINVAL;
 		}
@@ -163,7 +164,7 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		configured += cluster_configured(c, p) ? 1 : 0;
 	}
-	if (c->cfg.quorum == CLUSTER_QUORUM_MAJORITY && cluster_others(c, now) + 1 < cluster_quorum_size(c)) {
+	if (c->cfg.quorum == CLUSTER_QUORUM_MAJORITY && !cluster_is_quorum(c, now, cluster_askable)) {
 		snprintf(buf, len, "no leader: %u of %u configured nodes reachable, majority needs %u",
 			 cluster_others(c, now) + 1, configured, cluster_quorum_size(c));
 		return buf;
@@ -256,6 +257,7 @@ static void finish(struct cluster *c, struct mono now)
 {
 	struct mono next = mono_plus(now, cluster_dead_ns(c));
 
+	cluster_nodes_tick(c, now);
 	tell(c, now);
 	if (cluster_has_lease(c, now)) {
 		next = mono_min(next, c->lease_until);
@@ -267,6 +269,7 @@ static void finish(struct cluster *c, struct mono now)
 	next = mono_min(next, cluster_election_wakeup(c, now));
 	next = mono_min(next, cluster_leader_wakeup(c, now));
 	next = mono_min(next, cluster_claim_wakeup(c, now));
+	next = mono_min(next, cluster_nodes_wakeup(c, now));
 	/* Never at once again: whatever is due was done just now. */
 	if (next.ns < now.ns + MONO_NS_PER_MS) {
 		next = mono_add_ms(now, 1);
@@ -299,7 +302,7 @@ static int config_copy(struct cluster *c, const struct cluster_config *config)
 	c->cfg.nodes = NULL;
 	c->peers = talloc_zero_array(c, struct cluster_peer, config->n);
 	c->told_reason = talloc_zero_array(c, char, CLUSTER_REASON_SIZE);
-	if (c->peers == NULL || c->told_reason == NULL) {
+	if (c->peers == NULL || c->told_reason == NULL || cluster_nodes_init(c, config) != 0) {
 		return ENOMEM;
 	}
 	for (uint32_t p = 0; p < config->n; p++) {
@@ -404,6 +407,7 @@ void cluster_link(struct cluster *c, struct mono now, uint32_t pnn, bool up)
 /* What every packet tells about its sender. */
 struct origin {
 	uint64_t incarnation, stamp, nodes_hash, term;
+	struct cluster_nodes_mark prepared;
 };
 
 /* Terms count elections: a higher one is not to be believed, and would leave no room for the next. */
@@ -413,7 +417,7 @@ static struct origin origin_of(const struct cluster *c, uint32_t from, const str
 {
 	const struct cluster_peer *peer = &c->peers[from];
 
-#define ORIGIN(m) ((struct origin){(m).incarnation, (m).stamp, (m).nodes_hash, (m).term})
+#define ORIGIN(m) ((struct origin){(m).incarnation, (m).stamp, (m).nodes_hash, (m).term, (m).prepared})
 	switch (msg->kind) {
 	case CLUSTER_MSG_HELLO:
 		return ORIGIN(msg->u.hello);
@@ -425,11 +429,15 @@ static struct origin origin_of(const struct cluster *c, uint32_t from, const str
 		return ORIGIN(msg->u.lease_grant);
 	case CLUSTER_MSG_LEASE_ACK:
 		return ORIGIN(msg->u.lease_ack);
+	case CLUSTER_MSG_NODES_STEP:
+		return ORIGIN(msg->u.nodes_step);
+	case CLUSTER_MSG_NODES_ANSWER:
+		return ORIGIN(msg->u.nodes_answer);
 	case CLUSTER_MSG_HANDOVER:
 		break;
 	}
 #undef ORIGIN
-	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash, 0};
+	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash, 0, peer->prepared};
 }
 
 /* False: of a process that is gone. A number that stays low belongs to a node that lost its files. */
@@ -466,14 +474,8 @@ static bool peer_heard(struct cluster *c, struct mono now, uint32_t from, const 
 		peer->stamp = o.stamp;
 		peer->stamp_at = now;
 	}
-	if (peer->nodes_hash != o.nodes_hash) {
-		peer->nodes_hash = o.nodes_hash;
-		if (o.nodes_hash != c->cfg.nodes_hash) {
-			cluster_event(c, true,
-				      "nodes file, arbitration or dead interval of node %u differs from this node's: "
-				      "it is kept out",
-				      (unsigned)from);
-		}
+	if (o.stamp >= peer->stamp) {
+		cluster_nodes_heard(c, from, o.nodes_hash, &o.prepared);
 	}
 	return true;
 }
@@ -487,6 +489,8 @@ void cluster_message(struct cluster *c, struct mono now, uint32_t from, const st
 	if (!peer_heard(c, now, from, msg)) {
 		return;
 	}
+	/* Before anybody looks at the packet: it may be about the new list. */
+	cluster_nodes_follow(c, now, from);
 	switch (msg->kind) {
 	case CLUSTER_MSG_HELLO:
 		cluster_on_hello(c, now, from, &msg->u.hello);
@@ -505,6 +509,12 @@ void cluster_message(struct cluster *c, struct mono now, uint32_t from, const st
 		break;
 	case CLUSTER_MSG_HANDOVER:
 		cluster_on_handover(c, now, from, &msg->u.handover);
+		break;
+	case CLUSTER_MSG_NODES_STEP:
+		cluster_on_nodes_step(c, now, from, &msg->u.nodes_step);
+		break;
+	case CLUSTER_MSG_NODES_ANSWER:
+		cluster_on_nodes_answer(c, now, from, &msg->u.nodes_answer);
 		break;
 	}
 	finish(c, now);

@@ -7,6 +7,7 @@
 #include <talloc.h>
 
 #include "base/mono.h"
+#include "core/cluster_nodes.h"
 #include "protocol/cluster.h"
 
 /*
@@ -82,11 +83,6 @@ struct cluster_promise {
 	uint32_t to;
 };
 
-struct cluster_node_config {
-	bool deleted;
-	const char *address;
-};
-
 /* EXTERNAL: a cluster lock, held by a helper outside (arbitration lock, etcd). */
 enum cluster_quorum { CLUSTER_QUORUM_MAJORITY, CLUSTER_QUORUM_NONE, CLUSTER_QUORUM_EXTERNAL };
 
@@ -111,6 +107,8 @@ struct cluster_config {
 	uint32_t n; /* 1..NODES_MAX, index = pnn */
 	const struct cluster_node_config *nodes;
 	uint64_t nodes_hash;
+	const char *nodes_text;				/* see struct cluster_list */
+	const struct cluster_nodes_prepared *prepared;	/* NULL: none */
 	enum cluster_quorum quorum;
 	bool arbiter_bounded; /* EXTERNAL: each HELD says until when (etcd): no lease outlasts that */
 	uint32_t arbiter_ms;  /* EXTERNAL: the arbiter answers within that; 0: 10 s */
@@ -132,7 +130,9 @@ enum cluster_msg_kind {
 	CLUSTER_MSG_VOTE_REPLY,
 	CLUSTER_MSG_LEASE_GRANT,
 	CLUSTER_MSG_LEASE_ACK,
-	CLUSTER_MSG_HANDOVER
+	CLUSTER_MSG_HANDOVER,
+	CLUSTER_MSG_NODES_STEP,
+	CLUSTER_MSG_NODES_ANSWER
 };
 
 /* As sent and received; pointers inside are valid until the call returns. */
@@ -145,6 +145,8 @@ struct cluster_msg {
 		struct lease_grant lease_grant;
 		struct lease_ack lease_ack;
 		struct cluster_handover handover;
+		struct cluster_nodes_step nodes_step;
+		struct cluster_nodes_answer nodes_answer;
 	} u;
 };
 
@@ -154,19 +156,18 @@ struct cluster_ops {
 	void (*persist)(void *priv,
 			const struct cluster_durable *durable); /* then cluster_persisted(); one at a time */
 	void (*promise)(void *priv, const struct cluster_promise *promise); /* synchronous */
-	void (*changed)(void *priv); /* cluster_tell_state() tells something new (the lease time alone: lease()) */
-	void (*lease)(void *priv, struct mono until);
-	/* A line for the log: important ones are a NOTICE, others INFO. */
-	void (*event)(void *priv, bool important, const char *text);
 
 	/* Both for EXTERNAL only, there needed; see cluster_arbiter(). */
 	void (*arbiter)(void *priv, bool want);
 	/* Looks now, without waiting, whether the lock that was told as HELD still is: its helper lives and has said nothing else
 	 * (poll() of its pipe). False: LOST is about to be told. Not asked when bounded. */
 	bool (*arbiter_holds)(void *priv);
+	void (*changed)(void *priv); /* cluster_tell_state() tells something new (the lease time alone: lease()) */
+	void (*lease)(void *priv, struct mono until);
+	/* A line for the log: important ones are a NOTICE, others INFO. */
+	void (*event)(void *priv, bool important, const char *text);
+	struct cluster_nodes_ops nodes;
 };
-
-struct cluster;
 
 /* Inputs; now never goes back. */
 struct cluster *cluster_new(TALLOC_CTX *mem, const struct cluster_config *config, const struct cluster_ops *ops,

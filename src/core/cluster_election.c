@@ -79,7 +79,7 @@ static void round_check(struct cluster *c, struct mono now);
 bool cluster_askable(const struct cluster *c, struct mono now, uint32_t p)
 {
 	return p != c->cfg.pnn && cluster_configured(c, p) && cluster_reachable(c, now, p) &&
-	       c->peers[p].nodes_hash == c->cfg.nodes_hash && !c->peers[p].leaving;
+	       cluster_peer_agrees(c, p) && !c->peers[p].leaving;
 }
 
 static void round_ask(struct cluster *c, struct mono now, uint64_t term, bool pre_vote)
@@ -91,7 +91,8 @@ static void round_ask(struct cluster *c, struct mono now, uint64_t term, bool pr
 				   .handover = c->handover,
 				   .stamp = now.ns,
 				   .incarnation = c->cfg.incarnation,
-				   .nodes_hash = c->cfg.nodes_hash},
+				   .nodes_hash = c->cfg.nodes_hash,
+				 .prepared = cluster_nodes_mark(c)},
 	};
 
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
@@ -170,7 +171,7 @@ unsigned cluster_others(const struct cluster *c, struct mono now)
 
 static bool quorum_possible(const struct cluster *c, struct mono now)
 {
-	return c->cfg.quorum == CLUSTER_QUORUM_NONE || cluster_others(c, now) + 1 >= cluster_quorum_size(c);
+	return c->cfg.quorum == CLUSTER_QUORUM_NONE || cluster_is_quorum(c, now, cluster_askable);
 }
 
 static bool promised_to_other(const struct cluster *c, struct mono now, uint32_t pnn)
@@ -271,21 +272,24 @@ void cluster_election_start(struct cluster *c, struct mono now)
 
 /* ---- a round ---- */
 
-static bool quorum_reached(const struct cluster *c)
+static bool has_voted(const struct cluster *c, struct mono now, uint32_t p)
 {
-	unsigned granted = 1;
+	return c->peers[p].granted && cluster_peer_agrees(c, p);
+}
+
+static bool quorum_reached(const struct cluster *c, struct mono now)
+{
 	bool all = true;
 
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		const struct cluster_peer *peer = &c->peers[p];
 
-		if (p == c->cfg.pnn || !cluster_configured(c, p) || peer->nodes_hash != c->cfg.nodes_hash) {
+		if (p == c->cfg.pnn || !cluster_configured(c, p) || !cluster_peer_agrees(c, p)) {
 			continue;
 		}
-		granted += peer->granted ? 1 : 0;
 		all = all && (peer->granted || !peer->link || peer->silent || peer->leaving);
 	}
-	return c->cfg.quorum == CLUSTER_QUORUM_MAJORITY ? granted >= cluster_quorum_size(c) : all;
+	return c->cfg.quorum == CLUSTER_QUORUM_MAJORITY ? cluster_is_quorum(c, now, has_voted) : all;
 }
 
 /* Without majority the terms are distributed: see invariant 1. */
@@ -314,7 +318,7 @@ static void stand(struct cluster *c, struct mono now, const char *why)
 
 static void round_check(struct cluster *c, struct mono now)
 {
-	if (!quorum_reached(c)) {
+	if (!quorum_reached(c, now)) {
 		return;
 	}
 	if (c->role == CLUSTER_ROLE_PROBING) {
@@ -457,7 +461,8 @@ static void hand_over_to(struct cluster *c, struct mono now, uint32_t to, bool l
 		.u.handover = {.term = c->term,
 			       .leaving = leaving,
 			       .incarnation = c->cfg.incarnation,
-			       .nodes_hash = c->cfg.nodes_hash},
+			       .nodes_hash = c->cfg.nodes_hash,
+				 .prepared = cluster_nodes_mark(c)},
 	};
 
 	/* Not a leader any more before another one can be. */
@@ -515,6 +520,7 @@ void cluster_hello_send(struct cluster *c, struct mono now, uint32_t pnn, bool a
 			    .stamp = now.ns,
 			    .incarnation = c->cfg.incarnation,
 			    .nodes_hash = c->cfg.nodes_hash,
+			    .prepared = cluster_nodes_mark(c),
 			    .own_flags = c->peers[c->cfg.pnn].flags,
 			    .capabilities = c->peers[c->cfg.pnn].capabilities,
 			    .answer = answer},
@@ -545,7 +551,7 @@ void cluster_on_hello(struct cluster *c, struct mono now, uint32_t from, const s
 		peer->view_term = m->view_term;
 		peer->view_number = m->number;
 	}
-	if (m->nodes_hash == c->cfg.nodes_hash) {
+	if (cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
 		hello_leader(c, now, m);
 		cluster_claim_heard(c, now, from, m);
 		complete_check(c, now);
@@ -573,7 +579,8 @@ static bool vote_granted(const struct cluster *c, struct mono now, uint32_t from
 	if (CLUSTER_PLANTED(c, NO_PROMISE)) {
 		bound = false;
 	}
-	return m->nodes_hash == c->cfg.nodes_hash && vote_is_free(c, from, m->term) && !bound &&
+	return cluster_list_shared(c, m->nodes_hash, m->prepared.next) &&
+	       cluster_nodes_fresh(c, m->nodes_hash, &m->prepared) && vote_is_free(c, from, m->term) && !bound &&
 	       !mono_is_set(cluster_claim_bars(c, now, from)) && !cluster_is_leading(c, now);
 }
 
@@ -610,7 +617,8 @@ void cluster_on_vote_request(struct cluster *c, struct mono now, uint32_t from, 
 				 .fresh = c->fresh,
 				 .stamp = now.ns,
 				 .incarnation = c->cfg.incarnation,
-				 .nodes_hash = c->cfg.nodes_hash},
+				 .nodes_hash = c->cfg.nodes_hash,
+				 .prepared = cluster_nodes_mark(c)},
 	};
 
 	if (granted && !m->pre_vote) {
@@ -621,6 +629,7 @@ void cluster_on_vote_request(struct cluster *c, struct mono now, uint32_t from, 
 		stand_not_before(c, mono_plus(now, cluster_dead_ns(c) / 4));
 	}
 	c->ops->send(c->priv, from, &msg);
+	cluster_nodes_tell(c, now, from, m->nodes_hash, &m->prepared);
 	if (c->role == CLUSTER_ROLE_LEADER) {
 		cluster_grant_send(c, now, from);
 	} else if (!granted) {
@@ -651,7 +660,7 @@ void cluster_on_vote_reply(struct cluster *c, struct mono now, uint32_t from, co
 	bool probing = c->role == CLUSTER_ROLE_PROBING && m->pre_vote && m->asked == next_term(c);
 	bool standing = c->role == CLUSTER_ROLE_CANDIDATE && !m->pre_vote && m->asked == c->term;
 
-	if ((!probing && !standing) || m->nodes_hash != c->cfg.nodes_hash) {
+	if ((!probing && !standing) || !cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
 		return;
 	}
 	peer->answered = true;

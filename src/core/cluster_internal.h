@@ -18,6 +18,8 @@ struct cluster_peer {
 	uint64_t stamp;       /* its newest */
 	struct mono stamp_at; /* when that came */
 	uint64_t nodes_hash;
+	struct cluster_nodes_mark prepared;
+	char *difference; /* what its list was found to differ in; NULL: not known */
 	uint32_t flags, capabilities;
 	uint64_t view_term, view_number;
 	uint8_t reachable[32];
@@ -100,6 +102,8 @@ struct cluster {
 	struct {
 		char text[CLUSTER_REASON_SIZE]; /* what was said last */
 	} arbiter;
+
+	struct cluster_nodes *nodes; /* cluster_nodes.c */
 
 	/* What was told last. */
 	bool told_active;
@@ -199,6 +203,35 @@ void cluster_claim_heard(struct cluster *c, struct mono now, uint32_t from, cons
 void cluster_claim_tell(struct cluster *c, struct mono now, uint32_t pnn);
 void cluster_claim_tick(struct cluster *c, struct mono now);
 struct mono cluster_claim_wakeup(const struct cluster *c, struct mono now);
+
+/* ---- cluster_nodes.c: lists and majorities ---- */
+int cluster_nodes_init(struct cluster *c, const struct cluster_config *config);
+/* Lists of which a majority is needed: 1, or 2 while prepared: 0 the one in use, 1 the next. */
+unsigned cluster_lists(const struct cluster *c);
+bool cluster_list_counts(const struct cluster *c, unsigned list, uint32_t pnn);
+unsigned cluster_list_quorum(const struct cluster *c, unsigned list);
+/* Whether this node and those that have() are majorities of all of them. */
+bool cluster_is_quorum(const struct cluster *c, struct mono now,
+		       bool (*have)(const struct cluster *c, struct mono now, uint32_t pnn));
+/* Who has this list and may be prepared for next (0: none) belongs to the same cluster. */
+bool cluster_list_shared(const struct cluster *c, uint64_t hash, uint64_t next);
+bool cluster_peer_agrees(const struct cluster *c, uint32_t pnn);
+/* Knows at least what this node is prepared for. */
+bool cluster_nodes_fresh(const struct cluster *c, uint64_t hash, const struct cluster_nodes_mark *mark);
+/* Gets no lease and is in no view: about to be removed or moved. */
+bool cluster_nodes_bars(const struct cluster *c, uint32_t pnn);
+struct cluster_nodes_mark cluster_nodes_mark(const struct cluster *c);
+void cluster_nodes_heard(struct cluster *c, uint32_t from, uint64_t hash, const struct cluster_nodes_mark *mark);
+/* Uses the list that this node is prepared for if from does. Moves c->peers. */
+void cluster_nodes_follow(struct cluster *c, struct mono now, uint32_t from);
+/* Tells of the change that this node is prepared for, if the other side does not know of it. */
+void cluster_nodes_tell(struct cluster *c, struct mono now, uint32_t to, uint64_t hash, const struct cluster_nodes_mark *mark);
+void cluster_on_nodes_step(struct cluster *c, struct mono now, uint32_t from, const struct cluster_nodes_step *m);
+
+/* ---- cluster_change.c: the leader's part ---- */
+void cluster_nodes_tick(struct cluster *c, struct mono now);
+struct mono cluster_nodes_wakeup(const struct cluster *c, struct mono now);
+void cluster_on_nodes_answer(struct cluster *c, struct mono now, uint32_t from, const struct cluster_nodes_answer *m);
 
 /* ---- cluster_lease.c ---- */
 struct mono cluster_majority_acked(const struct cluster *c, struct mono now);

@@ -15,18 +15,16 @@ static int newest_first(const void *a, const void *b)
 	return x < y ? 1 : (x > y ? -1 : 0);
 }
 
-/* The newest time T such that grants sent at or after T were accepted by a majority. The leader accepts its own at
- * once. */
-struct mono cluster_majority_acked(const struct cluster *c, struct mono now)
+static struct mono list_acked(const struct cluster *c, struct mono now, unsigned list)
 {
 	uint64_t sent[NODES_MAX];
-	unsigned n = 0, others = cluster_quorum_size(c) - 1;
+	unsigned n = 0, others = cluster_list_quorum(c, list) - 1;
 
-	if (c->cfg.quorum == CLUSTER_QUORUM_NONE || others == 0 || CLUSTER_PLANTED(c, LONE_LEADER)) {
+	if (others == 0) {
 		return now;
 	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		if (p != c->cfg.pnn && cluster_configured(c, p) && c->peers[p].nodes_hash == c->cfg.nodes_hash) {
+		if (p != c->cfg.pnn && cluster_list_counts(c, list, p) && cluster_peer_agrees(c, p)) {
 			sent[n++] = c->peers[p].acked_sent.ns;
 		}
 	}
@@ -35,6 +33,24 @@ struct mono cluster_majority_acked(const struct cluster *c, struct mono now)
 	}
 	qsort(sent, n, sizeof(sent[0]), newest_first);
 	return (struct mono){sent[others - 1]};
+}
+
+/* The newest time T such that grants sent at or after T were accepted by a majority. The leader accepts its own at
+ * once. */
+struct mono cluster_majority_acked(const struct cluster *c, struct mono now)
+{
+	struct mono acked = now;
+
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
+		return now;
+	}
+	for (unsigned list = 0; list < cluster_lists(c); list++) {
+		struct mono of_list = list_acked(c, now, list);
+
+		/* MONO_NEVER is 0: the smallest, too. */
+		acked = of_list.ns < acked.ns ? of_list : acked;
+	}
+	return acked;
 }
 
 bool cluster_is_leading(const struct cluster *c, struct mono now)
@@ -72,7 +88,8 @@ static uint64_t lease_of(struct cluster *c, struct mono now, struct cluster_peer
 {
 	struct mono end = leases_end(c, now);
 
-	if (peer->stamp == 0 || peer->leaving || peer->nodes_hash != c->cfg.nodes_hash) {
+	if (peer->stamp == 0 || peer->leaving || !cluster_peer_agrees(c, (uint32_t)(peer - c->peers)) ||
+	    cluster_nodes_bars(c, (uint32_t)(peer - c->peers))) {
 		return 0;
 	}
 	end = mono_min(end, mono_plus(peer->stamp_at, cluster_dead_ns(c)));
@@ -94,6 +111,7 @@ void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn)
 				  .stamp = now.ns,
 				  .incarnation = c->cfg.incarnation,
 				  .nodes_hash = c->cfg.nodes_hash,
+				  .prepared = cluster_nodes_mark(c),
 				  .echo = peer->stamp,
 				  .echo_incarnation = peer->incarnation,
 				  .valid_us = lease_of(c, now, peer) / MONO_NS_PER_US,
@@ -127,7 +145,7 @@ static bool acked_lately(const struct cluster *c, struct mono now, uint32_t pnn)
 	if (pnn == c->cfg.pnn) {
 		return true;
 	}
-	return mono_is_set(peer->acked_at) && !peer->leaving && peer->nodes_hash == c->cfg.nodes_hash &&
+	return mono_is_set(peer->acked_at) && !peer->leaving && cluster_peer_agrees(c, pnn) && !cluster_nodes_bars(c, pnn) &&
 	       now.ns < peer->acked_at.ns + cluster_dead_ns(c);
 }
 
@@ -187,7 +205,7 @@ static void plan_member(const struct cluster *c, struct mono now, uint32_t p, st
 				      old->incarnation != m->incarnation)) ||
 		       (was && (m->flags & NODE_FLAG_DISCONNECTED) != 0);
 	plan->quiet = plan->quiet && (in || !peer->link || peer->silent || peer->deleted || peer->leaving ||
-				      peer->nodes_hash != c->cfg.nodes_hash);
+				      !cluster_peer_agrees(c, p));
 }
 
 /* Few views: who comes in waits for others that are about to. */
@@ -353,6 +371,7 @@ static struct lease_ack ack_make(const struct cluster *c, struct mono now, uint8
 		.stamp = now.ns,
 		.incarnation = c->cfg.incarnation,
 		.nodes_hash = c->cfg.nodes_hash,
+		.prepared = cluster_nodes_mark(c),
 		.view_term = c->view.term,
 		.number = c->view.number,
 		.own_flags = self->flags,
@@ -411,7 +430,7 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 	bool other = m->term == c->term &&
 		     (c->role == CLUSTER_ROLE_LEADER || (c->leader != CLUSTER_NODE_NONE && c->leader != from));
 
-	if (m->nodes_hash != c->cfg.nodes_hash) {
+	if (!cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
 		c->odd_leader = from;
 		c->odd_at = now;
 		ack_send(c, now, from, m->stamp, false);
@@ -441,6 +460,7 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 	}
 	lease_take(c, now, m);
 	ack_send(c, now, from, m->stamp, true);
+	cluster_nodes_tell(c, now, from, m->nodes_hash, &m->prepared);
 }
 
 static void leader_deposed(struct cluster *c, struct mono now, const struct lease_ack *m)
@@ -477,7 +497,7 @@ void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const str
 			peer->lost_after = MONO_NEVER;
 		}
 	}
-	if (c->role != CLUSTER_ROLE_LEADER || m->nodes_hash != c->cfg.nodes_hash) {
+	if (c->role != CLUSTER_ROLE_LEADER || !cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
 		return;
 	}
 	if (m->accepted && m->term == c->term && m->echo <= now.ns) {

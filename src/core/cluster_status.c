@@ -83,7 +83,7 @@ static void tell_bad_node(const struct cluster *c, struct mono now, uint32_t p, 
 	if ((flags & NODE_FLAG_DISCONNECTED) != 0) {
 		text_add(t, "disconnected since ");
 		text_add_time(t, peer->out_since, now);
-		if (peer->nodes_hash != c->cfg.nodes_hash) {
+		if (!cluster_peer_agrees(c, p)) {
 			text_add(t, ": its nodes file, arbitration or dead interval differs; make them equal");
 		} else if (peer->link) {
 			text_add(t, "; its link is up: check ctdb-clusterd and the log there");
@@ -159,7 +159,7 @@ static struct cluster_node_status node_status(const struct cluster *c, struct mo
 	return (struct cluster_node_status){
 		.pnn = p,
 		.reachable = p == c->cfg.pnn || cluster_reachable(c, now, p),
-		.differs = peer->nodes_hash != c->cfg.nodes_hash,
+		.differs = !cluster_peer_agrees(c, p),
 		.barred_by = CLUSTER_NODE_NONE,
 		.out_ms = out ? mono_ms_between(mono_is_set(peer->out_since) ? peer->out_since : c->started, now) + 1 : 0,
 	};

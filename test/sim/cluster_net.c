@@ -132,6 +132,10 @@ static int encode(TALLOC_CTX *mem, const struct cluster_msg *m, struct ctdb_blob
 		return lease_ack_encode(mem, &m->u.lease_ack, out);
 	case CLUSTER_MSG_HANDOVER:
 		return cluster_handover_encode(mem, &m->u.handover, out);
+	case CLUSTER_MSG_NODES_STEP:
+		return cluster_nodes_step_encode(mem, &m->u.nodes_step, out);
+	case CLUSTER_MSG_NODES_ANSWER:
+		return cluster_nodes_answer_encode(mem, &m->u.nodes_answer, out);
 	}
 	return -1;
 }
@@ -152,13 +156,18 @@ static int decode(TALLOC_CTX *mem, const struct sim_event *e, struct cluster_msg
 		return lease_ack_decode(mem, e->msg.data, e->msg.len, &m->u.lease_ack);
 	case CLUSTER_MSG_HANDOVER:
 		return cluster_handover_decode(mem, e->msg.data, e->msg.len, &m->u.handover);
+	case CLUSTER_MSG_NODES_STEP:
+		return cluster_nodes_step_decode(mem, e->msg.data, e->msg.len, &m->u.nodes_step);
+	case CLUSTER_MSG_NODES_ANSWER:
+		return cluster_nodes_answer_decode(mem, e->msg.data, e->msg.len, &m->u.nodes_answer);
 	}
 	return -1;
 }
 
 static const char *msg_name(enum cluster_msg_kind kind)
 {
-	static const char *const names[] = {"hello", "vote request", "vote reply", "grant", "ack", "handover"};
+	static const char *const names[] = {"hello", "vote request", "vote reply", "grant", "ack", "handover",
+					    "nodes step", "nodes answer"};
 
 	return names[kind];
 }

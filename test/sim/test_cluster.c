@@ -377,7 +377,7 @@ static void test_other_nodes_file(void **state)
 
 static void random_message(uint64_t *rnd, TALLOC_CTX *mem, struct cluster_msg *m)
 {
-	m->kind = (enum cluster_msg_kind)(*rnd % 6);
+	m->kind = (enum cluster_msg_kind)(*rnd % 8);
 	switch (m->kind) {
 	case CLUSTER_MSG_HELLO:
 		cluster_hello_random(rnd, mem, &m->u.hello);
@@ -402,6 +402,14 @@ static void random_message(uint64_t *rnd, TALLOC_CTX *mem, struct cluster_msg *m
 	case CLUSTER_MSG_HANDOVER:
 		cluster_handover_random(rnd, mem, &m->u.handover);
 		m->u.handover.nodes_hash = 1;
+		break;
+	case CLUSTER_MSG_NODES_STEP:
+		cluster_nodes_step_random(rnd, mem, &m->u.nodes_step);
+		m->u.nodes_step.nodes_hash = 1;
+		break;
+	case CLUSTER_MSG_NODES_ANSWER:
+		cluster_nodes_answer_random(rnd, mem, &m->u.nodes_answer);
+		m->u.nodes_answer.nodes_hash = 1;
 		break;
 	}
 }
