@@ -164,7 +164,7 @@ static void test_node_map(void **state)
 	put(&s, 7, 4);
 	put(&s, 0x20, 4);
 	put(&s, AF_INET, 2);
-	put_bytes(&s, "\x11\x1b\x7f\0\0\1........++++....", 26);
+	put_bytes(&s, "\x11\x1b\x7f\0\0\1........++++........", 26);
 	put(&s, 8, 4);
 	put(&s, 0, 4);
 	put(&s, AF_INET6, 2);
