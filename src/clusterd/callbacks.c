@@ -226,7 +226,7 @@ static void results_take(struct queue *q, int ret, int status, const struct ctdb
 
 static void run_done(struct tevent_req *req)
 {
-	struct queue *q = tevent_req_callback_data(req, struct queue);
+	struct queue *q = tevent_req_callback_data_void(req);
 	TALLOC_CTX *mem = talloc_new(q->cbs);
 	struct ctdb_blob output = {.len = 0};
 	int status = 0, ret;
