@@ -440,6 +440,7 @@ def test_other_nodes_file(cluster):
     _start_with(cluster, 2, lambda: change(good + "192.0.2.1\n"))
     text = "nodes file, arbitration or dead interval of node {} differs from this node's: it is kept out"
     wait_until(lambda: text.format(0) in _log(node) and text.format(2) in _log(cluster.node(0)), what="both to say why")
+    wait_until(lambda: os.path.exists(_path(node)), what="the node to answer questions")
     with Work(cluster.node(0)), Work(cluster.node(1)):
         done = node.run(["ctdb", "record", "get", "work.tdb", "k0"], check=False, **CAPTURE)
     assert done.returncode != 0

@@ -10,6 +10,7 @@ from messenger import Messenger, find_messenger
 from support import CAPTURE, PATIENCE, output, wait_until
 
 MIB = 1 << 20
+ENDLESS = 1 << 50  # bytes of a stream that is broken off
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +226,11 @@ def test_stream_peer_ends(cluster, messenger, who, number):
 def test_stream_link_breaks(cluster, messenger):
     """The transport of a node is killed in the middle: both sides end, and the next stream works."""
     writer, reader = messenger(0, "cli.1"), messenger(1)
-    writer.say("write", "test.1@1", "bytes", 4096 * MIB, 5000)
+    victims = cluster.node(1).find_program("ctdb-transportd")
+    writer.say("write", "test.1@1", "bytes", ENDLESS, 5000)
     reader.expect("stream")
     reader.expect("first")
-    for p in cluster.node(1).find_program("ctdb-transportd"):
+    for p in victims:
         os.kill(p.pid, signal.SIGKILL)
     assert int(writer.expect("written")[0]) in (errno.EHOSTUNREACH, errno.ECONNRESET, errno.ETIMEDOUT)
     assert int(reader.expect("end")[0]) in (errno.EHOSTUNREACH, errno.ECONNRESET, errno.ETIMEDOUT)
