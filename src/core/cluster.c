@@ -173,6 +173,16 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 		snprintf(buf, len, "waiting for a lease from leader node %u", (unsigned)c->leader);
 		return buf;
 	}
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && c->arbiter.refusals > 0) {
+		bool contended = c->arbiter.answer == CLUSTER_ARBITER_CONTENDED;
+
+		snprintf(buf, len, "no leader: %s%.120s%s",
+			 contended ? "another node holds the cluster lock, but is not heard"
+				   : "the cluster lock cannot be taken: ",
+			 contended ? "" : c->arbiter.text,
+			 contended ? ": check the network between the nodes" : ": check what holds the lock");
+		return buf;
+	}
 	if (mono_is_set(cluster_claim_bars(c, now, c->cfg.pnn))) {
 		snprintf(buf, len, "node %u leads, but this node cannot reach it: check the network between them",
 			 (unsigned)c->claim.leader);
@@ -270,6 +280,7 @@ static void finish(struct cluster *c, struct mono now)
 	next = mono_min(next, cluster_leader_wakeup(c, now));
 	next = mono_min(next, cluster_claim_wakeup(c, now));
 	next = mono_min(next, cluster_nodes_wakeup(c, now));
+	next = mono_min(next, cluster_arbiter_wakeup(c, now));
 	/* Never at once again: whatever is due was done just now. */
 	if (next.ns < now.ns + MONO_NS_PER_MS) {
 		next = mono_add_ms(now, 1);
@@ -337,7 +348,8 @@ struct cluster *cluster_new(TALLOC_CTX *mem, const struct cluster_config *config
 {
 	struct cluster *c = talloc_zero(mem, struct cluster);
 
-	if (c == NULL || config->n == 0 || config->n > NODES_MAX || config->pnn >= config->n) {
+	if (c == NULL || config->n == 0 || config->n > NODES_MAX || config->pnn >= config->n ||
+	    (config->quorum == CLUSTER_QUORUM_EXTERNAL && (ops->arbiter == NULL || ops->arbiter_holds == NULL))) {
 		talloc_free(c);
 		return NULL;
 	}
@@ -367,7 +379,9 @@ struct cluster *cluster_new(TALLOC_CTX *mem, const struct cluster_config *config
 
 void cluster_tick(struct cluster *c, struct mono now)
 {
+	cluster_arbiter_hand_tick(c, now);
 	if (c->left) {
+		c->wakeup = mono_min(cluster_arbiter_wakeup(c, now), mono_plus(now, cluster_dead_ns(c)));
 		return;
 	}
 	clock_check(c, now);
@@ -409,9 +423,6 @@ struct origin {
 	uint64_t incarnation, stamp, nodes_hash, term;
 	struct cluster_nodes_mark prepared;
 };
-
-/* Terms count elections: a higher one is not to be believed, and would leave no room for the next. */
-#define TERM_MAX (UINT64_MAX >> 2)
 
 static struct origin origin_of(const struct cluster *c, uint32_t from, const struct cluster_msg *msg)
 {
@@ -461,12 +472,15 @@ static bool peer_heard(struct cluster *c, struct mono now, uint32_t from, const 
 	struct cluster_peer *peer = &c->peers[from];
 	struct origin o = origin_of(c, from, msg);
 
-	if (o.term > TERM_MAX) {
+	if (o.term > CLUSTER_TERM_MAX) {
 		cluster_event(c, false, "packet of node %u with an impossible term is dropped", (unsigned)from);
 		return false;
 	}
 	if (!incarnation_check(c, now, peer, o.incarnation)) {
 		return false;
+	}
+	if (o.term > c->arbiter.term_seen && cluster_list_shared(c, o.nodes_hash, o.prepared.next)) {
+		c->arbiter.term_seen = o.term;
 	}
 	peer->heard = now;
 	peer->silent = false;
@@ -525,6 +539,8 @@ static void own_changed(struct cluster *c, struct mono now, const char *why)
 {
 	if (c->role == CLUSTER_ROLE_LEADER && !cluster_may_lead(c)) {
 		cluster_hand_over(c, now, false, why);
+	} else if (!cluster_may_lead(c)) {
+		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, why);
 	}
 	cluster_leader_tick(c, now);
 	cluster_election_start(c, now);
@@ -566,7 +582,9 @@ void cluster_arbiter(struct cluster *c, struct mono now, enum cluster_arbiter_an
 		     const char *text)
 {
 	cluster_arbiter_answered(c, now, answer, until, text);
-	finish(c, now);
+	if (!c->left) {
+		finish(c, now);
+	}
 }
 
 void cluster_leave(struct cluster *c, struct mono now)
@@ -581,8 +599,9 @@ void cluster_leave(struct cluster *c, struct mono now)
 		cluster_hand_over(c, now, true, "this node leaves");
 	} else {
 		cluster_leave_send(c, now);
+		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "this node leaves");
 	}
-	c->wakeup = mono_plus(now, cluster_dead_ns(c));
+	c->wakeup = mono_min(cluster_arbiter_wakeup(c, now), mono_plus(now, cluster_dead_ns(c)));
 }
 
 /* ---- answers ---- */

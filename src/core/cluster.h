@@ -99,6 +99,9 @@ enum cluster_fault {
 	CLUSTER_FAULT_DEAF_LEADER = 128,  /* leads on when it hears of a higher term */
 	CLUSTER_FAULT_ALL_STAND = 256,    /* neither rank order nor jitter: all stand at once */
 	CLUSTER_FAULT_LEASE_IS_ALL = 512, /* after a time without lease acts at once under the view it has */
+	CLUSTER_FAULT_LOCK_BLIND = 1024,  /* a leader believes to have the lock until it is told otherwise */
+	CLUSTER_FAULT_LOCK_HASTY = 2048,  /* a new holder does not wait for leases of a former one */
+	CLUSTER_FAULT_LOCK_FOREVER = 4096 /* leases outlast what the lock says how long it lasts */
 };
 #endif
 

@@ -55,6 +55,7 @@ void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role
 	}
 	if (role == CLUSTER_ROLE_FOLLOWER) {
 		c->handover = false;
+		cluster_arbiter_let_go(c);
 		leaving_forget(c);
 		cluster_election_start(c, now);
 	} else if (role == CLUSTER_ROLE_LEADER) {
@@ -69,7 +70,7 @@ void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role
 
 /* ---- what is durable ---- */
 
-static bool durable_is_current(const struct cluster *c)
+bool cluster_durable_is_current(const struct cluster *c)
 {
 	return c->written.term == c->term && c->written.vote == c->vote && c->written.led == c->led;
 }
@@ -127,7 +128,7 @@ void cluster_write(struct cluster *c, struct mono now)
 	if (c->is_writing || mono_is_set(c->write_again)) {
 		return;
 	}
-	if (durable_is_current(c)) {
+	if (cluster_durable_is_current(c)) {
 		durable_reached(c, now);
 		return;
 	}
@@ -171,7 +172,7 @@ unsigned cluster_others(const struct cluster *c, struct mono now)
 
 static bool quorum_possible(const struct cluster *c, struct mono now)
 {
-	return c->cfg.quorum == CLUSTER_QUORUM_NONE || cluster_is_quorum(c, now, cluster_askable);
+	return c->cfg.quorum != CLUSTER_QUORUM_MAJORITY || cluster_is_quorum(c, now, cluster_askable);
 }
 
 static bool promised_to_other(const struct cluster *c, struct mono now, uint32_t pnn)
@@ -261,7 +262,7 @@ void cluster_election_start(struct cluster *c, struct mono now)
 
 		/* It led when it died: the others wait for it. Without majority, first see who is there. */
 		if (c->cfg.durable.led) {
-			wait = c->cfg.quorum == CLUSTER_QUORUM_MAJORITY ? 0 : dead / 4;
+			wait = c->cfg.quorum == CLUSTER_QUORUM_NONE ? dead / 4 : 0;
 		}
 		stand_at(c, mono_plus(now, wait));
 		complete_check(c, now);
@@ -292,13 +293,16 @@ static bool quorum_reached(const struct cluster *c, struct mono now)
 	return c->cfg.quorum == CLUSTER_QUORUM_MAJORITY ? cluster_is_quorum(c, now, has_voted) : all;
 }
 
-/* Without majority the terms are distributed: see invariant 1. */
-static uint64_t next_term(const struct cluster *c)
+/* Without votes the terms are distributed: see invariant 1. */
+uint64_t cluster_next_term(const struct cluster *c)
 {
 	uint64_t mine = 255 - c->cfg.pnn;
 	uint64_t term = c->term + 1;
 
-	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && term <= c->arbiter.term_seen) {
+		term = c->arbiter.term_seen + 1;
+	}
+	if (c->cfg.quorum != CLUSTER_QUORUM_MAJORITY) {
 		term += (mine + 256 - term % 256) % 256;
 	}
 	return term;
@@ -311,19 +315,23 @@ static void stand(struct cluster *c, struct mono now, const char *why)
 	cluster_role_set(c, now, CLUSTER_ROLE_CANDIDATE, why);
 	c->all_fresh = c->fresh;
 	c->leases_end = promised ? c->promise.until.ns - now.ns : 0;
-	cluster_term_set(c, now, next_term(c), c->cfg.pnn);
+	cluster_term_set(c, now, cluster_next_term(c), c->cfg.pnn);
 	/* While its own vote is being written: it counts when that is done. */
 	round_ask(c, now, c->term, false);
 }
 
 static void round_check(struct cluster *c, struct mono now)
 {
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		cluster_arbiter_check(c, now);
+		return;
+	}
 	if (!quorum_reached(c, now)) {
 		return;
 	}
 	if (c->role == CLUSTER_ROLE_PROBING) {
 		stand(c, now, "a quorum would vote for this node");
-	} else if (c->role == CLUSTER_ROLE_CANDIDATE && durable_is_current(c)) {
+	} else if (c->role == CLUSTER_ROLE_CANDIDATE && cluster_durable_is_current(c)) {
 		cluster_role_set(c, now, CLUSTER_ROLE_LEADER, "elected");
 	}
 }
@@ -338,7 +346,7 @@ void cluster_probe(struct cluster *c, struct mono now, const char *why)
 	}
 	c->handover = false;
 	cluster_role_set(c, now, CLUSTER_ROLE_PROBING, why);
-	round_ask(c, now, next_term(c), true);
+	round_ask(c, now, cluster_next_term(c), true);
 }
 
 static void round_failed(struct cluster *c, struct mono now, const char *why, uint64_t wait_ns)
@@ -362,18 +370,32 @@ static void round_over(struct cluster *c, struct mono now)
 	}
 }
 
+static void stand_begin(struct cluster *c, struct mono now)
+{
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		/* If it led when it died, its own helper may not have noticed yet. */
+		bool patient = c->cfg.durable.led && now.ns < c->started.ns + cluster_dead_ns(c) / 2;
+
+		cluster_arbiter_stand(c, now, patient, "no leader");
+	} else {
+		cluster_probe(c, now, "no leader");
+	}
+}
+
 void cluster_election_tick(struct cluster *c, struct mono now)
 {
 	cluster_claim_tick(c, now);
 	switch (c->role) {
 	case CLUSTER_ROLE_FOLLOWER:
 		if (mono_reached(stand_time(c, now), now)) {
-			cluster_probe(c, now, "no leader");
+			stand_begin(c, now);
 		}
 		break;
 	case CLUSTER_ROLE_PROBING:
 	case CLUSTER_ROLE_CANDIDATE:
-		if (mono_reached(c->round_end, now)) {
+		if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+			cluster_arbiter_tick(c, now);
+		} else if (mono_reached(c->round_end, now)) {
 			round_over(c, now);
 		}
 		break;
@@ -419,6 +441,7 @@ void cluster_follow(struct cluster *c, struct mono now, uint32_t leader, uint64_
 		cluster_term_set(c, now, term, CLUSTER_NODE_NONE);
 	}
 	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "another node leads");
+	c->arbiter.refusals = 0;
 	if (c->leader != leader) {
 		c->leader = leader;
 		c->leader_since = now;
@@ -442,8 +465,7 @@ static bool may_succeed(const struct cluster *c, struct mono now, uint32_t p)
 	       !cluster_flags_inactive(peer->flags);
 }
 
-/* The live node that should lead instead of this one. */
-static uint32_t successor(const struct cluster *c, struct mono now)
+uint32_t cluster_successor(const struct cluster *c, struct mono now)
 {
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		if (may_succeed(c, now, p)) {
@@ -453,8 +475,7 @@ static uint32_t successor(const struct cluster *c, struct mono now)
 	return CLUSTER_NODE_NONE;
 }
 
-/* to: CLUSTER_NODE_NONE: to nobody. */
-static void hand_over_to(struct cluster *c, struct mono now, uint32_t to, bool leaving, const char *why)
+void cluster_handover_send(struct cluster *c, uint32_t to, bool leaving)
 {
 	struct cluster_msg msg = {
 		.kind = CLUSTER_MSG_HANDOVER,
@@ -465,17 +486,25 @@ static void hand_over_to(struct cluster *c, struct mono now, uint32_t to, bool l
 				 .prepared = cluster_nodes_mark(c)},
 	};
 
+	c->ops->send(c->priv, to, &msg);
+}
+
+/* to: CLUSTER_NODE_NONE: to nobody. */
+static void hand_over_to(struct cluster *c, struct mono now, uint32_t to, bool leaving, const char *why)
+{
 	/* Not a leader any more before another one can be. */
 	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, why);
 	if (to != CLUSTER_NODE_NONE) {
 		cluster_event(c, true, "leadership is handed over to node %u", (unsigned)to);
-		c->ops->send(c->priv, to, &msg);
+		if (!cluster_arbiter_hand_over(c, now, to, leaving)) {
+			cluster_handover_send(c, to, leaving);
+		}
 	}
 }
 
 void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const char *why)
 {
-	hand_over_to(c, now, successor(c, now), leaving, why);
+	hand_over_to(c, now, cluster_successor(c, now), leaving, why);
 }
 
 int cluster_resign_to(struct cluster *c, struct mono now, uint32_t to)
@@ -484,7 +513,7 @@ int cluster_resign_to(struct cluster *c, struct mono now, uint32_t to)
 		return ESTALE;
 	}
 	if (to == CLUSTER_NODE_NONE) {
-		to = successor(c, now);
+		to = cluster_successor(c, now);
 	} else if (to >= c->cfg.n || !may_succeed(c, now, to)) {
 		return EINVAL;
 	}
@@ -503,6 +532,10 @@ void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, cons
 		return;
 	}
 	c->peers[from].leaving = m->leaving && c->peers[from].incarnation == m->incarnation;
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		cluster_arbiter_stand(c, now, true, "the leader handed over");
+		return;
+	}
 	c->handover = true;
 	stand(c, now, "the leader handed over");
 }
@@ -579,7 +612,7 @@ static bool vote_granted(const struct cluster *c, struct mono now, uint32_t from
 	if (CLUSTER_PLANTED(c, NO_PROMISE)) {
 		bound = false;
 	}
-	return cluster_list_shared(c, m->nodes_hash, m->prepared.next) &&
+	return c->cfg.quorum != CLUSTER_QUORUM_EXTERNAL && cluster_list_shared(c, m->nodes_hash, m->prepared.next) &&
 	       cluster_nodes_fresh(c, m->nodes_hash, &m->prepared) && vote_is_free(c, from, m->term) && !bound &&
 	       !mono_is_set(cluster_claim_bars(c, now, from)) && !cluster_is_leading(c, now);
 }
@@ -657,10 +690,10 @@ static void vote_refused(struct cluster *c, struct mono now, const struct vote_r
 void cluster_on_vote_reply(struct cluster *c, struct mono now, uint32_t from, const struct vote_reply *m)
 {
 	struct cluster_peer *peer = &c->peers[from];
-	bool probing = c->role == CLUSTER_ROLE_PROBING && m->pre_vote && m->asked == next_term(c);
+	bool probing = c->role == CLUSTER_ROLE_PROBING && m->pre_vote && m->asked == cluster_next_term(c);
 	bool standing = c->role == CLUSTER_ROLE_CANDIDATE && !m->pre_vote && m->asked == c->term;
 
-	if ((!probing && !standing) || !cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
+	if ((!probing && !standing) || c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL || !cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
 		return;
 	}
 	peer->answered = true;

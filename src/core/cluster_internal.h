@@ -6,6 +6,11 @@
 
 #define CLUSTER_REASON_SIZE 201
 
+/* Terms count elections: a higher one is not to be believed, and would leave no room for the next. */
+#define CLUSTER_TERM_MAX (UINT64_MAX >> 2)
+
+enum cluster_lock_state { CLUSTER_LOCK_IDLE, CLUSTER_LOCK_ASKED, CLUSTER_LOCK_HELD, CLUSTER_LOCK_RELEASING };
+
 /* What this node knows of another (and, for flags and capabilities, of itself). */
 struct cluster_peer {
 	char *address;
@@ -100,6 +105,22 @@ struct cluster {
 
 	/* EXTERNAL; see cluster_arbiter.c. */
 	struct {
+		enum cluster_lock_state state;
+		struct mono held;        /* since */
+		struct mono sure, until; /* while held */
+		struct mono again;       /* asks again; while IDLE and not FOLLOWER */
+		struct mono patience;    /* CONTENDED is no answer before */
+		unsigned refusals;       /* in a row */
+		uint64_t term_seen;      /* the highest that anybody told */
+		unsigned deposed;        /* times since */
+		struct mono deposed_since;
+		struct {
+			struct mono by; /* at the latest; never: none is to be sent */
+			uint32_t to;
+			bool leaving;
+			uint64_t term;
+		} hand; /* handover that waits until the lock is free */
+		enum cluster_arbiter_answer answer;
 		char text[CLUSTER_REASON_SIZE]; /* what was said last */
 	} arbiter;
 
@@ -170,6 +191,11 @@ void cluster_term_set(struct cluster *c, struct mono now, uint64_t term, uint32_
 void cluster_follow(struct cluster *c, struct mono now, uint32_t leader, uint64_t term);
 void cluster_promise_to(struct cluster *c, struct mono now, uint32_t pnn, uint64_t ns);
 void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const char *why);
+/* The live node that should lead instead of this one, which leads; or CLUSTER_NODE_NONE. */
+uint32_t cluster_successor(const struct cluster *c, struct mono now);
+void cluster_handover_send(struct cluster *c, uint32_t to, bool leaving);
+uint64_t cluster_next_term(const struct cluster *c);
+bool cluster_durable_is_current(const struct cluster *c);
 void cluster_write(struct cluster *c, struct mono now);
 bool cluster_may_lead(const struct cluster *c);
 /* Other nodes that can be reached, without those that do not answer if answering. */
@@ -193,7 +219,26 @@ int cluster_resign_to(struct cluster *c, struct mono now, uint32_t to);
 /* ---- cluster_arbiter.c ---- */
 void cluster_arbiter_answered(struct cluster *c, struct mono now, enum cluster_arbiter_answer answer, struct mono until,
 			      const char *text);
-bool cluster_arbiter_busy(const struct cluster *c);
+bool cluster_arbiter_busy(const struct cluster *c); /* a handover is to be sent */
+void cluster_arbiter_let_go(struct cluster *c);
+void cluster_arbiter_look(struct cluster *c, struct mono now);
+bool cluster_arbiter_has(const struct cluster *c);
+struct mono cluster_arbiter_sure(const struct cluster *c, struct mono now);
+struct mono cluster_arbiter_leases_end(const struct cluster *c, struct mono now);
+bool cluster_arbiter_is_leading(const struct cluster *c, struct mono now);
+bool cluster_arbiter_may_issue(const struct cluster *c, struct mono now); /* views; always, with another quorum */
+struct mono cluster_arbiter_former_leases(const struct cluster *c);       /* over by then */
+/* patient: the lock may be held for a moment by who is about to let go. */
+void cluster_arbiter_stand(struct cluster *c, struct mono now, bool patient, const char *why);
+void cluster_arbiter_check(struct cluster *c, struct mono now); /* a candidate: whether it may lead */
+void cluster_arbiter_tick(struct cluster *c, struct mono now);  /* probing, candidate */
+void cluster_arbiter_leader_tick(struct cluster *c, struct mono now);
+void cluster_arbiter_hand_tick(struct cluster *c, struct mono now);
+struct mono cluster_arbiter_wakeup(const struct cluster *c, struct mono now);
+void cluster_arbiter_outbid(struct cluster *c, struct mono now, bool other);
+bool cluster_arbiter_is_old_news(const struct cluster *c, const struct lease_grant *m);
+/* True: the handover is sent when the lock is free. */
+bool cluster_arbiter_hand_over(struct cluster *c, struct mono now, uint32_t to, bool leaving);
 
 /* ---- cluster_claim.c ---- */
 /* Until when somebody else's claim keeps this node from standing and from voting for pnn; MONO_NEVER: it does not. */
@@ -236,6 +281,7 @@ void cluster_on_nodes_answer(struct cluster *c, struct mono now, uint32_t from, 
 /* ---- cluster_lease.c ---- */
 struct mono cluster_majority_acked(const struct cluster *c, struct mono now);
 void cluster_leader_begin(struct cluster *c, struct mono now);
+void cluster_leader_resume(struct cluster *c, struct mono now); /* EXTERNAL: has the lock again */
 void cluster_leader_tick(struct cluster *c, struct mono now);
 struct mono cluster_leader_wakeup(const struct cluster *c, struct mono now);
 void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn);

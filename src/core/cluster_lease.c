@@ -41,7 +41,10 @@ struct mono cluster_majority_acked(const struct cluster *c, struct mono now)
 {
 	struct mono acked = now;
 
-	if (c->cfg.quorum == CLUSTER_QUORUM_NONE) {
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		return cluster_arbiter_sure(c, now);
+	}
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE || CLUSTER_PLANTED(c, LONE_LEADER)) {
 		return now;
 	}
 	for (unsigned list = 0; list < cluster_lists(c); list++) {
@@ -60,6 +63,9 @@ bool cluster_is_leading(const struct cluster *c, struct mono now)
 	if (c->role != CLUSTER_ROLE_LEADER) {
 		return false;
 	}
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		return cluster_arbiter_is_leading(c, now);
+	}
 	acked = cluster_majority_acked(c, now);
 	return mono_is_set(acked) && now.ns < acked.ns + cluster_mandate_ns(c);
 }
@@ -69,6 +75,9 @@ static struct mono leases_end(const struct cluster *c, struct mono now)
 {
 	struct mono acked = cluster_majority_acked(c, now);
 
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		return cluster_arbiter_leases_end(c, now);
+	}
 	return mono_is_set(acked) ? mono_plus(acked, cluster_dead_ns(c)) : MONO_NEVER;
 }
 
@@ -77,6 +86,8 @@ static void own_lease_extend(struct cluster *c, struct mono now)
 	struct mono end = leases_end(c, now);
 
 	if (c->lease_until.ns < end.ns) {
+		/* Without a lease for a while: say so before a new one hides it. */
+		c->lapsed = c->lapsed || !cluster_has_lease(c, now);
 		c->lease_until = end;
 		c->lease_term = c->term;
 	}
@@ -121,7 +132,9 @@ void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn)
 	if (c->view.members.n > 0 && cluster_view_newer(&c->view, peer->view_term, peer->view_number)) {
 		msg.u.lease_grant.view = &c->view;
 	}
-	c->ops->send(c->priv, pnn, &msg);
+	if (c->cfg.quorum != CLUSTER_QUORUM_EXTERNAL || cluster_arbiter_has(c)) {
+		c->ops->send(c->priv, pnn, &msg);
+	}
 }
 
 static void grants_send(struct cluster *c, struct mono now)
@@ -244,7 +257,7 @@ static void view_check(struct cluster *c, struct mono now)
 {
 	struct view_plan plan = {.quiet = true};
 
-	if (!cluster_is_leading(c, now)) {
+	if (!cluster_is_leading(c, now) || !cluster_arbiter_may_issue(c, now)) {
 		return;
 	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
@@ -264,7 +277,24 @@ static struct mono former_leases_end(const struct cluster *c, struct mono now)
 	if (c->all_fresh || CLUSTER_PLANTED(c, HASTY_DROP)) {
 		return MONO_NEVER;
 	}
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		return cluster_arbiter_former_leases(c);
+	}
 	return mono_plus(now, c->leases_end + cluster_dead_ns(c) - cluster_promise_ns(c));
+}
+
+/* Nobody is left out before they are over. */
+static void former_leases_respect(struct cluster *c, struct mono end)
+{
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		struct cluster_peer *peer = &c->peers[p];
+
+		if (p == c->cfg.pnn || peer->leaving) {
+			peer->lost_after = MONO_NEVER;
+		} else if (peer->lost_after.ns < end.ns) {
+			peer->lost_after = end;
+		}
+	}
 }
 
 void cluster_leader_begin(struct cluster *c, struct mono now)
@@ -280,13 +310,17 @@ void cluster_leader_begin(struct cluster *c, struct mono now)
 
 		peer->acked_sent = MONO_NEVER;
 		peer->acked_at = MONO_NEVER;
-		if (p == c->cfg.pnn || peer->leaving) {
-			peer->lost_after = MONO_NEVER;
-		} else if (peer->lost_after.ns < end.ns) {
-			peer->lost_after = end;
-		}
 	}
+	former_leases_respect(c, end);
 	c->had_mandate = cluster_is_leading(c, now);
+	own_lease_extend(c, now);
+	grants_send(c, now);
+	view_check(c, now);
+}
+
+void cluster_leader_resume(struct cluster *c, struct mono now)
+{
+	former_leases_respect(c, cluster_arbiter_former_leases(c));
 	own_lease_extend(c, now);
 	grants_send(c, now);
 	view_check(c, now);
@@ -316,8 +350,13 @@ void cluster_leader_tick(struct cluster *c, struct mono now)
 	if (c->role != CLUSTER_ROLE_LEADER) {
 		return;
 	}
+	cluster_arbiter_look(c, now);
 	own_lease_extend(c, now);
-	mandate_check(c, now);
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		cluster_arbiter_leader_tick(c, now);
+	} else {
+		mandate_check(c, now);
+	}
 	if (c->role != CLUSTER_ROLE_LEADER) {
 		return;
 	}
@@ -441,6 +480,9 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 			      (unsigned long long)m->term);
 		return;
 	}
+	if (cluster_arbiter_is_old_news(c, m)) {
+		cluster_arbiter_outbid(c, now, false);
+	}
 	if (m->term < c->term) {
 		ack_send(c, now, from, m->stamp, false);
 		cluster_claim_tell(c, now, from);
@@ -468,6 +510,10 @@ static void leader_deposed(struct cluster *c, struct mono now, const struct leas
 	bool other = m->leader < c->cfg.n && m->leader != c->cfg.pnn;
 
 	if (CLUSTER_PLANTED(c, DEAF_LEADER)) {
+		return;
+	}
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && (cluster_arbiter_has(c) || !other)) {
+		cluster_arbiter_outbid(c, now, other);
 		return;
 	}
 	cluster_term_set(c, now, m->term, CLUSTER_NODE_NONE);

@@ -177,15 +177,18 @@ static void tell_nodes(const struct cluster *c, struct mono now, TALLOC_CTX *mem
 
 void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *mem, struct cluster_status *status)
 {
-	static char method_none[] = "none", method_majority[] = "majority", no_memory[] = "out of memory", no_detail[] = "";
+	static char names[][9] = {"majority", "none", "lock", "etcd"}, no_memory[] = "out of memory", none[] = "";
 	char why_buf[CLUSTER_REASON_SIZE];
 	const char *why = cluster_why_inactive(c, now, why_buf, sizeof(why_buf));
 	struct text t = {.len = 0};
 
 	cluster_tell_state(c, now, &status->state);
 	status->arbitration = arbitration_of(c, now);
-	status->arbitration_method = c->cfg.quorum == CLUSTER_QUORUM_NONE ? method_none : method_majority;
-	status->arbitration_detail = no_detail;
+	status->arbitration_method = names[c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && c->cfg.arbiter_bounded ? 3 : c->cfg.quorum];
+	status->arbitration_detail = c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL ? talloc_strdup(mem, c->arbiter.text) : none;
+	if (status->arbitration_detail == NULL) {
+		status->arbitration_detail = no_memory;
+	}
 	status->since_ms = mono_ms_between(c->view_since, now);
 	status->leader_since_ms = mono_ms_between(c->leader_since, now);
 	tell_nodes(c, now, mem, status);
