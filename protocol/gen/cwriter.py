@@ -25,6 +25,10 @@ class Writer:
         self.indent -= 1
         self.w('}' + tail)
 
+    def leave_if(self, condition, statements):
+        with self.block(f'if ({condition})'):
+            self.w(statements)
+
     @contextmanager
     def function(self, signature):
         self.w(signature)

@@ -374,14 +374,11 @@ def encode_function(w, d):
         w.w(f'memset(buf, 0, size);\n{n}_nwrite(&x, v);\nreturn x.err;')
     with w.function(f'int {n}_nencode(TALLOC_CTX *mem, const struct {n} *v, struct ctdb_blob *out)'):
         w.w(f'size_t size = {n}_nsize(v);\nuint8_t *buf;\nint err;\n')
-        with w.block('if (size > UINT32_MAX)'):
-            w.w('return EMSGSIZE;')
+        w.leave_if('size > UINT32_MAX', 'return EMSGSIZE;')
         w.w('buf = talloc_size(mem, size);')
-        with w.block('if (buf == NULL)'):
-            w.w('return ENOMEM;')
+        w.leave_if('buf == NULL', 'return ENOMEM;')
         w.w(f'err = {n}_nput(buf, size, v);')
-        with w.block('if (err != 0)'):
-            w.w('talloc_free(buf);\nreturn err;')
+        w.leave_if('err != 0', 'talloc_free(buf);\nreturn err;')
         w.w('out->len = (uint32_t)size;\nout->data = buf;\nreturn 0;')
 
 

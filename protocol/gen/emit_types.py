@@ -609,22 +609,17 @@ def encode_function(w, d):
     n = d.name
     with w.function(f'int {n}_encode(TALLOC_CTX *mem, const struct {n} *v, struct ctdb_blob *out)'):
         w.w(f'size_t size = {n}_size(v);\nstruct xdr_out x = {{0}};\nuint8_t *buf;\n')
-        with w.block('if (size > UINT32_MAX)'):
-            w.w('return EMSGSIZE;')
+        w.leave_if('size > UINT32_MAX', 'return EMSGSIZE;')
         w.w('buf = talloc_size(mem, size);')
-        with w.block('if (buf == NULL)'):
-            w.w('return ENOMEM;')
+        w.leave_if('buf == NULL', 'return ENOMEM;')
         w.w(f'x.p = buf;\nx.end = buf + size;\n{n}_put(&x, v);')
-        with w.block('if (x.err != 0)'):
-            w.w('talloc_free(buf);\nreturn x.err;')
+        w.leave_if('x.err != 0', 'talloc_free(buf);\nreturn x.err;')
         w.w('out->len = (uint32_t)size;\nout->data = buf;\nreturn 0;')
     with w.function(f'int {n}_encode_to(TALLOC_CTX *mem, struct xdr_buf *buf, const struct {n} *v, struct ctdb_blob *out)'):
         w.w(f'size_t size = {n}_size(v);\nstruct xdr_out x = {{0}};\n')
-        with w.block('if (size > UINT32_MAX)'):
-            w.w('return EMSGSIZE;')
+        w.leave_if('size > UINT32_MAX', 'return EMSGSIZE;')
         w.w('x.p = xdr_buf_room(mem, buf, size);')
-        with w.block('if (x.p == NULL)'):
-            w.w('return ENOMEM;')
+        w.leave_if('x.p == NULL', 'return ENOMEM;')
         w.w(f'x.end = x.p + size;\n{n}_put(&x, v);')
         with w.block('if (x.err == 0)'):
             w.w('out->len = (uint32_t)size;\nout->data = buf->data;')

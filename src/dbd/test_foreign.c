@@ -17,18 +17,9 @@
 
 /* ---- whatever the bytes ---- */
 
-static uint8_t *exact_copy(const uint8_t *p, size_t len)
-{
-	uint8_t *copy = malloc(len > 0 ? len : 1); /* what is read behind it, a sanitizer sees */
-
-	assert_non_null(copy);
-	memcpy(copy, p, len);
-	return copy;
-}
-
 static void there_and_back(const uint8_t *before, size_t len, uint32_t opcode)
 {
-	uint8_t *p = exact_copy(before, len);
+	uint8_t *p = gen_exact_copy(before, len);
 
 	for (int reply = 0; reply <= 1; reply++) {
 		size_t used = foreign_turn_control(p, len, FOREIGN_OUT, opcode, reply);
@@ -116,35 +107,11 @@ static void test_sizes_of_replies(void **state)
 
 /* ---- the bytes themselves ---- */
 
-/* A payload as machines of either order have it. */
-struct sample {
-	uint8_t little[512], big[512];
-	size_t len;
-};
-
-static void put(struct sample *s, uint64_t value, size_t n)
-{
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		s->little[s->len + i] = (uint8_t)(value >> (8 * i));
-		s->big[s->len + i] = (uint8_t)(value >> (8 * (n - 1 - i)));
-	}
-	s->len += n;
-}
-
-static void put_bytes(struct sample *s, const void *bytes, size_t n)
-{
-	memcpy(s->little + s->len, bytes, n);
-	memcpy(s->big + s->len, bytes, n);
-	s->len += n;
-}
-
 /* Ours to the wire and back is right whatever the order of this machine: it turns what is not its own. */
-static const uint8_t *check_sample(const struct sample *s, uint32_t opcode, bool reply)
+static const uint8_t *check_sample(const struct gen_sample *s, uint32_t opcode, bool reply)
 {
 	const uint8_t *own = FOREIGN_HOST ? s->big : s->little, *other = FOREIGN_HOST ? s->little : s->big;
-	uint8_t *p = exact_copy(other, s->len);
+	uint8_t *p = gen_exact_copy(other, s->len);
 
 	foreign_turn_control(p, s->len, FOREIGN_IN, opcode, reply);
 	assert_memory_equal(p, own, s->len);
@@ -157,19 +124,19 @@ static const uint8_t *check_sample(const struct sample *s, uint32_t opcode, bool
 static void test_node_map(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct sample s = {0};
+	struct gen_sample s = {0};
 	struct classic_node_map map;
 
-	put(&s, 2, 4);
-	put(&s, 7, 4);
-	put(&s, 0x20, 4);
-	put(&s, AF_INET, 2);
-	put_bytes(&s, "\x11\x1b\x7f\0\0\1........++++........", 26);
-	put(&s, 8, 4);
-	put(&s, 0, 4);
-	put(&s, AF_INET6, 2);
-	put_bytes(&s, "\x11\x1b\1\2\3\4sixteen bytes...", 22);
-	put(&s, 0x01020304, 4); /* scope */
+	gen_sample_put(&s, 2, 4);
+	gen_sample_put(&s, 7, 4);
+	gen_sample_put(&s, 0x20, 4);
+	gen_sample_put(&s, AF_INET, 2);
+	gen_sample_bytes(&s, "\x11\x1b\x7f\0\0\1........++++........", 26);
+	gen_sample_put(&s, 8, 4);
+	gen_sample_put(&s, 0, 4);
+	gen_sample_put(&s, AF_INET6, 2);
+	gen_sample_bytes(&s, "\x11\x1b\1\2\3\4sixteen bytes...", 22);
+	gen_sample_put(&s, 0x01020304, 4); /* scope */
 	assert_int_equal(
 		classic_node_map_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_GET_NODEMAP, true), s.len, &map, NULL),
 		0);
@@ -180,37 +147,37 @@ static void test_node_map(void **state)
 	talloc_free(mem);
 }
 
-static void put_record(struct sample *s, const char *key, uint32_t keylen, const char *value, uint32_t len)
+static void put_record(struct gen_sample *s, const char *key, uint32_t keylen, const char *value, uint32_t len)
 {
-	put(s, 16 + keylen + 24 + len, 4);
-	put(s, 0x0a0b0c0d, 4); /* reqid */
-	put(s, keylen, 4);
-	put(s, 24 + len, 4);
-	put_bytes(s, key, keylen);
-	put(s, 0x1122334455667788, 8);
-	put(s, 5, 4);
-	put(s, 0, 4);
-	put(s, 0x10000, 4);
-	put_bytes(s, "\1\2\3\4", 4);
-	put_bytes(s, value, len);
+	gen_sample_put(s, 16 + keylen + 24 + len, 4);
+	gen_sample_put(s, 0x0a0b0c0d, 4); /* reqid */
+	gen_sample_put(s, keylen, 4);
+	gen_sample_put(s, 24 + len, 4);
+	gen_sample_bytes(s, key, keylen);
+	gen_sample_put(s, 0x1122334455667788, 8);
+	gen_sample_put(s, 5, 4);
+	gen_sample_put(s, 0, 4);
+	gen_sample_put(s, 0x10000, 4);
+	gen_sample_bytes(s, "\1\2\3\4", 4);
+	gen_sample_bytes(s, value, len);
 }
 
 static void test_record_buffer(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct sample s = {0};
+	struct gen_sample s = {0};
 	struct classic_rec_buffer b;
 
-	put(&s, 0x4D2A432B, 4);
-	put(&s, 4, 4);
+	gen_sample_put(&s, 0x4D2A432B, 4);
+	gen_sample_put(&s, 4, 4);
 	put_record(&s, "odd", 3, "value", 5);
 	put_record(&s, "__db_sequence_number__", 23, "", 0);
 	put_record(&s, "sequence number no", 18, "12345678", 8);
-	put(&s, 16 + 2 + 1, 4); /* too short for a header */
-	put(&s, 0, 4);
-	put(&s, 2, 4);
-	put(&s, 1, 4);
-	put_bytes(&s, "k1x", 3);
+	gen_sample_put(&s, 16 + 2 + 1, 4); /* too short for a header */
+	gen_sample_put(&s, 0, 4);
+	gen_sample_put(&s, 2, 4);
+	gen_sample_put(&s, 1, 4);
+	gen_sample_bytes(&s, "k1x", 3);
 	assert_int_equal(classic_rec_buffer_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_UPDATE_RECORD, false), s.len,
 						    &b, NULL),
 			 0);
@@ -225,20 +192,20 @@ static void test_record_buffer(void **state)
 static void test_push_record(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct sample s = {0};
+	struct gen_sample s = {0};
 	struct classic_push_record r;
 
-	put(&s, 0x01020304, 4);
-	put(&s, 0x4D2A432B, 4);
-	put(&s, 17, 8);
-	put(&s, 1, 4);
-	put(&s, 0, 4);
-	put(&s, 0x20000, 4);
-	put(&s, 0, 4);
-	put(&s, 5, 4);
-	put_bytes(&s, "a key", 5);
-	put(&s, 7, 4);
-	put_bytes(&s, "a value", 7);
+	gen_sample_put(&s, 0x01020304, 4);
+	gen_sample_put(&s, 0x4D2A432B, 4);
+	gen_sample_put(&s, 17, 8);
+	gen_sample_put(&s, 1, 4);
+	gen_sample_put(&s, 0, 4);
+	gen_sample_put(&s, 0x20000, 4);
+	gen_sample_put(&s, 0, 4);
+	gen_sample_put(&s, 5, 4);
+	gen_sample_bytes(&s, "a key", 5);
+	gen_sample_put(&s, 7, 4);
+	gen_sample_bytes(&s, "a value", 7);
 	assert_int_equal(
 		classic_push_record_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_PUSH_RECORD, false), s.len, &r, NULL),
 		0);
@@ -252,17 +219,17 @@ static void test_push_record(void **state)
 static void test_interfaces(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct sample s = {0};
+	struct gen_sample s = {0};
 	struct classic_public_ip_info info;
 
-	put(&s, 3, 4);
-	put(&s, AF_INET, 2);
-	put_bytes(&s, "\0\0\x7f\0\0\1....................", 26);
-	put(&s, 0, 4);
-	put(&s, 1, 4);
-	put_bytes(&s, "eth0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 18);
-	put(&s, 1, 2);
-	put(&s, 0x01020304, 4);
+	gen_sample_put(&s, 3, 4);
+	gen_sample_put(&s, AF_INET, 2);
+	gen_sample_bytes(&s, "\0\0\x7f\0\0\1....................", 26);
+	gen_sample_put(&s, 0, 4);
+	gen_sample_put(&s, 1, 4);
+	gen_sample_bytes(&s, "eth0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 18);
+	gen_sample_put(&s, 1, 2);
+	gen_sample_put(&s, 0x01020304, 4);
 	assert_int_equal(classic_public_ip_info_ndecode(mem, check_sample(&s, CLASSIC_CONTROL_GET_PUBLIC_IP_INFO, true),
 							s.len, &info, NULL),
 			 0);
@@ -276,26 +243,26 @@ static void test_interfaces(void **state)
 /* Structures without padding, and a double. */
 static void test_packed(void **state)
 {
-	struct sample pid = {0}, vacuum = {0}, latency = {0};
+	struct gen_sample pid = {0}, vacuum = {0}, latency = {0};
 	struct classic_pid_srvid p;
 	struct classic_db_vacuum v;
 	struct classic_double d;
 
-	put(&pid, 4711, 4);
-	put(&pid, 0x1122334455667788, 8);
+	gen_sample_put(&pid, 4711, 4);
+	gen_sample_put(&pid, 0x1122334455667788, 8);
 	assert_int_equal(classic_pid_srvid_ndecode(NULL, check_sample(&pid, CLASSIC_CONTROL_CHECK_PID_SRVID, false),
 						   pid.len, &p, NULL),
 			 0);
 	assert_int_equal(p.pid, 4711);
 	assert_true(p.srvid == 0x1122334455667788);
-	put(&vacuum, 0x01020304, 4);
-	put(&vacuum, 1, 1);
+	gen_sample_put(&vacuum, 0x01020304, 4);
+	gen_sample_put(&vacuum, 1, 1);
 	assert_int_equal(classic_db_vacuum_ndecode(NULL, check_sample(&vacuum, CLASSIC_CONTROL_DB_VACUUM, false),
 						   vacuum.len, &v, NULL),
 			 0);
 	assert_int_equal(v.db_id, 0x01020304);
 	assert_true(v.full);
-	put(&latency, 0x3FF8000000000000, 8);
+	gen_sample_put(&latency, 0x3FF8000000000000, 8);
 	assert_int_equal(classic_double_ndecode(NULL,
 						check_sample(&latency, CLASSIC_CONTROL_RECD_RECLOCK_LATENCY, false),
 						latency.len, &d, NULL),

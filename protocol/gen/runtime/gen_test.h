@@ -126,4 +126,46 @@ static inline bool gen_equal_double(double a, double b)
 	return memcmp(&a, &b, sizeof(a)) == 0;
 }
 
+/* A heap block of exactly that size: what is read behind it, a sanitizer sees. free() it. */
+static inline uint8_t *gen_exact_copy(const uint8_t *buf, size_t len)
+{
+	uint8_t *copy = malloc(len > 0 ? len : 1);
+
+	if (copy == NULL) {
+		abort();
+	}
+	if (len > 0) {
+		memcpy(copy, buf, len);
+	}
+	return copy;
+}
+
+/* An encoded structure, written byte by byte, as machines of either order have it. */
+struct gen_sample {
+	uint8_t little[512], big[512];
+	size_t len;
+};
+
+static inline void gen_sample_put(struct gen_sample *s, uint64_t value, size_t n)
+{
+	if (n > sizeof(s->little) - s->len) {
+		abort();
+	}
+	for (size_t i = 0; i < n; i++) {
+		s->little[s->len + i] = (uint8_t)(value >> (8 * i));
+		s->big[s->len + i] = (uint8_t)(value >> (8 * (n - 1 - i)));
+	}
+	s->len += n;
+}
+
+static inline void gen_sample_bytes(struct gen_sample *s, const void *bytes, size_t n)
+{
+	if (n > sizeof(s->little) - s->len) {
+		abort();
+	}
+	memcpy(s->little + s->len, bytes, n);
+	memcpy(s->big + s->len, bytes, n);
+	s->len += n;
+}
+
 #endif

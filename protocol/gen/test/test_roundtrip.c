@@ -83,18 +83,6 @@ static int codec_view(const struct codec *c, const uint8_t *buf, size_t len, voi
 	return c->native ? c->t->nview(buf, len, v, NULL) : c->t->view(buf, len, v);
 }
 
-/* Inputs of the decoders are heap blocks of exactly their size: what reads behind is seen by the sanitizer. */
-static uint8_t *exact_copy(const uint8_t *buf, size_t len)
-{
-	uint8_t *copy = malloc(len > 0 ? len : 1);
-
-	assert_non_null(copy);
-	if (len > 0) {
-		memcpy(copy, buf, len);
-	}
-	return copy;
-}
-
 static void *value_new(TALLOC_CTX *mem, const struct gen_type *t)
 {
 	void *v = talloc_size(mem, t->size);
@@ -119,7 +107,7 @@ static void check_values(const struct codec *c, TALLOC_CTX *mem, const void *v, 
 	void *w = value_new(mem, c->t);
 	struct ctdb_blob again;
 	struct xdr_buf reused = {0};
-	uint8_t *copy = exact_copy(buf->data, buf->len);
+	uint8_t *copy = gen_exact_copy(buf->data, buf->len);
 
 	assert_int_equal(codec_decode(c, mem, copy, buf->len, w), 0);
 	assert_true(c->t->equal(v, w));
@@ -164,7 +152,7 @@ static void check_cuts(const struct codec *c, TALLOC_CTX *mem, const struct ctdb
 	size_t step = buf->len / CUTS + 1;
 
 	for (size_t len = 0; len < buf->len; len += step) {
-		uint8_t *copy = exact_copy(buf->data, len);
+		uint8_t *copy = gen_exact_copy(buf->data, len);
 		TALLOC_CTX *sub = talloc_new(mem);
 		int err;
 
@@ -191,7 +179,7 @@ static void check_damage(const struct codec *c, uint64_t *rnd, TALLOC_CTX *mem, 
 	size_t blocks = talloc_total_blocks(mem);
 
 	for (int i = 0; i < DAMAGES && buf->len > 0; i++) {
-		uint8_t *copy = exact_copy(buf->data, buf->len);
+		uint8_t *copy = gen_exact_copy(buf->data, buf->len);
 		TALLOC_CTX *sub = talloc_new(mem);
 		void *a = value_new(sub, c->t), *b = value_new(sub, c->t);
 		struct ctdb_blob again;

@@ -21,24 +21,12 @@
 
 #define BIG_HOST (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
 
-/* Heap blocks of exactly their size: what touches more is seen by the sanitizer. */
-static uint8_t *exact_copy(const uint8_t *buf, size_t len)
-{
-	uint8_t *copy = malloc(len > 0 ? len : 1);
-
-	assert_non_null(copy);
-	if (len > 0) {
-		memcpy(copy, buf, len);
-	}
-	return copy;
-}
-
 /* ---- every type ---- */
 
 /* Whatever the bytes: turned there and back nothing has changed, and both ways say the same. */
 static int there_and_back(const struct gen_type *t, const uint8_t *buf, size_t len, size_t *used)
 {
-	uint8_t *copy = exact_copy(buf, len);
+	uint8_t *copy = gen_exact_copy(buf, len);
 	size_t back;
 	int err = t->turn(copy, len, TURN_FROM_HOST, used);
 
@@ -68,7 +56,7 @@ static void check_cuts(const struct gen_type *t, const struct ctdb_blob *buf)
 static void check_damage(const struct gen_type *t, uint64_t *rnd, const struct ctdb_blob *buf)
 {
 	for (int i = 0; i < DAMAGES && buf->len > 0; i++) {
-		uint8_t *copy = exact_copy(buf->data, buf->len);
+		uint8_t *copy = gen_exact_copy(buf->data, buf->len);
 		size_t used;
 
 		for (uint32_t n = gen_random_below(rnd, 3) + 1; n > 0; n--) {
@@ -94,7 +82,7 @@ static void check_type(const struct gen_type *t, uint64_t *rnd)
 		assert_int_equal(t->nencode(mem, v, &buf), 0);
 		assert_int_equal(there_and_back(t, buf.data, buf.len, &used), 0);
 		assert_int_equal(used, buf.len);
-		copy = exact_copy(buf.data, buf.len);
+		copy = gen_exact_copy(buf.data, buf.len);
 		assert_int_equal(t->turn(copy, buf.len, TURN_FROM_HOST, NULL), 0);
 		changed += buf.len > 0 && memcmp(copy, buf.data, buf.len) != 0;
 		numbers += strcmp(t->name, "classic_text") != 0 && strcmp(t->name, "rest_text") != 0;
@@ -120,37 +108,15 @@ static void test_table(void **state)
 
 /* ---- the bytes ---- */
 
-/* An encoded structure, written byte by byte, as machines of either order have it. */
-struct sample {
-	uint8_t little[512], big[512];
-	size_t len;
-};
-
-static void put(struct sample *s, uint64_t value, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		s->little[s->len + i] = (uint8_t)(value >> (8 * i));
-		s->big[s->len + i] = (uint8_t)(value >> (8 * (n - 1 - i)));
-	}
-	s->len += n;
-}
-
-static void put_bytes(struct sample *s, const void *bytes, size_t n)
-{
-	memcpy(s->little + s->len, bytes, n);
-	memcpy(s->big + s->len, bytes, n);
-	s->len += n;
-}
-
-static const uint8_t *own(const struct sample *s)
+static const uint8_t *own(const struct gen_sample *s)
 {
 	return BIG_HOST ? s->big : s->little;
 }
 
-static void check_sample(const struct sample *s, turn_fn turn)
+static void check_sample(const struct gen_sample *s, turn_fn turn)
 {
 	const uint8_t *other = BIG_HOST ? s->little : s->big;
-	uint8_t *p = exact_copy(other, s->len);
+	uint8_t *p = gen_exact_copy(other, s->len);
 	size_t used;
 
 	assert_int_equal(turn(p, s->len, TURN_TO_HOST, &used), 0);
@@ -164,52 +130,52 @@ static void check_sample(const struct sample *s, turn_fn turn)
 #define HYPER          UINT64_C(0x1122334455667788)
 #define ONE_AND_A_HALF UINT64_C(0x3FF8000000000000)
 
-static void put_inner(struct sample *s, uint8_t a, uint64_t b, uint16_t c)
+static void put_inner(struct gen_sample *s, uint8_t a, uint64_t b, uint16_t c)
 {
-	put(s, a, 1);
-	put_bytes(s, "1234567", 7); /* padding stays as it is, here and below */
-	put(s, b, 8);
-	put(s, c, 2);
-	put_bytes(s, "123456", 6);
+	gen_sample_put(s, a, 1);
+	gen_sample_bytes(s, "1234567", 7); /* padding stays as it is, here and below */
+	gen_sample_put(s, b, 8);
+	gen_sample_put(s, c, 2);
+	gen_sample_bytes(s, "123456", 6);
 }
 
-static void put_tight(struct sample *s)
+static void put_tight(struct gen_sample *s)
 {
-	put(s, 0xff, 1);
-	put(s, HYPER, 8);
-	put(s, 1, 1);
-	put(s, ONE_AND_A_HALF, 8);
+	gen_sample_put(s, 0xff, 1);
+	gen_sample_put(s, HYPER, 8);
+	gen_sample_put(s, 1, 1);
+	gen_sample_put(s, ONE_AND_A_HALF, 8);
 }
 
 static void test_fixed(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct sample s = {0};
+	struct gen_sample s = {0};
 	struct fixed_parts v;
 
-	put(&s, 1, 1);
-	put_bytes(&s, "abc", 3);
-	put(&s, LIGHT, 4);
-	put(&s, DARK, 1);
-	put_bytes(&s, "xyz", 3);
-	put_bytes(&s, "pppp", 4);
+	gen_sample_put(&s, 1, 1);
+	gen_sample_bytes(&s, "abc", 3);
+	gen_sample_put(&s, LIGHT, 4);
+	gen_sample_put(&s, DARK, 1);
+	gen_sample_bytes(&s, "xyz", 3);
+	gen_sample_bytes(&s, "pppp", 4);
 	put_inner(&s, 1, 2, 3);
 	put_inner(&s, 4, HYPER, 0x1234);
 	put_inner(&s, 7, 8, 9);
 	put_tight(&s);
-	put_bytes(&s, "pp", 2);
+	gen_sample_bytes(&s, "pp", 2);
 	for (uint32_t i = 0; i < FEW; i++) {
-		put(&s, 0x01020300 + i, 4);
+		gen_sample_put(&s, 0x01020300 + i, 4);
 	}
-	put_bytes(&s, "pppp", 4);
-	put(&s, ONE_AND_A_HALF, 8);
-	put(&s, HYPER, 8);
-	put(&s, (uint32_t)-5, 4);
-	put_bytes(&s, "label\0\0\0\0", 10);
-	put(&s, 0x0102, 2);
-	put(&s, 0x0304, 2);
-	put(&s, 0x0506, 2);
-	put_bytes(&s, "pppp", 4);
+	gen_sample_bytes(&s, "pppp", 4);
+	gen_sample_put(&s, ONE_AND_A_HALF, 8);
+	gen_sample_put(&s, HYPER, 8);
+	gen_sample_put(&s, (uint32_t)-5, 4);
+	gen_sample_bytes(&s, "label\0\0\0\0", 10);
+	gen_sample_put(&s, 0x0102, 2);
+	gen_sample_put(&s, 0x0304, 2);
+	gen_sample_put(&s, 0x0506, 2);
+	gen_sample_bytes(&s, "pppp", 4);
 	assert_int_equal(s.len, FIXED_PARTS_NSIZE);
 	check_sample(&s, fixed_parts_turn);
 	assert_int_equal(fixed_parts_ndecode(mem, own(&s), s.len, &v, NULL), 0);
@@ -220,34 +186,34 @@ static void test_fixed(void **state)
 static void test_tails(void **state)
 {
 	TALLOC_CTX *mem = talloc_new(NULL);
-	struct sample s = {0};
+	struct gen_sample s = {0};
 	struct tails v;
 
-	put(&s, 131, 4);
-	put(&s, 5, 4);
-	put(&s, 2, 4);
-	put(&s, 3, 4);
-	put(&s, 2, 4);
-	put(&s, 1, 4);
-	put(&s, 1, 4);
-	put(&s, 2, 4);
-	put_bytes(&s, "bytes", 5);
-	put_bytes(&s, "b", 2);
-	put_bytes(&s, "ccc", 3);
-	put(&s, HYPER, 8);
-	put(&s, 2, 8);
-	put_bytes(&s, "pppppp", 6); /* from 58 to 64 */
-	put(&s, HYPER, 8);
+	gen_sample_put(&s, 131, 4);
+	gen_sample_put(&s, 5, 4);
+	gen_sample_put(&s, 2, 4);
+	gen_sample_put(&s, 3, 4);
+	gen_sample_put(&s, 2, 4);
+	gen_sample_put(&s, 1, 4);
+	gen_sample_put(&s, 1, 4);
+	gen_sample_put(&s, 2, 4);
+	gen_sample_bytes(&s, "bytes", 5);
+	gen_sample_bytes(&s, "b", 2);
+	gen_sample_bytes(&s, "ccc", 3);
+	gen_sample_put(&s, HYPER, 8);
+	gen_sample_put(&s, 2, 8);
+	gen_sample_bytes(&s, "pppppp", 6); /* from 58 to 64 */
+	gen_sample_put(&s, HYPER, 8);
 	put_inner(&s, 1, 2, 3);
-	put(&s, DARK, 4);
-	put(&s, LIGHT, 4);
-	put(&s, 4, 4);
-	put_bytes(&s, "dddd", 4);
-	put(&s, 2, 4);
-	put_bytes(&s, "e", 2);
-	put(&s, 1, 4);
-	put_bytes(&s, "f", 1);
-	put(&s, HYPER + 1, 8);
+	gen_sample_put(&s, DARK, 4);
+	gen_sample_put(&s, LIGHT, 4);
+	gen_sample_put(&s, 4, 4);
+	gen_sample_bytes(&s, "dddd", 4);
+	gen_sample_put(&s, 2, 4);
+	gen_sample_bytes(&s, "e", 2);
+	gen_sample_put(&s, 1, 4);
+	gen_sample_bytes(&s, "f", 1);
+	gen_sample_put(&s, HYPER + 1, 8);
 	assert_int_equal(s.len, 131);
 	check_sample(&s, tails_turn);
 	assert_int_equal(tails_ndecode(mem, own(&s), s.len, &v, NULL), 0);
@@ -281,37 +247,37 @@ static void test_hostile(void **state)
 /* A length that says another size than the structure has. */
 static void test_size(void **state)
 {
-	struct sample s = {0};
+	struct gen_sample s = {0};
 	uint8_t *p;
 
-	put(&s, 12 + 3, 4);
-	put(&s, 1, 4);
-	put(&s, 2, 4);
-	put_bytes(&s, "xt", 3);
+	gen_sample_put(&s, 12 + 3, 4);
+	gen_sample_put(&s, 1, 4);
+	gen_sample_put(&s, 2, 4);
+	gen_sample_bytes(&s, "xt", 3);
 	check_sample(&s, element_turn);
 	s.len = 0;
-	put(&s, 12 + 4, 4);
+	gen_sample_put(&s, 12 + 4, 4);
 	s.len = 15;
-	p = exact_copy(own(&s), s.len);
+	p = gen_exact_copy(own(&s), s.len);
 	assert_int_equal(element_turn(p, s.len, TURN_FROM_HOST, NULL), EBADMSG);
 	free(p);
 }
 
 static void test_lists(void **state)
 {
-	struct sample counted = {0}, uncounted = {0};
+	struct gen_sample counted = {0}, uncounted = {0};
 
-	put(&counted, HYPER, 8);
-	put(&counted, 2, 4);
-	put(&uncounted, 0x01020304, 4);
+	gen_sample_put(&counted, HYPER, 8);
+	gen_sample_put(&counted, 2, 4);
+	gen_sample_put(&uncounted, 0x01020304, 4);
 	for (int i = 0; i < 2; i++) {
-		struct sample *s = &counted;
+		struct gen_sample *s = &counted;
 
 		for (int j = 0; j < 2; j++, s = &uncounted) {
-			put(s, 12 + 3, 4);
-			put(s, 1, 4);
-			put(s, 2, 4);
-			put_bytes(s, "xt", 3);
+			gen_sample_put(s, 12 + 3, 4);
+			gen_sample_put(s, 1, 4);
+			gen_sample_put(s, 2, 4);
+			gen_sample_bytes(s, "xt", 3);
 		}
 	}
 	check_sample(&counted, counted_turn);
@@ -320,15 +286,15 @@ static void test_lists(void **state)
 
 static void test_sockaddr(void **state)
 {
-	struct sample s = {0};
+	struct gen_sample s = {0};
 
-	put(&s, 0x01020304, 4);
-	put(&s, AF_INET, 2);
-	put_bytes(&s, "--------------------------", 26);
-	put(&s, 0x05060708, 4);
-	put(&s, AF_INET6, 2);
-	put_bytes(&s, "pofflosixteen of address", 22);
-	put(&s, 0x0a0b0c0d, 4);
+	gen_sample_put(&s, 0x01020304, 4);
+	gen_sample_put(&s, AF_INET, 2);
+	gen_sample_bytes(&s, "--------------------------", 26);
+	gen_sample_put(&s, 0x05060708, 4);
+	gen_sample_put(&s, AF_INET6, 2);
+	gen_sample_bytes(&s, "pofflosixteen of address", 22);
+	gen_sample_put(&s, 0x0a0b0c0d, 4);
 	assert_int_equal(s.len, ADDRESSES_NSIZE);
 	check_sample(&s, addresses_turn);
 }
@@ -336,24 +302,24 @@ static void test_sockaddr(void **state)
 /* Bytes that begin with a structure, and bytes that are too short for it. */
 static void test_starts(void **state)
 {
-	struct sample s = {0}, none = {0};
+	struct gen_sample s = {0}, none = {0};
 
-	put(&s, 0x01020304, 4);
-	put(&s, 24 + 4, 4);
+	gen_sample_put(&s, 0x01020304, 4);
+	gen_sample_put(&s, 24 + 4, 4);
 	put_inner(&s, 1, HYPER, 0x1234);
-	put_bytes(&s, "rest", 4);
-	put(&s, 18, 4);
+	gen_sample_bytes(&s, "rest", 4);
+	gen_sample_put(&s, 18, 4);
 	put_tight(&s);
 	put_inner(&s, 2, HYPER, 0x5678);
-	put_bytes(&s, "end", 3);
+	gen_sample_bytes(&s, "end", 3);
 	check_sample(&s, started_turn);
 
-	put(&none, 0x01020304, 4);
-	put(&none, 23, 4);
-	put_bytes(&none, "twenty-three bytes long", 23);
-	put(&none, 17, 4);
-	put_bytes(&none, "seventeen bytes..", 17);
-	put_bytes(&none, "twenty-three bytes long", 23);
+	gen_sample_put(&none, 0x01020304, 4);
+	gen_sample_put(&none, 23, 4);
+	gen_sample_bytes(&none, "twenty-three bytes long", 23);
+	gen_sample_put(&none, 17, 4);
+	gen_sample_bytes(&none, "seventeen bytes..", 17);
+	gen_sample_bytes(&none, "twenty-three bytes long", 23);
 	check_sample(&none, started_turn);
 }
 
