@@ -62,6 +62,11 @@ void subscribers_tell_lease(struct clusterd *cd, struct mono until);
 int own_start(struct clusterd *cd, struct cluster_config *config);
 void own_fill(struct cluster_server *server);
 
+/* ---- bans.c: nodes that keep the cluster from going on ---- */
+void bans_fill(struct cluster_server *server);
+/* As core op ban: priv is the clusterd. */
+void bans_carry_out(void *priv, uint32_t pnn, uint32_t seconds, const char *reason);
+
 /* ---- links.c: what transportd says ---- */
 int links_start(struct clusterd *cd);
 

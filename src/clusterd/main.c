@@ -94,6 +94,7 @@ static const struct cluster_ops core_ops = {
 	.promise = on_promise,
 	.changed = on_changed,
 	.lease = on_lease,
+	.ban = bans_carry_out,
 	.event = on_event,
 };
 
@@ -198,6 +199,7 @@ static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint
 		own_fill(&server);
 		events_fill(&server);
 		callbacks_fill(&server);
+		bans_fill(&server);
 	}
 	return cluster_dispatch(&server, priv, call, proc, buf, len);
 }

@@ -169,8 +169,8 @@ static void on_set_flags(void *priv, struct rpc_call *call, const struct cluster
 		rpc_call_fail(call, ret);
 		return;
 	}
-	log_notice("%s@%u sets flags of this node: 0x%x, clears 0x%x", call->source_endpoint, call->source_node,
-		   arg->set, arg->clear);
+	log_notice("%s@%u sets flags of this node: 0x%x, clears 0x%x%s%s", call->source_endpoint, call->source_node,
+		   arg->set, arg->clear, arg->reason[0] != '\0' ? ": " : "", arg->reason);
 	own = tell(o);
 	cluster_set_own_flags_reply(call, &own);
 	apply(o);

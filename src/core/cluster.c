@@ -161,6 +161,11 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 			 (unsigned)c->odd_leader);
 		return buf;
 	}
+	if (cluster_mesh_barred_by(c, now) != CLUSTER_NODE_NONE) {
+		snprintf(buf, len, "node %u cannot reach node %u: left out by the leader; check the network between them",
+			 (unsigned)c->cfg.pnn, (unsigned)c->mesh.barred_by);
+		return buf;
+	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		configured += cluster_configured(c, p) ? 1 : 0;
 	}
@@ -365,6 +370,7 @@ struct cluster *cluster_new(TALLOC_CTX *mem, const struct cluster_config *config
 	c->leader = CLUSTER_NODE_NONE;
 	c->owed_to = CLUSTER_NODE_NONE;
 	c->claim.leader = CLUSTER_NODE_NONE;
+	c->mesh.barred_by = c->mesh.bars = CLUSTER_NODE_NONE;
 	c->view.leader = CLUSTER_NODE_NONE;
 	c->lapsed = true;
 	c->peers[config->pnn].flags = config->flags;
@@ -503,6 +509,7 @@ void cluster_message(struct cluster *c, struct mono now, uint32_t from, const st
 	if (!peer_heard(c, now, from, msg)) {
 		return;
 	}
+	cluster_mesh_heard(c, now, from);
 	/* Before anybody looks at the packet: it may be about the new list. */
 	cluster_nodes_follow(c, now, from);
 	switch (msg->kind) {

@@ -60,6 +60,14 @@
  *   leaves its own, relays the claim, and neither stands nor votes while the claim is younger than 3 D. Claims age from the
  *   moment the leader itself was heard, so one of a dead leader ends everywhere at about the same time.
  * 7 In an undisturbed cluster nobody stands, no view is issued, and each heartbeat costs 2 (N-1) packets.
+ * 8 Mesh (cluster_mesh.c): in a network that does not change, views stop changing after a while, and then all members that act
+ *   reach each other. Who is left out for its links gets no further lease and leaves the view by the rules of 3. Of two nodes
+ *   that do not reach each other one goes; the leader only if more nodes can be members without it, and then by handing over.
+ * 9 Links that are away for less than D, some or all of a node's, change neither the members nor the leader.
+ * 10 A node hands over for its links or for credits (11) at most after 2 D, 4 D, ... 60 s: leadership does not bounce.
+ * 11 Credits (cluster_credit.c): only a leader that acts and has led for D judges. At most one ban in 10 D, never of itself, never
+ *   one that leaves fewer active nodes than a majority (none, external: half of the view) or none at all. If two or more and
+ *   most of the others have been reported, or the leader itself, it hands over instead.
  *
  * Clocks: only differences of each node's own monotonic clock count. A machine that was suspended as a whole (its clock too)
  * may act for up to D after it goes on.
@@ -118,6 +126,7 @@ struct cluster_config {
 	uint32_t heartbeat_ms, dead_ms;
 	uint32_t capabilities; /* NODE_CAP_* */
 	uint32_t flags;        /* own flags at start */
+	uint32_t ban_s;        /* how long a ban lasts; 0: 300 s */
 	uint64_t incarnation;  /* never 0; higher with each start of this node's daemon, over all reboots */
 	uint64_t seed;         /* for the jitter */
 	struct cluster_durable durable;
@@ -167,6 +176,8 @@ struct cluster_ops {
 	bool (*arbiter_holds)(void *priv);
 	void (*changed)(void *priv); /* cluster_tell_state() tells something new (the lease time alone: lease()) */
 	void (*lease)(void *priv, struct mono until);
+	/* As leader: node pnn is to be told that it is banned. */
+	void (*ban)(void *priv, uint32_t pnn, uint32_t seconds, const char *reason);
 	/* A line for the log: important ones are a NOTICE, others INFO. */
 	void (*event)(void *priv, bool important, const char *text);
 	struct cluster_nodes_ops nodes;
@@ -190,6 +201,10 @@ bool cluster_left(const struct cluster *c); /* all is said, soon (EXTERNAL: when
 /* A leader stands down for node to, or CLUSTER_NODE_NONE: whoever is next. 0; ESTALE: does not lead; EINVAL: that node may not
  * lead, or is this one; EHOSTUNREACH: there is no other that may. */
 int cluster_resign(struct cluster *c, struct mono now, uint32_t to);
+
+/* A daemon of this node: node pnn kept an action of the whole cluster from succeeding. Counts while this node leads. 0, EINVAL (no
+ * such node, credits not 1 to 100). reason: for people. */
+int cluster_culprit(struct cluster *c, struct mono now, uint32_t pnn, uint32_t credits, const char *reason);
 
 /*
  * The arbiter (EXTERNAL): one who takes, holds and releases the lock for this node. Answers never come from inside the op.

@@ -183,7 +183,8 @@ static bool promised_to_other(const struct cluster *c, struct mono now, uint32_t
 /* Live nodes that should stand before this one; the lost leader is none of them. */
 static unsigned rank(const struct cluster *c, struct mono now)
 {
-	unsigned n = 0;
+	/* Whose links are bad would have to hand over again. */
+	unsigned n = cluster_mesh_barred_by(c, now) != CLUSTER_NODE_NONE ? cluster_others(c, now) : 0;
 
 	for (uint32_t p = 0; p < c->cfg.pnn; p++) {
 		if (cluster_askable(c, now, p) && p != c->promise.to &&
@@ -460,7 +461,8 @@ static bool may_succeed(const struct cluster *c, struct mono now, uint32_t p)
 {
 	const struct cluster_peer *peer = &c->peers[p];
 
-	return cluster_askable(c, now, p) && cluster_in_view(c, p) && mono_is_set(peer->acked_at) &&
+	return cluster_askable(c, now, p) && cluster_in_view(c, p) && cluster_mesh_may_succeed(c, p) &&
+	       mono_is_set(peer->acked_at) &&
 	       now.ns < peer->acked_at.ns + cluster_dead_ns(c) && (peer->capabilities & NODE_CAP_LEADER) != 0 &&
 	       !cluster_flags_inactive(peer->flags);
 }
@@ -614,7 +616,7 @@ static bool vote_granted(const struct cluster *c, struct mono now, uint32_t from
 	}
 	return c->cfg.quorum != CLUSTER_QUORUM_EXTERNAL && cluster_list_shared(c, m->nodes_hash, m->prepared.next) &&
 	       cluster_nodes_fresh(c, m->nodes_hash, &m->prepared) && vote_is_free(c, from, m->term) && !bound &&
-	       !mono_is_set(cluster_claim_bars(c, now, from)) && !cluster_is_leading(c, now);
+	       (m->handover || !mono_is_set(cluster_claim_bars(c, now, from))) && !cluster_is_leading(c, now);
 }
 
 static void vote_cast(struct cluster *c, struct mono now, uint32_t from, const struct vote_request *m,

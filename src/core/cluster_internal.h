@@ -34,6 +34,17 @@ struct cluster_peer {
 	struct mono acked_sent; /* sending time of its newest accepted grant of this term */
 	struct mono acked_at;   /* when that was told */
 	struct mono lost_after; /* no lease of it lasts longer */
+	/* Used while this node leads: cluster_mesh.c, cluster_credit.c. */
+	bool barred;	     /* left out: it and barred_by cannot reach each other */
+	uint32_t barred_by;
+	struct mono good_since, unbarred; /* all its links to members; when it was taken back */
+	uint64_t bar_hold;   /* ns for which they have to be good */
+	struct mono waits_since; /* to become a member, for its links */
+	struct mono vouched; /* a member has heard it, this node has not */
+	uint32_t credits;
+	struct mono credited;
+	/* Used by a follower that is asked by the leader whether it hears this one. */
+	struct mono vouch_asked, vouch_heard;
 	/* Used while this node stands. */
 	bool asked, answered, granted;
 	bool silent;           /* link up, but nobody answers: not counted in a quorum of all */
@@ -78,6 +89,25 @@ struct cluster {
 		struct mono at, relayed;
 	} claim;
 	struct mono granted_at; /* last grant accepted */
+
+	/* cluster_mesh.c */
+	struct {
+		struct cluster_edge *edges; /* links that are or lately were bad; as leader */
+		uint32_t n_edges;
+		struct mono next, asked, poked;
+		uint8_t quiet[32]; /* members that were not heard lately */
+		bool any_quiet;	   /* enough of them to ask others */
+		bool poking;	   /* somebody waits for its links */
+		bool moving;	   /* only those in move_to may succeed */
+		uint8_t move_to[32];
+		struct mono retreated; /* handed over because of links or credits */
+		uint64_t retreat_hold;
+		uint32_t barred_by, bars; /* as told by the leader; or CLUSTER_NODE_NONE */
+		uint64_t vouch_echo;
+	} mesh;
+	struct {
+		struct mono banned, complained;
+	} credit;
 
 	/* Standing for election. */
 	struct mono stand_base; /* never: nothing to stand for */
@@ -190,6 +220,7 @@ void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role
 void cluster_term_set(struct cluster *c, struct mono now, uint64_t term, uint32_t vote);
 void cluster_follow(struct cluster *c, struct mono now, uint32_t leader, uint64_t term);
 void cluster_promise_to(struct cluster *c, struct mono now, uint32_t pnn, uint64_t ns);
+uint32_t cluster_successor(const struct cluster *c, struct mono now); /* who leads when this node hands over */
 void cluster_hand_over(struct cluster *c, struct mono now, bool leaving, const char *why);
 /* The live node that should lead instead of this one, which leads; or CLUSTER_NODE_NONE. */
 uint32_t cluster_successor(const struct cluster *c, struct mono now);
@@ -278,6 +309,27 @@ void cluster_nodes_tick(struct cluster *c, struct mono now);
 struct mono cluster_nodes_wakeup(const struct cluster *c, struct mono now);
 void cluster_on_nodes_answer(struct cluster *c, struct mono now, uint32_t from, const struct cluster_nodes_answer *m);
 
+/* ---- cluster_mesh.c ---- */
+void cluster_mesh_begin(struct cluster *c, struct mono now);
+void cluster_mesh_tick(struct cluster *c, struct mono now); /* may end leadership */
+struct mono cluster_mesh_wakeup(const struct cluster *c, struct mono now);
+/* Gets no lease and is not taken into the view. */
+bool cluster_mesh_refuses(const struct cluster *c, struct mono now, uint32_t p);
+bool cluster_mesh_may_succeed(const struct cluster *c, uint32_t p);
+void cluster_mesh_fill(const struct cluster *c, uint32_t to, struct lease_grant *m);
+void cluster_mesh_asked(struct cluster *c, struct mono now, uint32_t from, const struct lease_grant *m);
+void cluster_mesh_heard(struct cluster *c, struct mono now, uint32_t from);
+void cluster_mesh_ack_fill(const struct cluster *c, struct mono now, uint8_t alive[32], struct lease_ack *m);
+void cluster_mesh_vouched(struct cluster *c, struct mono now, const struct lease_ack *m);
+uint32_t cluster_mesh_barred_by(const struct cluster *c, struct mono now); /* as a follower; or CLUSTER_NODE_NONE */
+/* Handing over for reasons that may be wrong: not all the time (invariant 10). */
+bool cluster_may_retreat(const struct cluster *c, struct mono now);
+void cluster_retreat(struct cluster *c, struct mono now, const char *why);
+
+/* ---- cluster_credit.c ---- */
+void cluster_credit_begin(struct cluster *c);
+uint32_t cluster_credits(const struct cluster *c, struct mono now, uint32_t p);
+
 /* ---- cluster_lease.c ---- */
 struct mono cluster_majority_acked(const struct cluster *c, struct mono now);
 void cluster_leader_begin(struct cluster *c, struct mono now);
@@ -285,6 +337,7 @@ void cluster_leader_resume(struct cluster *c, struct mono now); /* EXTERNAL: has
 void cluster_leader_tick(struct cluster *c, struct mono now);
 struct mono cluster_leader_wakeup(const struct cluster *c, struct mono now);
 void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn);
+void cluster_ack_send(struct cluster *c, struct mono now, uint32_t to, uint64_t echo, bool accepted);
 void cluster_leave_send(struct cluster *c, struct mono now);
 void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const struct lease_grant *m);
 void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const struct lease_ack *m);

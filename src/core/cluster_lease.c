@@ -99,6 +99,9 @@ static uint64_t lease_of(struct cluster *c, struct mono now, struct cluster_peer
 {
 	struct mono end = leases_end(c, now);
 
+	if (cluster_mesh_refuses(c, now, (uint32_t)(peer - c->peers))) {
+		return 0;
+	}
 	if (peer->stamp == 0 || peer->leaving || !cluster_peer_agrees(c, (uint32_t)(peer - c->peers)) ||
 	    cluster_nodes_bars(c, (uint32_t)(peer - c->peers))) {
 		return 0;
@@ -129,6 +132,7 @@ void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn)
 				  .barred_by = CLUSTER_NODE_NONE},
 	};
 
+	cluster_mesh_fill(c, pnn, &msg.u.lease_grant);
 	if (c->view.members.n > 0 && cluster_view_newer(&c->view, peer->view_term, peer->view_number)) {
 		msg.u.lease_grant.view = &c->view;
 	}
@@ -192,7 +196,7 @@ static void plan_member(const struct cluster *c, struct mono now, uint32_t p, st
 	const struct cluster_peer *peer = &c->peers[p];
 	const struct view_member *old = p < c->view.members.n ? &c->view.members.v[p] : NULL;
 	bool was = cluster_in_view(c, p);
-	bool in = acked_lately(c, now, p);
+	bool in = acked_lately(c, now, p) && !cluster_mesh_refuses(c, now, p);
 	struct view_member *m = &plan->members[p];
 
 	*m = (struct view_member){.pnn = p,
@@ -217,7 +221,7 @@ static void plan_member(const struct cluster *c, struct mono now, uint32_t p, st
 		       (in == was && (old->flags != m->flags || old->capabilities != m->capabilities ||
 				      old->incarnation != m->incarnation)) ||
 		       (was && (m->flags & NODE_FLAG_DISCONNECTED) != 0);
-	plan->quiet = plan->quiet && (in || !peer->link || peer->silent || peer->deleted || peer->leaving ||
+	plan->quiet = plan->quiet && (in || peer->barred || !peer->link || peer->silent || peer->deleted || peer->leaving ||
 				      !cluster_peer_agrees(c, p));
 }
 
@@ -313,6 +317,8 @@ void cluster_leader_begin(struct cluster *c, struct mono now)
 	}
 	former_leases_respect(c, end);
 	c->had_mandate = cluster_is_leading(c, now);
+	cluster_mesh_begin(c, now);
+	cluster_credit_begin(c);
 	own_lease_extend(c, now);
 	grants_send(c, now);
 	view_check(c, now);
@@ -389,8 +395,9 @@ struct mono cluster_leader_wakeup(const struct cluster *c, struct mono now)
 	if (mono_is_set(c->joined)) {
 		next = min_future(next, mono_plus(c->joined, dead / 16), now);
 	}
+	next = min_future(next, cluster_mesh_wakeup(c, now), now);
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		if (!acked_lately(c, now, p)) {
+		if (!acked_lately(c, now, p) || cluster_mesh_refuses(c, now, p)) {
 			next = min_future(next, leave_out_time(c, &c->peers[p]), now);
 		} else if (p != c->cfg.pnn) {
 			next = min_future(next, mono_plus(c->peers[p].acked_at, dead), now);
@@ -428,13 +435,14 @@ static struct lease_ack ack_make(const struct cluster *c, struct mono now, uint8
 	return ack;
 }
 
-static void ack_send(struct cluster *c, struct mono now, uint32_t to, uint64_t echo, bool accepted)
+void cluster_ack_send(struct cluster *c, struct mono now, uint32_t to, uint64_t echo, bool accepted)
 {
-	uint8_t bits[32];
+	uint8_t bits[32], alive[32];
 	struct cluster_msg msg = {.kind = CLUSTER_MSG_LEASE_ACK, .u.lease_ack = ack_make(c, now, bits)};
 
 	msg.u.lease_ack.echo = echo;
 	msg.u.lease_ack.accepted = accepted;
+	cluster_mesh_ack_fill(c, now, alive, &msg.u.lease_ack);
 	c->ops->send(c->priv, to, &msg);
 }
 
@@ -472,7 +480,7 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 	if (!cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
 		c->odd_leader = from;
 		c->odd_at = now;
-		ack_send(c, now, from, m->stamp, false);
+		cluster_ack_send(c, now, from, m->stamp, false);
 		return;
 	}
 	if (other) {
@@ -484,7 +492,7 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 		cluster_arbiter_outbid(c, now, false);
 	}
 	if (m->term < c->term) {
-		ack_send(c, now, from, m->stamp, false);
+		cluster_ack_send(c, now, from, m->stamp, false);
 		cluster_claim_tell(c, now, from);
 		return;
 	}
@@ -501,7 +509,8 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 		cluster_event(c, true, "view of node %u does not fit the nodes file: ignoring it", (unsigned)from);
 	}
 	lease_take(c, now, m);
-	ack_send(c, now, from, m->stamp, true);
+	cluster_mesh_asked(c, now, from, m);
+	cluster_ack_send(c, now, from, m->stamp, true);
 	cluster_nodes_tell(c, now, from, m->nodes_hash, &m->prepared);
 }
 
@@ -555,5 +564,6 @@ void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const str
 		leader_deposed(c, now, m);
 		return;
 	}
+	cluster_mesh_vouched(c, now, m);
 	cluster_leader_tick(c, now);
 }

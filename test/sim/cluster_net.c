@@ -198,7 +198,7 @@ static void on_send(void *priv, uint32_t pnn, const struct cluster_msg *msg)
 	if (msg->kind == CLUSTER_MSG_VOTE_REQUEST || msg->kind == CLUSTER_MSG_VOTE_REPLY) {
 		s->vote_messages++;
 	}
-	if (!sim_connected(s, n->pnn, pnn) || sim_random(s, 1000) < s->loss_permille) {
+	if (!sim_connected(s, n->pnn, pnn) || s->mute[n->pnn][pnn] || sim_random(s, 1000) < s->loss_permille) {
 		return;
 	}
 	deliver_later(s, n->pnn, pnn, msg);
@@ -229,6 +229,14 @@ static void on_lease(void *priv, struct mono until)
 	struct sim_node *n = priv;
 
 	n->act.lease_until = until.ns;
+}
+
+static void on_ban(void *priv, uint32_t pnn, uint32_t seconds, const char *reason)
+{
+	struct sim_node *n = priv;
+
+	sim_trace(n->sim, n, "bans node %u for %u s: %s", (unsigned)pnn, (unsigned)seconds, reason);
+	sim_banned(n->sim, n->pnn, pnn);
 }
 
 static void on_event(void *priv, bool important, const char *text)
@@ -278,6 +286,7 @@ static const struct cluster_ops ops = {
 	.promise = on_promise,
 	.changed = on_changed,
 	.lease = on_lease,
+	.ban = on_ban,
 	.event = on_event,
 };
 

@@ -117,6 +117,10 @@ struct sim {
 	uint32_t n_heap;
 	struct sim_node *nodes;
 	bool cut[SIM_NODES][SIM_NODES];
+	bool mute[SIM_NODES][SIM_NODES]; /* from, to; see sim_mute() */
+	int n_mute;
+	uint32_t n_bans, banned_by, ban_pnn, ban_left; /* the last one, and how many were left that act */
+	uint64_t banned_at;
 	uint32_t loss_permille, slow_permille; /* packets lost; packets delayed a lot (so reordered) */
 	uint32_t write_fail_permille;
 	uint64_t delay_ns, slow_ns, write_ns;
@@ -175,6 +179,11 @@ unsigned sim_leaders_in_component(const struct sim *s);
 /* ---- cluster_count.c: elections ---- */
 void sim_election_sent(struct sim *s, const struct sim_node *n, enum cluster_msg_kind kind);
 void sim_election_step(struct sim *s, const struct sim_node *n);
+
+/* ---- cluster_links.c ---- */
+void sim_mute(struct sim *s, uint32_t a, uint32_t b, bool mute); /* packets from a to b get lost, unnoticed by the links */
+void sim_banned(struct sim *s, uint32_t by, uint32_t pnn);
+bool sim_mesh_complete(const struct sim *s, uint32_t *a, uint32_t *b);
 
 /* ---- cluster_chaos.c ---- */
 void sim_chaos_step(struct sim *s);

@@ -1,0 +1,63 @@
+/* Simulated cluster: links that fail in one direction, and what the core makes of bad links and of those who fail. */
+#include "cluster_sim.h"
+
+/* Packets from a to b are lost; nobody is told that a link is down. */
+void sim_mute(struct sim *s, uint32_t a, uint32_t b, bool mute)
+{
+	if (a == b || s->mute[a][b] == mute) {
+		return;
+	}
+	sim_trace(s, NULL, "packets from %u to %u are %s", (unsigned)a, (unsigned)b, mute ? "lost" : "delivered again");
+	s->mute[a][b] = mute;
+	s->n_mute += mute ? 1 : -1;
+	s->disturbed = s->now;
+}
+
+static unsigned active_nodes(const struct sim *s, uint32_t but)
+{
+	unsigned n = 0;
+
+	for (uint32_t p = 0; p < s->opt.nodes; p++) {
+		n += p != but && sim_acts(s, &s->nodes[p]) ? 1 : 0;
+	}
+	return n;
+}
+
+/* Invariant 11. Carried out at once: the order is a packet like others, which the stories of the daemons are about. */
+void sim_banned(struct sim *s, uint32_t by, uint32_t pnn)
+{
+	uint64_t dead = (uint64_t)s->opt.dead_ms * MS;
+
+	if (s->n_bans > 0 && s->banned_by == by && s->banned_at + 9 * dead > s->now) {
+		sim_fail(s, "node %u bans node %u %.1f ms after another one", (unsigned)by, (unsigned)pnn,
+			 (double)(s->now - s->banned_at) / 1e6);
+	}
+	if (by == pnn) {
+		sim_fail(s, "node %u bans itself", (unsigned)by);
+	}
+	if (!sim_acts(s, &s->nodes[by])) {
+		sim_fail(s, "node %u bans node %u but does not act itself", (unsigned)by, (unsigned)pnn);
+	}
+	s->n_bans++;
+	s->banned_by = by;
+	s->banned_at = s->now;
+	s->ban_pnn = pnn;
+	s->ban_left = active_nodes(s, pnn);
+}
+
+/* Whether all that act under one leader reach each other (invariant 8); for a network that has been as it is for long.
+ */
+bool sim_mesh_complete(const struct sim *s, uint32_t *a, uint32_t *b)
+{
+	for (*a = 0; *a < s->opt.nodes; (*a)++) {
+		for (*b = *a + 1; *b < s->opt.nodes; (*b)++) {
+			const struct sim_node *x = &s->nodes[*a], *y = &s->nodes[*b];
+
+			if (sim_acts(s, x) && sim_acts(s, y) && !sim_connected(s, *a, *b) &&
+			    x->act.view.term == y->act.view.term && x->flags == 0 && y->flags == 0) {
+				return false;
+			}
+		}
+	}
+	return true;
+}
