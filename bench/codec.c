@@ -50,31 +50,34 @@ static uint8_t key_bytes[KEY_LEN], data_bytes[DATA_LEN];
 		.len = DATA_LEN, .data = data_bytes                                                                    \
 	}
 
-/* ---- messages over XDR ---- */
-
-#define XDR_BASIC(T)                                                                                                   \
+/* What both encodings have: a block for each message. decode: an expression. */
+#define WITH_ALLOC(T, encode, decode)                                                                                  \
 	static void T##_prepare(struct work *w)                                                                        \
 	{                                                                                                              \
-		if (T##_encode(w->mem, &T##_value, &w->input) != 0) {                                                  \
+		if (encode(w->mem, &T##_value, &w->input) != 0) {                                                      \
 			abort();                                                                                       \
 		}                                                                                                      \
 	}                                                                                                              \
 	static int T##_alloc_encode(struct work *w)                                                                    \
 	{                                                                                                              \
 		struct ctdb_blob out;                                                                                  \
-		int err = T##_encode(w->mem, &T##_value, &out);                                                        \
+		int err = encode(w->mem, &T##_value, &out);                                                            \
                                                                                                                        \
 		return err != 0 ? err : talloc_free(out.data);                                                         \
 	}                                                                                                              \
 	static int T##_alloc_decode(struct work *w)                                                                    \
 	{                                                                                                              \
 		struct T v;                                                                                            \
-		TALLOC_CTX *mem = w->mem;                                                                              \
-		int err = T##_decode(mem, w->input.data, w->input.len, &v);                                            \
+		int err = decode;                                                                                      \
                                                                                                                        \
-		talloc_free_children(mem);                                                                             \
+		talloc_free_children(w->mem);                                                                          \
 		return err;                                                                                            \
-	}                                                                                                              \
+	}
+
+/* ---- messages over XDR ---- */
+
+#define XDR_BASIC(T)                                                                                                   \
+	WITH_ALLOC(T, T##_encode, T##_decode(w->mem, w->input.data, w->input.len, &v))                                 \
 	static int T##_reuse_encode(struct work *w)                                                                    \
 	{                                                                                                              \
 		struct ctdb_blob out;                                                                                  \
@@ -131,27 +134,7 @@ XDR_TEXT(msg_header, MSG_HEADER_VIEW_ROOM)
 /* ---- messages of the classic protocol ---- */
 
 #define NATIVE(T)                                                                                                      \
-	static void T##_prepare(struct work *w)                                                                        \
-	{                                                                                                              \
-		if (T##_nencode(w->mem, &T##_value, &w->input) != 0) {                                                 \
-			abort();                                                                                       \
-		}                                                                                                      \
-	}                                                                                                              \
-	static int T##_alloc_encode(struct work *w)                                                                    \
-	{                                                                                                              \
-		struct ctdb_blob out;                                                                                  \
-		int err = T##_nencode(w->mem, &T##_value, &out);                                                       \
-                                                                                                                       \
-		return err != 0 ? err : talloc_free(out.data);                                                         \
-	}                                                                                                              \
-	static int T##_alloc_decode(struct work *w)                                                                    \
-	{                                                                                                              \
-		struct T v;                                                                                            \
-		int err = T##_ndecode(w->mem, w->input.data, w->input.len, &v, NULL);                                  \
-                                                                                                                       \
-		talloc_free_children(w->mem);                                                                          \
-		return err;                                                                                            \
-	}                                                                                                              \
+	WITH_ALLOC(T, T##_nencode, T##_ndecode(w->mem, w->input.data, w->input.len, &v, NULL))                         \
 	static int T##_reuse_encode(struct work *w)                                                                    \
 	{                                                                                                              \
 		return T##_nput(w->room, T##_nsize(&T##_value), &T##_value);                                           \

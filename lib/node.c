@@ -110,65 +110,27 @@ int ctdb_get_capabilities(struct ctdb_client *c, uint32_t node, uint32_t *capabi
 
 /* ---- flags ---- */
 
-struct tevent_req *ctdb_stop_node_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node)
-{
-	return plain_send(mem, c, node, CLASSIC_CONTROL_STOP_NODE);
-}
+/* The three forms of a control that carries nothing and is answered with nothing. */
+#define PLAIN_CONTROL(name, opcode)                                                                                    \
+	struct tevent_req *ctdb_##name##_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node)                   \
+	{                                                                                                              \
+		return plain_send(mem, c, node, opcode);                                                               \
+	}                                                                                                              \
+                                                                                                                       \
+	int ctdb_##name##_recv(struct tevent_req *req)                                                                 \
+	{                                                                                                              \
+		return control_done_recv(req);                                                                         \
+	}                                                                                                              \
+                                                                                                                       \
+	int ctdb_##name(struct ctdb_client *c, uint32_t node)                                                          \
+	{                                                                                                              \
+		SYNC_RETURN(c, ctdb_##name##_send(c, c, node), control_done_recv(req));                                \
+	}
 
-int ctdb_stop_node_recv(struct tevent_req *req)
-{
-	return control_done_recv(req);
-}
-
-int ctdb_stop_node(struct ctdb_client *c, uint32_t node)
-{
-	SYNC_RETURN(c, ctdb_stop_node_send(c, c, node), control_done_recv(req));
-}
-
-struct tevent_req *ctdb_continue_node_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node)
-{
-	return plain_send(mem, c, node, CLASSIC_CONTROL_CONTINUE_NODE);
-}
-
-int ctdb_continue_node_recv(struct tevent_req *req)
-{
-	return control_done_recv(req);
-}
-
-int ctdb_continue_node(struct ctdb_client *c, uint32_t node)
-{
-	SYNC_RETURN(c, ctdb_continue_node_send(c, c, node), control_done_recv(req));
-}
-
-struct tevent_req *ctdb_disable_node_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node)
-{
-	return plain_send(mem, c, node, CLASSIC_CONTROL_DISABLE_NODE);
-}
-
-int ctdb_disable_node_recv(struct tevent_req *req)
-{
-	return control_done_recv(req);
-}
-
-int ctdb_disable_node(struct ctdb_client *c, uint32_t node)
-{
-	SYNC_RETURN(c, ctdb_disable_node_send(c, c, node), control_done_recv(req));
-}
-
-struct tevent_req *ctdb_enable_node_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node)
-{
-	return plain_send(mem, c, node, CLASSIC_CONTROL_ENABLE_NODE);
-}
-
-int ctdb_enable_node_recv(struct tevent_req *req)
-{
-	return control_done_recv(req);
-}
-
-int ctdb_enable_node(struct ctdb_client *c, uint32_t node)
-{
-	SYNC_RETURN(c, ctdb_enable_node_send(c, c, node), control_done_recv(req));
-}
+PLAIN_CONTROL(stop_node, CLASSIC_CONTROL_STOP_NODE)
+PLAIN_CONTROL(continue_node, CLASSIC_CONTROL_CONTINUE_NODE)
+PLAIN_CONTROL(disable_node, CLASSIC_CONTROL_DISABLE_NODE)
+PLAIN_CONTROL(enable_node, CLASSIC_CONTROL_ENABLE_NODE)
 
 /* ---- ban ---- */
 
