@@ -16,6 +16,7 @@
 struct term_file;
 struct links;
 struct own;
+struct arbiter;
 struct changes;
 struct events;
 struct callbacks;
@@ -29,6 +30,8 @@ struct clusterd {
 	struct tevent_req *writing;
 	struct links *links;
 	struct own *own;
+	struct arbiter *arbiter; /* NULL: none outside */
+	struct mono_timer *leave_timer; /* NULL: not stopping */
 	struct changes *changes;
 	struct events *events;
 	struct callbacks *callbacks;
@@ -66,6 +69,16 @@ void own_fill(struct cluster_server *server);
 void bans_fill(struct cluster_server *server);
 /* As core op ban: priv is the clusterd. */
 void bans_carry_out(void *priv, uint32_t pnn, uint32_t seconds, const char *reason);
+
+/* ---- arbiter.c: the helper that holds the cluster lock ---- */
+/* With arbitration lock or etcd; else nothing. Before the core exists: fills its part of config. 0 or errno and *err. */
+int arbiter_start(struct clusterd *cd, struct cluster_config *config, char **err);
+/* As core ops arbiter and arbiter_holds. */
+void arbiter_want(struct arbiter *a, bool want);
+bool arbiter_holds(const struct arbiter *a);
+/* At the stop of the daemon: ends the helper if there is one; whether there is none. a may be NULL. */
+void arbiter_end(struct arbiter *a);
+bool arbiter_idle(const struct arbiter *a);
 
 /* ---- links.c: what transportd says ---- */
 int links_start(struct clusterd *cd);

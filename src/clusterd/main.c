@@ -9,7 +9,7 @@
 #include "shared/mono_timer.h"
 #include "shared/msg.h"
 
-#define LEAVE_MS 50 /* for the farewell to be sent */
+#define LEAVE_MS 50 /* for the farewell to be sent; then for each look whether the lock's helper has ended */
 
 /* ---- what the core asks for ---- */
 
@@ -88,6 +88,20 @@ static void on_event(void *priv, bool important, const char *text)
 	log_write(important ? LOG_LVL_NOTICE : LOG_LVL_INFO, "%s", text);
 }
 
+static void on_arbiter(void *priv, bool want)
+{
+	struct clusterd *cd = priv;
+
+	arbiter_want(cd->arbiter, want);
+}
+
+static bool on_arbiter_holds(void *priv)
+{
+	struct clusterd *cd = priv;
+
+	return arbiter_holds(cd->arbiter);
+}
+
 static const struct cluster_ops core_ops = {
 	.send = on_send,
 	.persist = on_persist,
@@ -96,6 +110,8 @@ static const struct cluster_ops core_ops = {
 	.lease = on_lease,
 	.ban = bans_carry_out,
 	.event = on_event,
+	.arbiter = on_arbiter,
+	.arbiter_holds = on_arbiter_holds,
 };
 
 void clusterd_after(struct clusterd *cd)
@@ -112,6 +128,9 @@ void clusterd_after(struct clusterd *cd)
 	}
 	changes_look(cd, changed);
 	mono_timer_set(cd->timer, cluster_wakeup(cd->core));
+	if (cd->leave_timer != NULL && cluster_left(cd->core)) {
+		mono_timer_set_earlier(cd->leave_timer, mono_add_ms(mono_now(), LEAVE_MS));
+	}
 }
 
 static void tick(void *priv)
@@ -134,6 +153,16 @@ static void digest_add(uint64_t *digest, const void *data, size_t len)
 	}
 }
 
+/* Two locks would be two leaders. (Servers of etcd may be named differently on each node; its key may not.) */
+static void digest_lock(uint64_t *digest, const struct conf *conf)
+{
+	const char *lock = conf->cluster.arbitration == CONF_ARBITRATION_LOCK   ? conf->cluster.cluster_lock
+			   : conf->cluster.arbitration == CONF_ARBITRATION_ETCD ? conf->cluster.etcd_key
+										: "";
+
+	digest_add(digest, lock, strlen(lock));
+}
+
 /* Of what all nodes must have alike. */
 static uint64_t nodes_digest(const struct conf *conf, const struct conf_nodes *nodes)
 {
@@ -149,6 +178,7 @@ static uint64_t nodes_digest(const struct conf *conf, const struct conf_nodes *n
 	snprintf(line, sizeof(line), "arbitration %d dead %u\n", (int)conf->cluster.arbitration,
 		 (unsigned)conf->cluster.dead_interval);
 	digest_add(&digest, line, strlen(line));
+	digest_lock(&digest, conf);
 	return digest;
 }
 
@@ -182,6 +212,9 @@ static int core_start(struct clusterd *cd, char **err)
 			(struct cluster_node_config){.deleted = d->nodes->v[p].deleted, .address = d->nodes->v[p].text};
 	}
 	ret = own_start(cd, &config);
+	if (ret == 0) {
+		ret = arbiter_start(cd, &config, err);
+	}
 	if (ret != 0) {
 		return ret;
 	}
@@ -215,11 +248,6 @@ static int clusterd_setup(struct daemon *d, char **err)
 	}
 	cd->d = d;
 	d->priv = cd;
-	if (arbitration != CONF_ARBITRATION_MAJORITY && arbitration != CONF_ARBITRATION_NONE) {
-		*err = talloc_asprintf(
-			d, "arbitration: this kind is not available yet: set it to majority or none in [cluster]");
-		return ENOTSUP;
-	}
 	subscribers_start(cd);
 	ret = changes_start(cd);
 	ret = ret != 0 ? ret : events_start(cd);
@@ -255,26 +283,29 @@ static void clusterd_reload(struct daemon *d)
 	}
 }
 
+/* The lock's helper ends first: it gives the lock back. */
 static void leave_done(void *priv)
 {
 	struct clusterd *cd = priv;
 
+	arbiter_end(cd->arbiter);
+	if (!arbiter_idle(cd->arbiter)) {
+		mono_timer_set(cd->leave_timer, mono_add_ms(mono_now(), LEAVE_MS));
+		return;
+	}
 	daemon_exit(cd->d, 0);
 }
 
 static void clusterd_stop(struct daemon *d)
 {
 	struct clusterd *cd = d->priv;
-	struct mono_timer *timer;
 
+	cd->leave_timer = mono_timer_new(cd, d->ev, leave_done, cd);
 	cluster_leave(cd->core, mono_now());
 	clusterd_after(cd);
-	timer = mono_timer_new(cd, d->ev, leave_done, cd);
-	if (timer == NULL) {
+	if (cd->leave_timer == NULL) {
 		daemon_exit(d, 0);
-		return;
 	}
-	mono_timer_set(timer, mono_add_ms(mono_now(), LEAVE_MS));
 }
 
 int main(int argc, char **argv)

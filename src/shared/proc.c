@@ -194,6 +194,7 @@ int proc_run_recv(struct tevent_req *req, TALLOC_CTX *mem, int *wait_status, str
 
 struct proc {
 	struct child *child;
+	bool group; /* the child stays a zombie until this is freed */
 	void (*exited)(void *priv, struct proc *p, int wait_status);
 	void *priv;
 };
@@ -201,7 +202,7 @@ struct proc {
 static int proc_destructor(struct proc *p)
 {
 	if (p->child != NULL) {
-		(void)child_kill(p->child, SIGKILL);
+		(void)(p->group ? child_kill_group(p->child, SIGKILL) : child_kill(p->child, SIGKILL));
 		child_release(p->child);
 	}
 	return 0;
@@ -212,9 +213,33 @@ static void proc_exited(void *priv, int wait_status)
 	struct proc *p = priv;
 	struct child *c = p->child;
 
-	p->child = NULL;
-	child_release(c);
+	if (!p->group) {
+		p->child = NULL;
+		child_release(c);
+	}
 	p->exited(p->priv, p, wait_status);
+}
+
+static int proc_start(TALLOC_CTX *mem, struct tevent_context *ev, const struct child_config *config, bool group,
+		      void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p)
+{
+	struct proc *n = talloc_zero(mem, struct proc);
+	int ret;
+
+	if (n == NULL) {
+		return ENOMEM;
+	}
+	n->exited = exited;
+	n->priv = priv;
+	n->group = group;
+	ret = child_start(ev, config, group, proc_exited, n, &n->child);
+	if (ret != 0) {
+		talloc_free(n);
+		return ret;
+	}
+	talloc_set_destructor(n, proc_destructor);
+	*p = n;
+	return 0;
 }
 
 int proc_spawn_output(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds,
@@ -227,22 +252,28 @@ int proc_spawn_output(TALLOC_CTX *mem, struct tevent_context *ev, char *const ar
 		.output_fd = output_fd,
 		.die_with_parent = die_with_parent,
 	};
-	struct proc *n = talloc_zero(mem, struct proc);
-	int ret;
 
-	if (n == NULL) {
-		return ENOMEM;
-	}
-	n->exited = exited;
-	n->priv = priv;
-	ret = child_start(ev, &config, false, proc_exited, n, &n->child);
-	if (ret != 0) {
-		talloc_free(n);
-		return ret;
-	}
-	talloc_set_destructor(n, proc_destructor);
-	*p = n;
-	return 0;
+	return proc_start(mem, ev, &config, false, exited, priv, p);
+}
+
+int proc_spawn_group(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], int output_fd, int error_fd,
+		     int death_signal, void (*exited)(void *priv, struct proc *p, int wait_status), void *priv,
+		     struct proc **p)
+{
+	const struct child_config config = {
+		.argv = argv,
+		.output_fd = output_fd,
+		.error_fd = error_fd,
+		.die_with_parent = true,
+		.death_signal = death_signal,
+	};
+
+	return proc_start(mem, ev, &config, true, exited, priv, p);
+}
+
+int proc_kill_group(struct proc *p, int signal)
+{
+	return p->child == NULL ? ESRCH : child_kill_group(p->child, signal);
 }
 
 int proc_spawn(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds,
@@ -254,7 +285,7 @@ int proc_spawn(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], c
 
 pid_t proc_pid(const struct proc *p)
 {
-	return p->child == NULL ? -1 : child_pid(p->child);
+	return p->child == NULL || child_exited(p->child) ? -1 : child_pid(p->child);
 }
 
 int proc_kill(struct proc *p, int signal)

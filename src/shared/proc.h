@@ -30,6 +30,13 @@ int proc_spawn(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], c
 /* The same, with descriptor output_fd (-1: as this process) as the child's standard output and error. */
 int proc_spawn_output(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds, int output_fd, bool die_with_parent,
 		      void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
+/*
+ * A program with helpers of its own: its process group is ours to signal until the handle is freed, also after it exited; freeing the handle sends SIGKILL to
+ * what is left of the group. output_fd and error_fd become its 1 and 2. death_signal is sent to it (alone) when this process dies.
+ */
+int proc_spawn_group(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], int output_fd, int error_fd, int death_signal,
+		     void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
+int proc_kill_group(struct proc *p, int signal); /* of proc_spawn_group() */
 pid_t proc_pid(const struct proc *p); /* -1 after it exited */
 int proc_kill(struct proc *p, int signal);
 

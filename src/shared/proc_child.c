@@ -52,7 +52,7 @@ child_exec(const struct child_config *config, int null_fd, pid_t parent, int err
 {
 	setpgid(0, 0);
 	if (config->die_with_parent) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		prctl(PR_SET_PDEATHSIG, config->death_signal != 0 ? config->death_signal : SIGKILL);
 		if (getppid() != parent) {
 			_exit(127);
 		}
@@ -60,7 +60,8 @@ child_exec(const struct child_config *config, int null_fd, pid_t parent, int err
 	reset_signals();
 	if (dup2(null_fd, STDIN_FILENO) < 0 ||
 	    (config->output_fd >= 0 &&
-	     (dup2(config->output_fd, STDOUT_FILENO) < 0 || dup2(config->output_fd, STDERR_FILENO) < 0))) {
+	     (dup2(config->output_fd, STDOUT_FILENO) < 0 || dup2(config->output_fd, STDERR_FILENO) < 0)) ||
+	    (config->error_fd > 0 && dup2(config->error_fd, STDERR_FILENO) < 0)) {
 		child_fail(err_fd);
 	}
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);

@@ -12,7 +12,9 @@ struct child_config {
 	char *const *envp;    /* NULL: as this process */
 	const int *keep_fds;  /* NULL, or ended by -1 */
 	int output_fd;        /* becomes 1 and 2; -1: as this process */
-	bool die_with_parent; /* SIGKILL when this process dies */
+	int error_fd;         /* becomes 2 instead; 0: none */
+	bool die_with_parent; /* death_signal when this process dies */
+	int death_signal;     /* 0: SIGKILL */
 };
 
 struct child;
