@@ -348,8 +348,8 @@ static void preparing(struct cluster *c, struct mono now)
 	if (decidable(c, now)) {
 		n->change.phase = CLUSTER_CHANGE_DECIDED;
 		n->change.since = now;
+		n->change.next_send = mono_add_ms(now, 1); /* to issue a view */
 		cluster_nodes_switch(c, now);
-		cluster_leader_tick(c, now);
 		return;
 	}
 	if (n->change.asked && now.ns >= n->change.since.ns + answer_ns(c)) {

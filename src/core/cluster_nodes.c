@@ -158,6 +158,10 @@ bool cluster_nodes_bars(const struct cluster *c, uint32_t pnn)
 {
 	const struct cluster_nodes_prepared *next = c->nodes->next;
 
+	if (c->role == CLUSTER_ROLE_LEADER && c->nodes->change.phase == CLUSTER_CHANGE_PREPARING &&
+	    c->nodes->change.target == pnn) {
+		return true;
+	}
 	return next != NULL && pnn < c->nodes->list.n && pnn < next->to.n &&
 	       !same_node(&c->nodes->list.nodes[pnn], &next->to.nodes[pnn]);
 }

@@ -112,7 +112,9 @@ static struct sim_event pop(struct sim *s)
 
 void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t peer)
 {
-	push(s, (struct sim_event){.at = at, .kind = kind, .node = node, .peer = peer});
+	uint64_t tag = kind == SIM_NODES_WRITTEN ? s->nodes[node].incarnation : 0;
+
+	push(s, (struct sim_event){.at = at, .kind = kind, .node = node, .peer = peer, .tag = tag});
 }
 
 /* ---- what the core calls ---- */
@@ -288,6 +290,7 @@ static const struct cluster_ops ops = {
 	.lease = on_lease,
 	.ban = on_ban,
 	.event = on_event,
+	.nodes = SIM_NODES_OPS,
 };
 
 /* ---- links ---- */
@@ -361,6 +364,7 @@ void sim_start(struct sim *s, uint32_t pnn)
 	for (uint32_t p = 0; p < s->opt.nodes; p++) {
 		nodes[p] = (struct cluster_node_config){.address = "10.0.0.1"};
 	}
+	sim_nodes_config(n, &config);
 	sim_trace(s, n, "starts");
 	s->disturbed = s->now;
 	n->incarnation = config.incarnation;
@@ -528,6 +532,9 @@ static void input(struct sim *s, struct sim_node *n, struct sim_event *e)
 	case SIM_PERSISTED:
 		cluster_persisted(n->c, local, sim_random(s, 1000) >= s->write_fail_permille);
 		break;
+	case SIM_NODES_WRITTEN:
+		sim_nodes_heard(n);
+		break;
 	case SIM_START:
 	case SIM_RESUME:
 	case SIM_CHAOS:
@@ -579,7 +586,7 @@ static void step(struct sim *s, struct sim_event *e)
 		return;
 	} else if (e->kind == SIM_RESUME) {
 		sim_resume(s, e->node);
-	} else if (e->kind == SIM_PERSISTED && e->tag != n->incarnation) {
+	} else if ((e->kind == SIM_PERSISTED || e->kind == SIM_NODES_WRITTEN) && e->tag != n->incarnation) {
 		return;
 	} else if (e->kind == SIM_TICK && e->tag != n->tick_tag) {
 		return;
@@ -603,6 +610,9 @@ void sim_run(struct sim *s, uint64_t until)
 		/* On disk counts from the moment it is there, whether or not the process hears of it. */
 		if (e.kind == SIM_PERSISTED && e.tag == s->nodes[e.node].incarnation && s->nodes[e.node].c != NULL) {
 			s->nodes[e.node].durable = s->nodes[e.node].writing;
+		}
+		if (e.kind == SIM_NODES_WRITTEN && e.tag == s->nodes[e.node].incarnation) {
+			sim_nodes_on_disk(&s->nodes[e.node]);
 		}
 		step(s, &e);
 		talloc_free(e.msg.data);

@@ -11,7 +11,7 @@
 #define SIM_NODES 256
 #define MS        MONO_NS_PER_MS
 
-enum sim_event_kind { SIM_TICK, SIM_MESSAGE, SIM_LINK, SIM_PERSISTED, SIM_START, SIM_RESUME, SIM_CHAOS };
+enum sim_event_kind { SIM_TICK, SIM_MESSAGE, SIM_LINK, SIM_PERSISTED, SIM_START, SIM_RESUME, SIM_CHAOS, SIM_NODES_WRITTEN };
 
 /* What can go wrong; the names are those of ctdb-sim's --profile. */
 enum sim_trouble {
@@ -54,9 +54,27 @@ struct sim_act {
 	struct sim_view view;
 };
 
+/* The nodes file and what lies beside it, if a test uses them (sim_nodes.c): a list is "a b -c", addresses, '-' for a deleted node. */
+struct sim_file {
+	char *text;	/* NULL: all nodes, for ever */
+	char *prepared; /* NULL: none */
+	uint64_t term, from;
+	uint32_t number;
+	/* Being written. */
+	enum cluster_nodes_write what;
+	char *writing;
+	uint64_t writing_term, writing_from;
+	uint32_t writing_number;
+	bool read_only;
+	/* What was said at the end of a change. */
+	bool ended, done;
+	char said[1000];
+};
+
 struct sim_node {
 	struct sim *sim;
 	uint32_t pnn;
+	struct sim_file file;
 	struct cluster *c; /* NULL: not running */
 	bool machine_up;
 	bool paused;
@@ -164,6 +182,19 @@ void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags);
 /* Runs until the time, or until a check failed. */
 void sim_run(struct sim *s, uint64_t until);
 bool sim_failed(const struct sim *s);
+
+/* ---- sim_nodes.c: the nodes list ---- */
+int sim_nodes_parse(void *priv, TALLOC_CTX *mem, const char *text, struct cluster_list *list, char **err);
+void sim_nodes_write(void *priv, enum cluster_nodes_write what, const struct cluster_nodes_prepared *prepared);
+void sim_nodes_changed(void *priv);
+void sim_nodes_done(void *priv, bool done, const char *text);
+#define SIM_NODES_OPS {.parse = sim_nodes_parse, .write = sim_nodes_write, .changed = sim_nodes_changed, .done = sim_nodes_done}
+/* What the node starts with, if it has a file. */
+void sim_nodes_config(struct sim_node *n, struct cluster_config *config);
+/* On disk, whether or not the process lives to hear of it. */
+void sim_nodes_on_disk(struct sim_node *n);
+void sim_nodes_heard(struct sim_node *n);
+void sim_nodes_set(struct sim *s, uint32_t pnn, const char *text);
 
 /* ---- cluster_check.c ---- */
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
