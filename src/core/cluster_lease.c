@@ -363,6 +363,9 @@ void cluster_leader_tick(struct cluster *c, struct mono now)
 	} else {
 		mandate_check(c, now);
 	}
+	if (c->role == CLUSTER_ROLE_LEADER) {
+		cluster_mesh_tick(c, now);
+	}
 	if (c->role != CLUSTER_ROLE_LEADER) {
 		return;
 	}
