@@ -1,5 +1,6 @@
 """Debian's ctdbd: unpacked from its package into a cache, never installed."""
 
+import fcntl
 import glob
 import os
 import shutil
@@ -27,6 +28,14 @@ def debian_ctdb(cache):
     if os.access(os.path.join(root, "usr/sbin/ctdbd"), os.X_OK):
         return root
     os.makedirs(cache, exist_ok=True)
+    with open(os.path.join(cache, "lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test files may come here at the same time
+        if not os.access(os.path.join(root, "usr/sbin/ctdbd"), os.X_OK):
+            _unpack(cache, root)
+    return root
+
+
+def _unpack(cache, root):
     if not glob.glob(os.path.join(cache, "ctdb_*.deb")):
         try:
             _download(cache)
@@ -37,7 +46,6 @@ def debian_ctdb(cache):
     subprocess.run(["dpkg", "-x", package, root + ".new"], check=True)
     shutil.rmtree(root, ignore_errors=True)
     os.rename(root + ".new", root)
-    return root
 
 
 def find_debian_root(config):
