@@ -144,6 +144,7 @@ int main(int argc, char **argv)
 {
 	struct tevent_context *ev = tevent_context_init(NULL);
 	struct dirent **names = NULL;
+	const char *dir = argc >= 3 ? argv[2] : NULL; /* its place becomes the program's name */
 	char *end = NULL;
 	unsigned long timeout_ms = argc >= 3 ? strtoul(argv[1], &end, 10) : 0;
 	bool ok = true;
@@ -153,16 +154,16 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s TIMEOUT_MS DIRECTORY [ARGUMENT...]\n", argv[0]);
 		return 2;
 	}
-	n = scandir(argv[2], &names, choose, by_bytes);
+	n = scandir(dir, &names, choose, by_bytes);
 	if (n < 0 && errno != ENOENT) {
-		ok = tell(".", false, strerror(errno), argv[2]);
+		ok = tell(".", false, strerror(errno), dir);
 	}
 	for (int i = 0; i < n; i++) {
 		if (i == SCRIPTS_MAX) {
 			ok = tell(names[i]->d_name, false, "not run: more than 64 programs", "");
 			break;
 		}
-		ok = consider(ev, (uint32_t)timeout_ms, argv[2], names[i]->d_name, argv + 2) && ok;
+		ok = consider(ev, (uint32_t)timeout_ms, dir, names[i]->d_name, argv + 2) && ok;
 	}
 	for (int i = 0; i < n; i++) {
 		free(names[i]);
