@@ -1,0 +1,146 @@
+"""Programs of the administrator that run when the cluster changed: which, when, with what; those that fail, hang or must not run."""
+
+import os
+import re
+import subprocess
+
+import pytest
+from support import CAPTURE, PATIENCE, wait_until
+
+EVENTS = ("active-changed", "leader-changed", "node-flags-changed")
+NOTE = """#!/bin/sh
+echo "$CTDB_EVENT $* | $CTDB_PNN $CTDB_SELF_ACTIVE $CTDB_SELF_LEADER $CTDB_VIEW $CTDB_SOCKET" >> "$CTDB_BASE/noted"
+"""
+
+
+def _program(directory, name, text, mode=0o755):
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, name)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+def _directory(node, event):
+    return node.file("callbacks", "cluster", event + ".d")
+
+
+def _noted(node, event):
+    """What the program has noted of an event: lists of its arguments."""
+    try:
+        with open(node.file("noted"), encoding="utf-8") as f:
+            return [line.split(" | ")[0].split()[1:] for line in f if line.startswith(event + " ")]
+    except FileNotFoundError:
+        return []
+
+
+def _log(node):
+    with open(node.file("log", "log.ctdb"), encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def _chain(noted):
+    """NEW of a run is OLD of the next."""
+    return all(after[-1] == before[-2] for before, after in zip(noted, noted[1:]))
+
+
+@pytest.fixture(scope="module")
+def cluster(module_factory):
+    cluster = module_factory(nodes=3, mode="loopback", extra_config="[cluster]\n\tcallback timeout = 1s\n")
+    for node in cluster.nodes:
+        for event in EVENTS:
+            _program(_directory(node, event), "10.note", NOTE)
+    return cluster
+
+
+def test_lost_leader(cluster):
+    """The others hear of the new leader, and of who is active, once; the lost one of itself when it is back."""
+    cluster.node(0).power_off()
+    for node in cluster.nodes[1:]:
+        wait_until(lambda n=node: _noted(n, "active-changed") == [["1,2", "0,1,2"]], what="the survivors' list")
+        wait_until(lambda n=node: _noted(n, "leader-changed") == [["1", "0"]], what="the new leader")
+        wait_until(lambda n=node: _noted(n, "node-flags-changed") == [["0", "disconnected", "ok"]], what="the lost node")
+    cluster.node(0).power_on()
+    for node in cluster.nodes:
+        wait_until(lambda n=node: _noted(n, "active-changed")[-1:] == [["0,1,2", "1,2" if n.pnn else "none"]], what="all active")
+        assert _chain(_noted(node, "active-changed")) and _chain(_noted(node, "leader-changed"))
+    wait_until(lambda: _noted(cluster.node(0), "leader-changed")[-1][0] == "1", what="the leader on the node that is back")
+    cluster.wait_ready()
+
+
+def test_environment(cluster):
+    with open(cluster.node(1).file("noted"), encoding="utf-8") as f:
+        facts = f.read().splitlines()[-1].split(" | ")[1].split()
+    assert facts[:3] == ["1", "yes", "yes"] and re.fullmatch(r"\d+\.\d+", facts[3]) and os.path.exists(facts[4])
+
+
+def test_flags(cluster):
+    for verb, flags in (("disable", "disabled"), ("enable", "ok")):
+        before = len(_noted(cluster.node(2), "node-flags-changed"))
+        client = cluster.node(0).run([os.path.join(os.path.dirname(__file__), "set_flags.py"), cluster.node(1).file("run", "ctdbd.socket"), verb],
+                                     check=False, **CAPTURE)
+        assert client.returncode == 0, client
+        wait_until(lambda n=before: len(_noted(cluster.node(2), "node-flags-changed")) == n + 1, what="the change of flags")
+        assert _noted(cluster.node(2), "node-flags-changed")[-1][:2] == ["1", flags]
+
+
+def _restart_clusterd(node):
+    """All callbacks run again: as after a start, nothing had been told before."""
+    before = len(_noted(node, "active-changed"))
+    node.find_program("ctdb-clusterd")[0].kill()
+    wait_until(lambda: len(_noted(node, "active-changed")) > before, what="callbacks after a restart of clusterd")
+
+
+def test_programs_that_fail(cluster):
+    """Each is named in the log with what happened, and keeps none from running."""
+    node, directory = cluster.node(2), _directory(cluster.node(2), "active-changed")
+    paths = [
+        _program(directory, "05.fails", "#!/bin/sh\necho first\necho 'no such disk' >&2\nexit 3\n"),
+        _program(directory, "06.hangs", "#!/bin/sh\necho waiting\nsleep 1000 &\nwait\n"),
+        _program(directory, "07.killed", "#!/bin/sh\nkill -9 $$\n"),
+        _program(directory, "08.no-interpreter", "#!/does/not/exist\n"),
+        _program(directory, "09.open", NOTE, 0o777),
+        _program(directory, "90.floods", "#!/bin/sh\nhead -c 1000000 /dev/zero | tr '\\0' x\nexit 1\n"),
+        _program(directory, "91.not-executable", NOTE, 0o644),
+        _program(directory, "92.old.bak", NOTE),
+        _program(directory, "README", NOTE),
+        _program(directory, "93.name with space", NOTE),
+    ]
+    before, lines = len(_noted(node, "active-changed")), len(_log(node))
+    _restart_clusterd(node)
+    wait_until(lambda: "90.floods" in _log(node)[lines:], what="the last result")
+    text = _log(node)[lines:]
+    for expected in ("05.fails: exit status 3: no such disk", "06.hangs: did not end in time and was killed: waiting", "07.killed: killed by signal 9",
+                     "08.no-interpreter: cannot be run: ", "09.open: not run: everybody may write it; chmod o-w", "90.floods: exit status 1: xxx",
+                     "INFO: callback active-changed: 10.note: ok"):
+        assert expected in text, expected
+    for left_out in ("91.", "92.", "README", "93."):
+        assert f"active-changed: {left_out}" not in text
+    assert len(_noted(node, "active-changed")) == before + 1, "nothing but 10.note noted"
+    # What it started is gone with it.
+    assert subprocess.run(["pgrep", "-f", "^sleep 1000$"], check=False, capture_output=True, text=True).stdout == ""
+    for path in paths:
+        os.unlink(path)
+
+
+def test_slow_program(cluster):
+    """Several changes while it runs are told as one; the cluster does not wait for it."""
+    node = cluster.node(1)
+    path = _program(_directory(node, "node-flags-changed"), "05.slow", '#!/bin/sh\n: > "$CTDB_BASE/slow"\nwhile [ -e "$CTDB_BASE/hold" ]; do sleep 0.02; done\n')
+    with open(node.file("hold"), "w", encoding="ascii"):
+        pass
+    before = len(_noted(node, "node-flags-changed"))
+    program = os.path.join(os.path.dirname(__file__), "set_flags.py")
+    for verb in ("disable", "enable", "disable"):
+        done = node.run([program, cluster.node(2).file("run", "ctdbd.socket"), verb], check=False, timeout=PATIENCE, **CAPTURE)
+        assert done.returncode == 0, done
+        wait_until(lambda: os.path.exists(node.file("slow")), what="the slow program")
+        wait_until(lambda v=verb: (v == "disable") == ("DISABLED" in node.run(["ctdb", "node", "list"], check=False, **CAPTURE).stdout.upper()), what="the flag")
+    os.unlink(node.file("hold"))
+    wait_until(lambda: _noted(node, "node-flags-changed")[before:] in (
+        [["2", "disabled", "ok"]], [["2", "disabled", "ok"], ["2", "ok", "disabled"], ["2", "disabled", "ok"]]), what="the runs")
+    os.unlink(path)
+    assert node.run([program, cluster.node(2).file("run", "ctdbd.socket"), "enable"], check=False, **CAPTURE).returncode == 0
+    wait_until(lambda: _noted(node, "node-flags-changed")[-1] == ["2", "ok", "disabled"], what="the last run")
+    assert _chain(_noted(node, "node-flags-changed")[before:])
