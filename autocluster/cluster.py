@@ -10,6 +10,7 @@ import subprocess
 import time
 import zlib
 
+from . import etcd as etcds
 from . import product as products
 from . import samba
 from .errors import ClusterError
@@ -87,7 +88,7 @@ class Node(Machine):
         for path in (etc, self.file("log"), self.file("var"), self.file("mnt")):
             os.makedirs(path, exist_ok=True)
         self.cluster.product.install_files(etc, self.cluster.key)
-        config = self.cluster.product.config(self.address, self.paths, self.cluster.config["arbitration"])
+        config = self.cluster.product.config(self.address, self.paths, self.cluster.arbitration_config())
         config += self.cluster.product.security_config(self.cluster.config.get("tls", True))
         config += self.cluster.config.get("extra_config", "")
         with open(os.path.join(etc, "ctdb.conf"), "w", encoding="utf-8") as f:
@@ -203,6 +204,7 @@ class Cluster:
         self.nodes = [Node(self, pnn) for pnn in range(config["nodes"])]
         self.switch = Switch(state, "switch", True)
         self.outside = Machine(state, "client", True)
+        self.etcd = etcds.Etcd(self)
         self.key = secrets.token_hex(32) if config.get("tls", True) else None  # of a new cluster; nodes keep theirs
 
     @classmethod
@@ -215,6 +217,8 @@ class Cluster:
             raise ClusterError("network namespaces need root: run this by sudo, or use --loopback")
         if samba_on_nodes:
             samba.require()
+        if arbitration == "etcd":
+            etcds.require()
         if mode == "loopback" and samba_on_nodes:
             raise ClusterError("--samba needs network namespaces (root); it does not work with --loopback")
         config = {"mode": mode, "nodes": nodes, "samba": samba_on_nodes, "arbitration": arbitration, "range": "",
@@ -238,6 +242,15 @@ class Cluster:
 
     def running(self):
         return {node.pnn for node in self.nodes if node.process}
+
+    @property
+    def lock_file(self):
+        return self.state.file("share", "ctdb.lock")
+
+    def arbitration_config(self):
+        arbitration = self.config["arbitration"]
+        return [f"arbitration = {arbitration}", *([f"cluster lock = {self.lock_file}"] if arbitration == "lock" else []),
+                *([f"etcd endpoints = {self.etcd.endpoint}"] if arbitration == "etcd" else [])]
 
     # Life and end.
 
@@ -266,6 +279,9 @@ class Cluster:
         else:
             self._reserve_range()
             say(f"addresses {self.nodes[0].address} to {self.nodes[-1].address}")
+        if self.config["arbitration"] == "etcd":
+            self.etcd.start()
+            say(f"etcd serves at {self.etcd.endpoint}")
         for node in self.nodes:
             node.install()
             node.start()

@@ -152,7 +152,11 @@ def _parser():
     up.add_argument("--nodes", type=_positive, default=3, help="number of nodes (default 3)")
     _add_mode(up)
     up.add_argument("--samba", action="store_true", help="run Debian's smbd on each node")
-    up.add_argument("--arbitration", choices=["majority", "none"], default="majority", help="who may go on after a split (default majority)")
+    arbitration = up.add_mutually_exclusive_group()
+    arbitration.add_argument("--arbitration", choices=["majority", "none", "lock", "etcd"], default="majority",
+                             help="who may go on after a split (default majority)")
+    arbitration.add_argument("--lock", dest="arbitration", action="store_const", const="lock", help="arbitration by a lock file in the shared directory")
+    arbitration.add_argument("--etcd", dest="arbitration", action="store_const", const="etcd", help="arbitration by an etcd that is started as well")
     up.add_argument("--no-tls", dest="tls", action="store_false", help="links without encryption (security = none); else a key is made")
     up.add_argument("--two-addresses", action="store_true", help="give each node a second address: a back-up path between the nodes")
     up.add_argument("--debian-ctdb", metavar="DIR", help="run Debian's ctdbd, unpacked in DIR, to compare with")

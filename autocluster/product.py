@@ -8,7 +8,7 @@ import subprocess
 
 from .errors import ClusterError
 
-SUITE = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-dbd", "ctdb-dbkeep", "ctdb-db-worker", "ctdb"]
+SUITE = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-lock-fcntl", "ctdb-lock-etcd", "ctdb-dbd", "ctdb-dbkeep", "ctdb-db-worker", "ctdb"]
 
 
 def default_bindir():
@@ -35,9 +35,10 @@ class Suite:
         raise ClusterError(f"{self.bindir}/{name} is missing: run make, or give another directory by --bindir")
 
     def config(self, address, paths, arbitration):
+        """arbitration: lines of [cluster]."""
         return ("[cluster]\n"
                 f"\tnode address = {address}\n"
-                f"\tarbitration = {arbitration}\n"
+                f"{''.join(f'{chr(9)}{line}{chr(10)}' for line in arbitration)}"
                 "[logging]\n"
                 f"\tlocation = file:{paths.log}/log.ctdb\n"
                 "\tlog level = INFO\n")

@@ -1,7 +1,7 @@
 """The network of a cluster in namespaces: a machine that holds the bridges and, for each node, the far ends of its cables.
 
 Private network (between nodes): bridge "private", node N has 10.77.0.N+1 on eth0. Public network (to clients): bridge "public", node N has
-10.78.0.N+1 on eth1, the client 10.78.0.254. If nodes have two addresses: bridge "second", node N has 10.79.0.N+1 on eth2. All of it is in namespaces of this cluster: no two clusters can meet, nor touch the machine."""
+10.78.0.N+1 on eth1, the client 10.78.0.254, etcd (if there is one) 10.78.0.253. If nodes have two addresses: bridge "second", node N has 10.79.0.N+1 on eth2. All of it is in namespaces of this cluster: no two clusters can meet, nor touch the machine."""
 
 import json
 
@@ -12,6 +12,7 @@ PRIVATE, PUBLIC, SECOND = "10.77.0.{}", "10.78.0.{}", "10.79.0.{}"
 # Name of the far end of a node's cable at the bridge, by the node's interface.
 PORTS = {"eth0": "p", "eth1": "s", "eth2": "q"}
 CLIENT_HOST = 254
+SERVER_HOST = 253  # etcd
 
 
 def private_address(pnn):
@@ -20,6 +21,10 @@ def private_address(pnn):
 
 def public_address(pnn):
     return PUBLIC.format(pnn + 1)
+
+
+def server_address():
+    return PUBLIC.format(SERVER_HOST)
 
 
 def second_address(pnn):
@@ -62,6 +67,16 @@ class Switch(Machine):
     def plug_client(self, machine):
         self.ip(*self._cable("client", "public", "eth1", machine.require().pid, f"02:00:0a:4e:00:{CLIENT_HOST:02x}"))
         machine.ip("link set lo up", *self._address("eth1", PUBLIC.format(CLIENT_HOST)))
+
+    def plug_server(self, machine):
+        self.ip(*self._cable("server", "public", "eth1", machine.require().pid, f"02:00:0a:4e:00:{SERVER_HOST:02x}"))
+        machine.ip("link set lo up", *self._address("eth1", server_address()))
+
+    def unplug_server(self):
+        try:
+            self.ip("link del server")
+        except ClusterError:
+            pass  # gone with its namespace
 
     @staticmethod
     def _cable(port, bridge, far_name, far_pid, far_mac):
