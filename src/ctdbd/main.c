@@ -83,6 +83,9 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 		ret = prepare_keys(conf, d, err);
 	}
 	if (ret == 0) {
+		ret = prepare_lock(conf, d, err);
+	}
+	if (ret == 0) {
 		ret = prepare_ports(conf, &d->nodes->v[d->pnn], d, err);
 	}
 	return ret == 0 ? export_environment(d) : ret;

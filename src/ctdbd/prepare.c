@@ -14,6 +14,7 @@
 
 #include "base/mono.h"
 #include "shared/cluster_key.h"
+#include "shared/lock_command.h"
 
 static int make_directory(const char *path, mode_t mode, TALLOC_CTX *mem, char **err)
 {
@@ -244,6 +245,15 @@ int prepare_keys(const struct conf *conf, TALLOC_CTX *mem, char **err)
 	if (ret == 0) {
 		talloc_free(keys);
 	}
+	return ret;
+}
+
+int prepare_lock(const struct conf *conf, TALLOC_CTX *mem, char **err)
+{
+	char **argv = NULL;
+	int ret = lock_command(mem, conf, "", &argv, err);
+
+	talloc_free(argv);
 	return ret;
 }
 

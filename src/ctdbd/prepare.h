@@ -29,6 +29,9 @@ int prepare_programs(const struct conf *conf, const char *const *names, TALLOC_C
 /* The key file is there and good, if links need it. */
 int prepare_keys(const struct conf *conf, TALLOC_CTX *mem, char **err);
 
+/* The program that holds the cluster lock is there, if one is needed, and the files that it is given. */
+int prepare_lock(const struct conf *conf, TALLOC_CTX *mem, char **err);
+
 /* The own addresses are on this machine and the ports are free. */
 int prepare_ports(const struct conf *conf, const struct conf_node *self, TALLOC_CTX *mem, char **err);
 
