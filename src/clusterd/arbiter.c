@@ -40,6 +40,7 @@
 #define SAME_LINE_MS 60000         /* the same line is logged again after this time */
 #define LINE_MAX_LEN 200
 #define LAST_READS   4
+#define CLOSED_MS    50
 
 enum arbiter_state { ARBITER_IDLE, ARBITER_ASKED, ARBITER_TRYING, ARBITER_HELD, ARBITER_RELEASING };
 
@@ -60,6 +61,7 @@ struct helper {
 	struct stream out, err;
 	bool answered;       /* its first character has come */
 	bool ending;         /* got SIGTERM */
+	struct mono closed;  /* when its standard output ended; why is known when it has exited */
 	struct mono kill_at; /* MONO_NEVER: not ending, or killed */
 	char answer;
 	struct mono until; /* newest that it said */
@@ -291,8 +293,11 @@ static void output_readable(struct tevent_context *ev, struct tevent_fd *fde, ui
 	if (!flood) {
 		helper_heard(a, h, until);
 	}
-	if (!more && a->helper == h && !h->ending) {
-		failed_by(a, flood ? "%s printed too much" : "%s closed its standard output", a->name);
+	if (flood && !h->ending) {
+		failed_by(a, "%s printed too much", a->name);
+	} else if (!more) {
+		h->closed = mono_now();
+		arbiter_arm(a);
 	}
 }
 
@@ -467,6 +472,9 @@ static void arbiter_due(void *priv)
 		answer(a, ARBITER_IDLE, CLUSTER_ARBITER_RELEASED, MONO_NEVER, "%s", "");
 	} else if (a->state == ARBITER_HELD && mono_is_set(h->until) && !mono_before(now, h->until)) {
 		failed_by(a, "%s did not renew the lock in time", a->name);
+	} else if (h != NULL && mono_is_set(h->closed) && !mono_before(now, mono_add_ms(h->closed, CLOSED_MS)) &&
+		   !h->ending) {
+		failed_by(a, "%s closed its standard output", a->name);
 	} else if (mono_is_set(a->deadline) && !mono_before(now, a->deadline)) {
 		overdue(a);
 	}
@@ -478,6 +486,9 @@ static void arbiter_arm(struct arbiter *a)
 	const struct helper *h = a->helper;
 	struct mono when = h != NULL ? h->kill_at : MONO_NEVER;
 
+	if (h != NULL && mono_is_set(h->closed) && !h->ending) {
+		when = mono_min(when, mono_add_ms(h->closed, CLOSED_MS));
+	}
 	switch (a->state) {
 	case ARBITER_ASKED:
 	case ARBITER_RELEASING:
