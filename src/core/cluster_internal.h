@@ -102,7 +102,7 @@ struct cluster {
 		uint8_t move_to[32];
 		struct mono retreated; /* handed over because of links or credits */
 		uint64_t retreat_hold;
-		uint32_t barred_by, bars; /* as told by the leader; or CLUSTER_NODE_NONE */
+		uint32_t barred_by, bars, bars_by; /* as told by the leader; or CLUSTER_NODE_NONE */
 		uint64_t vouch_echo;
 	} mesh;
 	struct {
@@ -321,7 +321,9 @@ void cluster_mesh_asked(struct cluster *c, struct mono now, uint32_t from, const
 void cluster_mesh_heard(struct cluster *c, struct mono now, uint32_t from);
 void cluster_mesh_ack_fill(const struct cluster *c, struct mono now, uint8_t alive[32], struct lease_ack *m);
 void cluster_mesh_vouched(struct cluster *c, struct mono now, const struct lease_ack *m);
-uint32_t cluster_mesh_barred_by(const struct cluster *c, struct mono now); /* as a follower; or CLUSTER_NODE_NONE */
+uint32_t cluster_mesh_barred_by(const struct cluster *c, struct mono now); /* this node, as told by the leader; or CLUSTER_NODE_NONE */
+/* Who cannot reach p, which is left out for that, as far as this node knows; or CLUSTER_NODE_NONE. */
+uint32_t cluster_mesh_bars(const struct cluster *c, struct mono now, uint32_t p);
 /* Handing over for reasons that may be wrong: not all the time (invariant 10). */
 bool cluster_may_retreat(const struct cluster *c, struct mono now);
 void cluster_retreat(struct cluster *c, struct mono now, const char *why);

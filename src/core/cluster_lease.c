@@ -215,6 +215,11 @@ static void plan_member(const struct cluster *c, struct mono now, uint32_t p, st
 		}
 	} else if (!in) {
 		m->flags = NODE_FLAG_DISCONNECTED;
+		if (old != NULL && !was) {
+			/* What one says that does not take part is no news for others. */
+			m->incarnation = old->incarnation;
+			m->capabilities = old->capabilities;
+		}
 	}
 	plan->join = plan->join || (in && !was);
 	plan->change = plan->change || old == NULL ||

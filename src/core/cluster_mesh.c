@@ -94,10 +94,11 @@ static uint32_t set_first(const struct set *s)
 
 /* ---- what is known of links ---- */
 
-/* A graph: its nodes, and the links between them that are bad. */
+/* A graph: its nodes, the links between them that are bad, and those that are now, if only for a short time. */
 struct graph {
 	struct set nodes;
 	struct set bad[NODES_MAX];
+	const struct graph *now; /* or NULL */
 };
 
 static bool bit(const uint8_t bits[32], uint32_t p)
@@ -262,6 +263,25 @@ static void edges_pause(struct cluster *c, struct mono now)
 
 /* ---- the largest part that is complete, nearly ---- */
 
+static unsigned bad_links(const struct graph *g, uint32_t p)
+{
+	struct set bad = set_and(&g->bad[p], &g->nodes);
+
+	return set_count(&bad);
+}
+
+/* Once a link is long bad, others of the same node that will soon be count: of two ends the one with more of them goes.
+ */
+static unsigned weight(const struct graph *g, uint32_t p)
+{
+	struct set bad = g->bad[p];
+
+	for (unsigned i = 0; i < NODES_MAX / 64; i++) {
+		bad.w[i] = (bad.w[i] | (g->now != NULL ? g->now->bad[p].w[i] : 0)) & g->nodes.w[i];
+	}
+	return set_count(&bad);
+}
+
 /* p rather than q? */
 static bool out_before(const struct cluster *c, uint32_t p, unsigned p_bad, uint32_t q, unsigned q_bad)
 {
@@ -285,8 +305,8 @@ static void make_complete(const struct cluster *c, struct graph *g, uint32_t kee
 		unsigned worst_bad = 0;
 
 		for (uint32_t p = 0; p < c->cfg.n; p++) {
-			struct set bad = set_and(&g->bad[p], &g->nodes);
-			unsigned n = set_has(&g->nodes, p) && p != keep ? set_count(&bad) : 0;
+			bool may = set_has(&g->nodes, p) && p != keep && bad_links(g, p) > 0;
+			unsigned n = may ? weight(g, p) : 0;
 
 			if (n > 0 && (worst == NODES_MAX || out_before(c, p, n, worst, worst_bad))) {
 				worst = p;
@@ -306,17 +326,19 @@ static bool takes_part(const struct cluster *c, uint32_t p)
 }
 
 /* The graph of links that are long bad, and those of this node to the ones that others hear and it does not. */
-static bool long_graph(const struct cluster *c, struct mono now, const struct set *seen, const struct set *silent,
+static bool long_graph(const struct cluster *c, struct mono now, const struct graph *seen, const struct set *silent,
 		       struct graph *g)
 {
 	bool any = false;
 
 	memset(g, 0, sizeof(*g));
+	g->now = seen;
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		if (set_has(seen, p) && takes_part(c, p)) {
+		if (set_has(&seen->nodes, p) && takes_part(c, p)) {
 			set_add(&g->nodes, p);
 		}
 		if (set_has(silent, p)) {
+			set_add(&g->nodes, p);
 			set_add(&g->bad[p], c->cfg.pnn);
 			set_add(&g->bad[c->cfg.pnn], p);
 			any = true;
@@ -342,6 +364,15 @@ static void stay_graph(const struct cluster *c, const struct graph *g, struct gr
 }
 
 /* ---- handing over ---- */
+
+/* A member whose newest answer is to a grant that is so old. */
+static bool silent_for(const struct cluster *c, struct mono now, uint32_t p, uint64_t ns)
+{
+	const struct cluster_peer *peer = &c->peers[p];
+
+	return p != c->cfg.pnn && cluster_in_view(c, p) && takes_part(c, p) && mono_is_set(peer->acked_sent) &&
+	       !peer->leaving && now.ns >= peer->acked_sent.ns + ns;
+}
 
 static uint64_t doubled(const struct cluster *c, uint64_t hold, struct mono last, struct mono now)
 {
@@ -383,9 +414,12 @@ static bool move(struct cluster *c, struct mono now, const struct graph *g, cons
 	if (set_has(&to.nodes, c->cfg.pnn) || set_count(&to.nodes) <= set_count(&stay->nodes)) {
 		return false;
 	}
-	for (uint32_t p = 0; p < NODES_MAX; p++) {
-		c->mesh.move_to[p / 8] = (uint8_t)(p % 8 == 0 ? 0 : c->mesh.move_to[p / 8]);
-		c->mesh.move_to[p / 8] |= (uint8_t)(set_has(&to.nodes, p) ? 1U << (p % 8) : 0);
+	memset(c->mesh.move_to, 0, sizeof(c->mesh.move_to));
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (set_has(&to.nodes, p) && !set_has(&g->bad[p], c->cfg.pnn) &&
+		    !silent_for(c, now, p, cluster_dead_ns(c) * 3 / 8)) {
+			c->mesh.move_to[p / 8] |= (uint8_t)(1U << (p % 8));
+		}
 	}
 	c->mesh.moving = true;
 	if (cluster_successor(c, now) != CLUSTER_NODE_NONE) {
@@ -519,7 +553,7 @@ static void look_around(struct cluster *c, struct mono now)
 	look(c, now, &seen);
 	edges_update(c, now, &seen);
 	take_back(c, now, &seen);
-	if (!long_graph(c, now, &seen.nodes, &none, &g)) {
+	if (!long_graph(c, now, &seen, &none, &g)) {
 		return;
 	}
 	stay_graph(c, &g, &stay);
@@ -529,14 +563,6 @@ static void look_around(struct cluster *c, struct mono now)
 }
 
 /* ---- members that the leader does not hear ---- */
-
-static bool silent_for(const struct cluster *c, struct mono now, uint32_t p, uint64_t ns)
-{
-	const struct cluster_peer *peer = &c->peers[p];
-
-	return p != c->cfg.pnn && cluster_in_view(c, p) && takes_part(c, p) && mono_is_set(peer->acked_sent) &&
-	       !peer->leaving && now.ns >= peer->acked_sent.ns + ns;
-}
 
 /* A link of this node came up a moment ago: others will. */
 static bool link_is_new(const struct cluster *c, struct mono now)
@@ -565,34 +591,56 @@ static void ask_others(struct cluster *c, struct mono now)
 	}
 }
 
+/* Not a member, but it would be if this node heard it. */
+static bool mute_outsider(const struct cluster *c, struct mono now, uint32_t p)
+{
+	const struct cluster_peer *peer = &c->peers[p];
+
+	return p != c->cfg.pnn && cluster_configured(c, p) && !cluster_in_view(c, p) && takes_part(c, p) &&
+	       !peer->leaving && cluster_peer_agrees(c, p) && now.ns >= peer->acked_sent.ns + cluster_dead_ns(c) / 2;
+}
+
+/* Members that are silent, and outsiders, as bits for the others; the number of members. */
+static unsigned note_quiet(struct cluster *c, struct mono now, struct set *quiet)
+{
+	unsigned members = 0;
+
+	memset(quiet, 0, sizeof(*quiet));
+	memset(c->mesh.quiet, 0, sizeof(c->mesh.quiet));
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		bool member = silent_for(c, now, p, cluster_dead_ns(c) * 3 / 8);
+
+		members += member ? 1 : 0;
+		if (member || mute_outsider(c, now, p)) {
+			set_add(quiet, p);
+			c->mesh.quiet[p / 8] |= (uint8_t)(1U << (p % 8));
+		}
+	}
+	return members;
+}
+
 static void look_for_silent(struct cluster *c, struct mono now)
 {
 	uint64_t dead = cluster_dead_ns(c);
-	struct set heard_by_others = {{0}};
-	unsigned silent = 0;
+	struct set quiet, heard_by_others = {{0}};
+	unsigned members = note_quiet(c, now, &quiet);
 	struct graph seen, g, stay;
 
-	memset(c->mesh.quiet, 0, sizeof(c->mesh.quiet));
-	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		if (!silent_for(c, now, p, dead * 3 / 8)) {
-			continue;
-		}
-		silent++;
-		c->mesh.quiet[p / 8] |= (uint8_t)(1U << (p % 8));
-		if (silent_for(c, now, p, dead / 2) && mono_is_set(c->peers[p].vouched) &&
-		    now.ns < c->peers[p].vouched.ns + dead / 4) {
-			set_add(&heard_by_others, p);
-		}
-	}
 	/* One alone: it is as likely to be at fault as this node. */
-	c->mesh.any_quiet = silent >= 2;
-	if (silent < 2 || link_is_new(c, now)) {
+	c->mesh.any_quiet = members > 0 && set_count(&quiet) >= 2;
+	if (!c->mesh.any_quiet || link_is_new(c, now)) {
 		return;
 	}
 	ask_others(c, now);
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (set_has(&quiet, p) && now.ns >= c->peers[p].acked_sent.ns + dead / 2 &&
+		    mono_is_set(c->peers[p].vouched) && now.ns < c->peers[p].vouched.ns + dead / 4) {
+			set_add(&heard_by_others, p);
+		}
+	}
 	if (set_count(&heard_by_others) >= 2) {
 		look(c, now, &seen);
-		(void)long_graph(c, now, &seen.nodes, &heard_by_others, &g);
+		(void)long_graph(c, now, &seen, &heard_by_others, &g);
 		stay_graph(c, &g, &stay);
 		(void)move(c, now, &g, &stay);
 	}
@@ -601,10 +649,11 @@ static void look_for_silent(struct cluster *c, struct mono now)
 void cluster_mesh_fill(const struct cluster *c, uint32_t to, struct lease_grant *m)
 {
 	m->barred_by = c->peers[to].barred ? c->peers[to].barred_by : CLUSTER_NODE_NONE;
-	m->bars = CLUSTER_NODE_NONE;
+	m->bars = m->bars_by = CLUSTER_NODE_NONE;
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		if (c->peers[p].barred && c->peers[p].barred_by == to) {
+		if (c->peers[p].barred && p != to && (m->bars == CLUSTER_NODE_NONE || c->peers[p].barred_by == to)) {
 			m->bars = p;
+			m->bars_by = c->peers[p].barred_by;
 		}
 	}
 	if (c->mesh.any_quiet) {
@@ -621,7 +670,8 @@ void cluster_mesh_asked(struct cluster *c, struct mono now, uint32_t from, const
 	uint64_t dead = cluster_dead_ns(c);
 
 	c->mesh.barred_by = m->barred_by < c->cfg.n ? m->barred_by : CLUSTER_NODE_NONE;
-	c->mesh.bars = m->bars < c->cfg.n ? m->bars : CLUSTER_NODE_NONE;
+	c->mesh.bars = m->bars;
+	c->mesh.bars_by = m->bars_by;
 	c->mesh.vouch_echo = m->stamp;
 	for (uint32_t p = 0; p < c->cfg.n && p / 8 < m->quiet.len; p++) {
 		struct cluster_peer *peer = &c->peers[p];
@@ -670,6 +720,19 @@ uint32_t cluster_mesh_barred_by(const struct cluster *c, struct mono now)
 	bool fresh = mono_is_set(c->granted_at) && now.ns < c->granted_at.ns + cluster_dead_ns(c);
 
 	return c->role == CLUSTER_ROLE_FOLLOWER && fresh ? c->mesh.barred_by : CLUSTER_NODE_NONE;
+}
+
+uint32_t cluster_mesh_bars(const struct cluster *c, struct mono now, uint32_t p)
+{
+	bool fresh = mono_is_set(c->granted_at) && now.ns < c->granted_at.ns + cluster_dead_ns(c);
+
+	if (c->role == CLUSTER_ROLE_LEADER) {
+		return c->peers[p].barred ? c->peers[p].barred_by : CLUSTER_NODE_NONE;
+	}
+	if (p == c->cfg.pnn) {
+		return cluster_mesh_barred_by(c, now);
+	}
+	return fresh && p == c->mesh.bars && c->mesh.bars_by < c->cfg.n ? c->mesh.bars_by : CLUSTER_NODE_NONE;
 }
 
 /* ---- the leader's time ---- */

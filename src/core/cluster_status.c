@@ -85,6 +85,9 @@ static void tell_bad_node(const struct cluster *c, struct mono now, uint32_t p, 
 		text_add_time(t, peer->out_since, now);
 		if (!cluster_peer_agrees(c, p)) {
 			text_add(t, ": its nodes file, arbitration or dead interval differs; make them equal");
+		} else if (cluster_mesh_bars(c, now, p) != CLUSTER_NODE_NONE) {
+			text_add(t, ": it and node %u cannot reach each other; check the network between them",
+				 (unsigned)cluster_mesh_bars(c, now, p));
 		} else if (peer->link) {
 			text_add(t, "; its link is up: check ctdb-clusterd and the log there");
 		} else {
@@ -96,6 +99,8 @@ static void tell_bad_node(const struct cluster *c, struct mono now, uint32_t p, 
 		text_add(t, "stopped; continue it when it is ready");
 	} else if ((flags & NODE_FLAG_DISABLED) != 0) {
 		text_add(t, "disabled; enable it when it is ready");
+	} else if ((flags & NODE_FLAG_UNHEALTHY) == 0 && (flags & NODE_FLAG_PARTIAL) != 0) {
+		text_add(t, "without some of its interfaces; check their links");
 	} else {
 		text_add(t, "unhealthy; see its services");
 	}
@@ -160,7 +165,8 @@ static struct cluster_node_status node_status(const struct cluster *c, struct mo
 		.pnn = p,
 		.reachable = p == c->cfg.pnn || cluster_reachable(c, now, p),
 		.differs = !cluster_peer_agrees(c, p),
-		.barred_by = CLUSTER_NODE_NONE,
+		.barred_by = cluster_mesh_bars(c, now, p),
+		.credits = cluster_credits(c, now, p),
 		.out_ms = out ? mono_ms_between(mono_is_set(peer->out_since) ? peer->out_since : c->started, now) + 1 : 0,
 	};
 }
