@@ -18,6 +18,7 @@ struct links;
 struct own;
 struct arbiter;
 struct changes;
+struct nodes;
 struct events;
 struct callbacks;
 
@@ -25,6 +26,7 @@ struct callbacks;
 struct clusterd {
 	struct daemon *d;
 	struct cluster *core;
+	struct cluster_ops ops; /* of the core */
 	struct mono_timer *timer;
 	struct term_file *term_file;
 	struct tevent_req *writing;
@@ -33,6 +35,7 @@ struct clusterd {
 	struct arbiter *arbiter; /* NULL: none outside */
 	struct mono_timer *leave_timer; /* NULL: not stopping */
 	struct changes *changes;
+	struct nodes *nodes;
 	struct events *events;
 	struct callbacks *callbacks;
 	struct rpc_client **peers; /* by pnn; NULL: this node and deleted ones */
@@ -48,6 +51,7 @@ void clusterd_after(struct clusterd *cd);
 
 /* ---- peers.c: packets from and to the clusterds of other nodes ---- */
 int peers_start(struct clusterd *cd);
+int peers_set(struct clusterd *cd); /* to the nodes list as it is now. 0 or ENOMEM */
 void peers_send(struct clusterd *cd, uint32_t pnn, const struct cluster_msg *msg);
 void peers_fill(struct cluster_server *server); /* the handlers of what other nodes send */
 
@@ -114,6 +118,14 @@ void callbacks_fill(struct cluster_server *server);
 void callbacks_active(struct clusterd *cd, const char *list);
 void callbacks_leader(struct clusterd *cd, uint32_t leader);
 void callbacks_flags(struct clusterd *cd, uint32_t pnn, uint32_t flags);
+
+/* ---- nodes.c: the nodes list at run time ---- */
+extern const struct cluster_nodes_ops nodes_ops;
+/* Before the core exists: the list, and a change that was under way, into config. */
+int nodes_start(struct clusterd *cd, struct cluster_config *config, char **err);
+void nodes_watch(struct clusterd *cd); /* the core exists */
+void nodes_fill(struct cluster_server *server);
+bool nodes_differ(const struct clusterd *cd, const struct conf_nodes *nodes); /* from the list in use */
 
 /*
  * ---- term_file.c: what the core must not forget ----

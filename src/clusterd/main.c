@@ -143,55 +143,12 @@ static void tick(void *priv)
 
 /* ---- start ---- */
 
-static void digest_add(uint64_t *digest, const void *data, size_t len)
-{
-	const uint8_t *p = data;
-
-	/* FNV-1a: nobody forges it, it only has to differ. */
-	for (size_t i = 0; i < len; i++) {
-		*digest = (*digest ^ p[i]) * 0x100000001B3ULL;
-	}
-}
-
-/* Two locks would be two leaders. (Servers of etcd may be named differently on each node; its key may not.) */
-static void digest_lock(uint64_t *digest, const struct conf *conf)
-{
-	const char *lock = conf->cluster.arbitration == CONF_ARBITRATION_LOCK   ? conf->cluster.cluster_lock
-			   : conf->cluster.arbitration == CONF_ARBITRATION_ETCD ? conf->cluster.etcd_key
-										: "";
-
-	digest_add(digest, lock, strlen(lock));
-}
-
-/* Of what all nodes must have alike. */
-static uint64_t nodes_digest(const struct conf *conf, const struct conf_nodes *nodes)
-{
-	uint64_t digest = 0xCBF29CE484222325ULL;
-	char line[160];
-
-	for (uint32_t p = 0; p < nodes->n; p++) {
-		int n = snprintf(line, sizeof(line), "%u %d %s\n", (unsigned)p, nodes->v[p].deleted ? 1 : 0,
-				 nodes->v[p].text);
-
-		digest_add(&digest, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
-	}
-	snprintf(line, sizeof(line), "arbitration %d dead %u\n", (int)conf->cluster.arbitration,
-		 (unsigned)conf->cluster.dead_interval);
-	digest_add(&digest, line, strlen(line));
-	digest_lock(&digest, conf);
-	return digest;
-}
-
 static int core_start(struct clusterd *cd, char **err)
 {
 	const struct daemon *d = cd->d;
 	const struct conf *conf = d->conf;
-	struct cluster_node_config nodes[NODES_MAX];
 	struct cluster_config config = {
 		.pnn = d->pnn,
-		.n = d->nodes->n,
-		.nodes = nodes,
-		.nodes_hash = nodes_digest(conf, d->nodes),
 		.quorum = conf->cluster.arbitration == CONF_ARBITRATION_NONE ? CLUSTER_QUORUM_NONE
 									     : CLUSTER_QUORUM_MAJORITY,
 		.heartbeat_ms = conf->cluster.heartbeat_interval,
@@ -207,9 +164,9 @@ static int core_start(struct clusterd *cd, char **err)
 	if (ret != 0) {
 		return ret;
 	}
-	for (uint32_t p = 0; p < d->nodes->n; p++) {
-		nodes[p] =
-			(struct cluster_node_config){.deleted = d->nodes->v[p].deleted, .address = d->nodes->v[p].text};
+	ret = nodes_start(cd, &config, err);
+	if (ret != 0) {
+		return ret;
 	}
 	ret = own_start(cd, &config);
 	if (ret == 0) {
@@ -218,8 +175,14 @@ static int core_start(struct clusterd *cd, char **err)
 	if (ret != 0) {
 		return ret;
 	}
-	cd->core = cluster_new(cd, &config, &core_ops, cd, mono_now());
-	return cd->core == NULL ? ENOMEM : 0;
+	cd->ops = core_ops;
+	cd->ops.nodes = nodes_ops;
+	cd->core = cluster_new(cd, &config, &cd->ops, cd, mono_now());
+	if (cd->core == NULL) {
+		return ENOMEM;
+	}
+	nodes_watch(cd);
+	return 0;
 }
 
 static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
@@ -233,6 +196,7 @@ static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint
 		events_fill(&server);
 		callbacks_fill(&server);
 		bans_fill(&server);
+		nodes_fill(&server);
 	}
 	return cluster_dispatch(&server, priv, call, proc, buf, len);
 }
@@ -273,14 +237,22 @@ static int clusterd_setup(struct daemon *d, char **err)
 	return 0;
 }
 
+/* The list in use changes by agreement only: see nodes.c. */
 static void clusterd_reload(struct daemon *d)
 {
 	struct clusterd *cd = d->priv;
-	const struct cluster_view *view = cluster_newest_view(cd->core);
+	struct conf_nodes *nodes;
+	char *err = NULL;
 
-	if (view->members.n != 0 && view->members.n != d->nodes->n) {
-		log_warning("the nodes file has changed: restart the cluster daemons on all nodes to use it");
+	if (conf_nodes_load(cd, d->conf->path.nodes, &nodes, &err) != 0) {
+		log_error("the nodes stay as they were: %s", err);
+		talloc_free(err);
+		return;
 	}
+	if (nodes_differ(cd, nodes)) {
+		log_warning("%s was changed: 'ctdb node reload' makes it the list of all nodes", d->conf->path.nodes);
+	}
+	talloc_free(nodes);
 }
 
 /* The lock's helper ends first: it gives the lock back. */
@@ -316,6 +288,7 @@ int main(int argc, char **argv)
 		.summary = "decides who is in the cluster and who leads it",
 		.setup = clusterd_setup,
 		.urgent = true,
+		.own_nodes = true,
 		.reload = clusterd_reload,
 		.stop = clusterd_stop,
 	};

@@ -9,17 +9,24 @@
 
 #define ENDPOINT "cluster"
 
-int peers_start(struct clusterd *cd)
+int peers_set(struct clusterd *cd)
 {
 	const struct conf_nodes *nodes = cd->d->nodes;
 	struct msg_addr addr = {.endpoint = ENDPOINT};
 
-	cd->peers = talloc_zero_array(cd, struct rpc_client *, nodes->n);
+	if (cd->peers == NULL) {
+		/* Not moved when the list grows. */
+		cd->peers = talloc_zero_array(cd, struct rpc_client *, NODES_MAX);
+	}
 	if (cd->peers == NULL) {
 		return ENOMEM;
 	}
 	for (uint32_t p = 0; p < nodes->n; p++) {
 		if (p == cd->d->pnn || nodes->v[p].deleted) {
+			TALLOC_FREE(cd->peers[p]);
+			continue;
+		}
+		if (cd->peers[p] != NULL) {
 			continue;
 		}
 		addr.node = p;
@@ -31,11 +38,19 @@ int peers_start(struct clusterd *cd)
 	return 0;
 }
 
+int peers_start(struct clusterd *cd)
+{
+	return peers_set(cd);
+}
+
 void peers_send(struct clusterd *cd, uint32_t pnn, const struct cluster_msg *msg)
 {
 	struct rpc_client *peer = cd->peers[pnn];
 	int ret = EINVAL;
 
+	if (peer == NULL) {
+		return; /* no memory for it */
+	}
 	switch (msg->kind) {
 	case CLUSTER_MSG_HELLO:
 		ret = cluster_hello(peer, &msg->u.hello);

@@ -21,7 +21,8 @@ int cluster_list_copy(TALLOC_CTX *mem, const struct cluster_list *from, struct c
 	for (uint32_t p = 0; p < from->n; p++) {
 		nodes[p].deleted = from->nodes[p].deleted;
 		nodes[p].address = talloc_strdup(nodes, from->nodes[p].address);
-		if (nodes[p].address == NULL) {
+		nodes[p].more = from->nodes[p].more == NULL ? NULL : talloc_strdup(nodes, from->nodes[p].more);
+		if (nodes[p].address == NULL || (from->nodes[p].more != NULL && nodes[p].more == NULL)) {
 			return ENOMEM;
 		}
 	}
@@ -32,9 +33,15 @@ int cluster_list_copy(TALLOC_CTX *mem, const struct cluster_list *from, struct c
 	return 0;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return strcmp(a == NULL ? "" : a, b == NULL ? "" : b) == 0;
+}
+
 static bool same_node(const struct cluster_node_config *a, const struct cluster_node_config *b)
 {
-	return a->deleted == b->deleted && (a->deleted || strcmp(a->address, b->address) == 0);
+	return a->deleted == b->deleted &&
+	       (a->deleted || (same_text(a->address, b->address) && same_text(a->more, b->more)));
 }
 
 int cluster_list_difference(const struct cluster_list *a, const struct cluster_list *b, uint32_t *pnn)
@@ -122,6 +129,11 @@ bool cluster_nodes_differs(const struct cluster *c, struct mono now, uint32_t pn
 {
 	return cluster_configured(c, pnn) && pnn != c->cfg.pnn && cluster_reachable(c, now, pnn) &&
 	       !cluster_peer_agrees(c, pnn);
+}
+
+uint64_t cluster_nodes_digest_of(const struct cluster *c, uint32_t pnn)
+{
+	return c->peers[pnn].nodes_hash;
 }
 
 bool cluster_mark_above(const struct cluster_nodes_mark *a, uint64_t term, uint32_t number)

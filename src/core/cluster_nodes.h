@@ -45,6 +45,7 @@ struct cluster;
 struct cluster_node_config {
 	bool deleted;
 	const char *address;
+	const char *more; /* further addresses; NULL: none */
 };
 
 struct cluster_list {
@@ -97,6 +98,7 @@ void cluster_nodes_explain(struct cluster *c, uint32_t pnn, const char *text);
 const struct cluster_list *cluster_nodes_list(const struct cluster *c);
 /* The change that this node is prepared for; NULL: none. */
 const struct cluster_nodes_prepared *cluster_nodes_prepared(const struct cluster *c);
+uint64_t cluster_nodes_digest_of(const struct cluster *c, uint32_t pnn); /* as it told last */
 bool cluster_nodes_differs(const struct cluster *c, struct mono now, uint32_t pnn); /* reachable, but has another list */
 
 #endif

@@ -341,6 +341,11 @@ uint64_t lane_breaks(const struct lane *l, uint32_t pnn)
 	return pnn < LANE_NODES ? l->breaks[pnn] : 0;
 }
 
+int lane_set_nodes(struct lane *l)
+{
+	return link_mesh_set_nodes(l->mesh, l->dbd->d->nodes);
+}
+
 /* ---- keys ---- */
 
 /* *keys NULL: the links are not secured. */

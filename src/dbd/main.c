@@ -10,7 +10,9 @@
 #include <tdb.h>
 
 #include "dbd/service.h"
+#include "dbd/srvid.h"
 #include "dbd/worker.h"
+#include "protocol/classic.h"
 #include "shared/log.h"
 
 #define WORKERS 4U
@@ -76,6 +78,18 @@ static int setup(struct daemon *d, char **err)
 	return ret != 0 ? part_failed("endpoint", ret, err, d) : 0;
 }
 
+static void reload(struct daemon *d)
+{
+	struct dbd *dbd = d->priv;
+	int ret = lane_set_nodes(dbd->lane);
+
+	if (ret != 0) {
+		log_error("the nodes list of the links stays as it was: %s",
+			  ret == EINVAL ? "the own address cannot be changed without a restart" : strerror(ret));
+	}
+	srvids_deliver(dbd->srvids, CLASSIC_SRVID_RELOAD_NODES, NULL, 0);
+}
+
 /*
  * libtdb tries robust mutexes in a child that it forks, once, and remembers the result. Here the child inherits
  * nothing: one that outlived us a moment would keep our endpoint from the next of us.
@@ -95,6 +109,7 @@ int main(int argc, char **argv)
 		.prepare = prepare,
 		.setup = setup,
 		.urgent = true,
+		.reload = reload,
 	};
 
 	return daemon_main(argc, argv, &ops);

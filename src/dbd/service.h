@@ -135,6 +135,7 @@ int commits_new(TALLOC_CTX *mem, struct dbd *dbd, struct commits **c);
 int traverses_new(TALLOC_CTX *mem, struct dbd *dbd, struct traverses **t);
 int attaches_new(TALLOC_CTX *mem, struct dbd *dbd, struct attaches **a);
 int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **l, char **err);
+int lane_set_nodes(struct lane *l); /* to what the daemon has; as link_mesh_set_nodes() */
 int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **r);
 int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **r);
 int view_start(struct dbd *dbd); /* subscribes to clusterd */

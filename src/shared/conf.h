@@ -111,6 +111,9 @@ struct conf_nodes {
 
 /* Reads and checks the nodes file: unparsable, duplicate or no address is an error naming file and line. */
 int conf_nodes_load(TALLOC_CTX *mem, const char *path, struct conf_nodes **nodes, char **err);
+/* The two halves of it; name stands in messages for the file. */
+int conf_nodes_text(TALLOC_CTX *mem, const char *path, char **text, char **err);
+int conf_nodes_parse(TALLOC_CTX *mem, const char *name, const char *text, struct conf_nodes **nodes, char **err);
 
 /* Which entry am I: conf->cluster.node_address, or the only entry that is on a local interface. ENOENT with *err naming the file
  * and what to do when none or several match. */

@@ -257,31 +257,44 @@ static int parse_text(struct parser *p, char *text, char **err)
 	return EINVAL;
 }
 
-int conf_nodes_load(TALLOC_CTX *mem, const char *path, struct conf_nodes **nodes, char **err)
+int conf_nodes_parse(TALLOC_CTX *mem, const char *name, const char *text, struct conf_nodes **nodes, char **err)
 {
-	struct parser p = {.path = path, .nodes = talloc_zero(mem, struct conf_nodes)};
-	char *text, *why = NULL;
-	int ret;
+	struct parser p = {.path = name, .nodes = talloc_zero(mem, struct conf_nodes)};
+	char *copy = p.nodes == NULL ? NULL : talloc_strdup(p.nodes, text), *why = NULL;
+	int ret = copy == NULL ? ENOMEM : parse_text(&p, copy, &why);
 
-	if (p.nodes == NULL) {
-		*err = talloc_strdup(mem, strerror(ENOMEM));
-		return ENOMEM;
-	}
-	ret = conf_slurp(p.nodes, path, &text, &why);
-	if (ret == 0) {
-		ret = parse_text(&p, text, &why);
-		talloc_free(text);
-	} else if (ret == ENOENT) {
-		why = talloc_asprintf(p.nodes, "%s: does not exist: %s", path, what_to_do);
-	}
 	if (ret != 0) {
 		*err = talloc_strdup(mem, why != NULL ? why : strerror(ret));
 		talloc_free(p.nodes);
 		return ret;
 	}
+	talloc_free(copy);
 	TALLOC_FREE(p.line_of);
 	*nodes = p.nodes;
 	return 0;
+}
+
+int conf_nodes_text(TALLOC_CTX *mem, const char *path, char **text, char **err)
+{
+	int ret = conf_slurp(mem, path, text, err);
+
+	if (ret == ENOENT) {
+		talloc_free(*err);
+		*err = talloc_asprintf(mem, "%s: does not exist: %s", path, what_to_do);
+	}
+	return ret;
+}
+
+int conf_nodes_load(TALLOC_CTX *mem, const char *path, struct conf_nodes **nodes, char **err)
+{
+	char *text;
+	int ret = conf_nodes_text(mem, path, &text, err);
+
+	if (ret == 0) {
+		ret = conf_nodes_parse(mem, path, text, nodes, err);
+		talloc_free(text);
+	}
+	return ret;
 }
 
 static bool on_interface(const struct ifaddrs *list, const struct sockaddr_storage *addr)

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/reload_rpc.h"
 #include "shared/conf_private.h"
 #include "shared/daemon_options.h"
 #include "shared/log.h"
@@ -205,12 +206,14 @@ static bool same_nodes(const struct conf_nodes *a, const struct conf_nodes *b)
 	return true;
 }
 
-static void reload_nodes(struct run *run)
+/* 0; EINVAL: they stay as they were, said in the log. */
+static int reload_nodes(struct run *run)
 {
 	struct daemon *d = &run->d;
 	struct conf_nodes *fresh = NULL;
 	uint32_t pnn = 0;
 	char *err = NULL;
+	int ret = EINVAL;
 
 	if (conf_nodes_load(run, d->conf->path.nodes, &fresh, &err) != 0 ||
 	    conf_nodes_self(run, d->conf, fresh, &pnn, &err) != 0) {
@@ -222,9 +225,42 @@ static void reload_nodes(struct run *run)
 		log_notice("%s: changed, %u nodes", d->conf->path.nodes, fresh->n);
 		d->nodes = fresh;
 		fresh = NULL;
+		ret = 0;
+	} else {
+		ret = 0;
 	}
 	talloc_free(err);
 	talloc_free(fresh);
+	return ret;
+}
+
+/* clusterd has replaced the nodes file. */
+static void on_reload_nodes(void *priv, struct rpc_call *call)
+{
+	struct run *run = priv;
+	struct reload_nodes_result result;
+	int ret = call->source_node == run->d.pnn && strcmp(call->source_endpoint, "cluster") == 0 ? 0 : EPERM;
+
+	if (ret == 0 && run->stopping) {
+		ret = ESHUTDOWN;
+	}
+	ret = ret != 0 ? ret : reload_nodes(run);
+	if (ret != 0) {
+		rpc_call_fail(call, ret);
+		return;
+	}
+	if (run->ops->reload != NULL) {
+		run->ops->reload(&run->d);
+	}
+	result.nodes = run->d.nodes->n;
+	reload_nodes_reply(call, &result);
+}
+
+static int reload_serve(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	static const struct reload_server server = {.nodes = on_reload_nodes};
+
+	return reload_dispatch(&server, priv, call, proc, buf, len);
 }
 
 static void reload_configuration(struct run *run)
@@ -264,7 +300,9 @@ static void reload_signal(struct tevent_context *ev, struct tevent_signal *se, i
 		return;
 	}
 	reload_configuration(run);
-	reload_nodes(run);
+	if (!run->ops->own_nodes) {
+		(void)reload_nodes(run);
+	}
 	if (run->ops->reload != NULL) {
 		run->ops->reload(&run->d);
 	}
@@ -340,6 +378,9 @@ static int start(struct run *run)
 	}
 	if (ret == 0 && ops->service != NULL) {
 		ret = msg_open(run, d->ev, d->conf->path.msg_dir, ops->service, d->pnn, NULL, &d->msg, &err);
+	}
+	if (ret == 0 && ops->service != NULL && !ops->own_nodes) {
+		ret = msg_serve(d->msg, RELOAD_INTERFACE, RELOAD_VERSION, reload_serve, run);
 	}
 	if (ops->urgent && setpriority(PRIO_PROCESS, 0, URGENT_NICE) != 0) {
 		log_info("runs without raised priority: %s", strerror(errno));

@@ -55,6 +55,7 @@ struct daemon_ops {
 	 * Not inherited by programs that the daemon starts.
 	 */
 	bool urgent;
+	bool own_nodes; /* d->nodes is the daemon's own business: neither SIGHUP nor clusterd's word changes it */
 };
 
 /*
@@ -77,6 +78,7 @@ void daemon_ready(struct daemon *d);
 /*
  * SIGHUP: d->conf is the same object; what may change at run time (conf_options.c says which) has new values, for the rest a warning says that a
  * restart is needed. d->nodes is another object if the nodes file changed, and the former one stays valid. Errors: the former values stay.
+ * The same for the nodes alone when clusterd says that the nodes file was replaced (protocol/reload.x).
  */
 
 /*

@@ -17,6 +17,7 @@
 #include "protocol/link_table.h"
 #include "protocol/msg_table.h"
 #include "protocol/msgstat_table.h"
+#include "protocol/reload_table.h"
 #include "protocol/natives_table.h"
 #include "protocol/stream_table.h"
 #include "protocol/super_table.h"
@@ -300,6 +301,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TABLE(classic), TABLE(cluster), TABLE(constructs), TABLE(db),      TABLE(dbkeep),
 		TABLE(lane),    TABLE(link),    TABLE(msg),        TABLE(msgstat), TABLE(natives),
+		TABLE(reload),
 		TABLE(stream),  TABLE(super),   TABLE(transport),  TABLE(tunnel),  TABLE(worker),
 	};
 	int failed;
