@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "shared/log.h"
 #include "shared/mono_timer.h"
@@ -102,6 +103,14 @@ static bool on_arbiter_holds(void *priv)
 	return arbiter_holds(cd->arbiter);
 }
 
+static uint64_t on_wall_ms(void *priv)
+{
+	struct timespec ts = {0};
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec < 0 ? 0 : (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static const struct cluster_ops core_ops = {
 	.send = on_send,
 	.persist = on_persist,
@@ -112,6 +121,7 @@ static const struct cluster_ops core_ops = {
 	.event = on_event,
 	.arbiter = on_arbiter,
 	.arbiter_holds = on_arbiter_holds,
+	.wall_ms = on_wall_ms,
 };
 
 void clusterd_after(struct clusterd *cd)

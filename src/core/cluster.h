@@ -174,6 +174,9 @@ struct cluster_ops {
 	/* Looks now, without waiting, whether the lock that was told as HELD still is: its helper lives and has said nothing else
 	 * (poll() of its pipe). False: LOST is about to be told. Not asked when bounded. */
 	bool (*arbiter_holds)(void *priv);
+	/* The wall clock, in milliseconds since 1970; may be NULL. So terms go up with time also from one holder of the lock to the next
+	 * that never heard of it. */
+	uint64_t (*wall_ms)(void *priv);
 	void (*changed)(void *priv); /* cluster_tell_state() tells something new (the lease time alone: lease()) */
 	void (*lease)(void *priv, struct mono until);
 	/* As leader: node pnn is to be told that it is banned. */

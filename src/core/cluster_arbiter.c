@@ -21,7 +21,10 @@
  * before its own lease ends: goes on; CONTENDED: asks again each D/32; FAILED: hands over; its lease ends: FOLLOWER
  *
  * A node asks under its old term and takes a new one with the lock in hand: who cannot get the lock never disturbs who
- * has it. Terms are distributed by pnn, so no two nodes ever lead the same one.
+ * has it. Terms are distributed by pnn, so no two nodes ever lead the same one. They are milliseconds of the wall clock
+ * times 256, or more: two holders one after the other need not have heard of each other, but their views have to be in
+ * order. (A holder whom not all acknowledge issues its first one D + margin after it took its term: so it is enough
+ * that wall clocks agree to less than D. If they do not, the order is wrong until the two meet.)
  *
  * WHY IT IS SAFE. What is needed of the lock: nobody else has it before this node could have known that it is lost.
  * Then:
@@ -59,6 +62,7 @@
  */
 
 #define DEPOSED_MAX 3
+#define WALL_MAX_MS (1ULL << 48) /* some thousand years */
 
 static bool external(const struct cluster *c)
 {
@@ -86,6 +90,17 @@ void cluster_arbiter_let_go(struct cluster *c)
 	}
 }
 
+uint64_t cluster_arbiter_term(const struct cluster *c, uint64_t least)
+{
+	uint64_t wall = c->ops->wall_ms == NULL ? 0 : c->ops->wall_ms(c->priv);
+
+	if (least <= c->arbiter.term_seen) {
+		least = c->arbiter.term_seen + 1;
+	}
+	/* A clock that is far off must not use up the terms. */
+	return wall < WALL_MAX_MS && least < wall * 256 ? wall * 256 : least;
+}
+
 /* ---- what the lock allows ---- */
 
 /* With each action of a leader: see above. */
@@ -104,10 +119,9 @@ bool cluster_arbiter_has(const struct cluster *c)
 
 struct mono cluster_arbiter_sure(const struct cluster *c, struct mono now)
 {
-	if (!cluster_arbiter_has(c)) {
-		return MONO_NEVER;
-	}
-	return mono_min(c->cfg.arbiter_bounded ? now : c->arbiter.sure, c->arbiter.until);
+	struct mono sure = c->cfg.arbiter_bounded ? now : c->arbiter.sure;
+
+	return cluster_arbiter_has(c) && mono_is_set(sure) ? mono_min(sure, c->arbiter.until) : MONO_NEVER;
 }
 
 struct mono cluster_arbiter_leases_end(const struct cluster *c, struct mono now)
@@ -328,9 +342,10 @@ static void held(struct cluster *c, struct mono now, struct mono until)
 	bool first = c->arbiter.state == CLUSTER_LOCK_ASKED;
 
 	c->arbiter.state = CLUSTER_LOCK_HELD;
-	c->arbiter.sure = now;
+	c->arbiter.sure = first ? MONO_NEVER : c->arbiter.sure;
 	c->arbiter.until = CLUSTER_PLANTED(c, LOCK_FOREVER) ? MONO_NEVER : until;
 	c->arbiter.refusals = 0;
+	cluster_arbiter_look(c, now);
 	if (!first) {
 		cluster_leader_tick(c, now);
 		return;

@@ -300,8 +300,8 @@ uint64_t cluster_next_term(const struct cluster *c)
 	uint64_t mine = 255 - c->cfg.pnn;
 	uint64_t term = c->term + 1;
 
-	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && term <= c->arbiter.term_seen) {
-		term = c->arbiter.term_seen + 1;
+	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		term = cluster_arbiter_term(c, term);
 	}
 	if (c->cfg.quorum != CLUSTER_QUORUM_MAJORITY) {
 		term += (mine + 256 - term % 256) % 256;

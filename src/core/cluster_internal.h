@@ -252,6 +252,7 @@ void cluster_arbiter_answered(struct cluster *c, struct mono now, enum cluster_a
 			      const char *text);
 bool cluster_arbiter_busy(const struct cluster *c); /* a handover is to be sent */
 void cluster_arbiter_let_go(struct cluster *c);
+uint64_t cluster_arbiter_term(const struct cluster *c, uint64_t least); /* for the next one that leads */
 void cluster_arbiter_look(struct cluster *c, struct mono now);
 bool cluster_arbiter_has(const struct cluster *c);
 struct mono cluster_arbiter_sure(const struct cluster *c, struct mono now);

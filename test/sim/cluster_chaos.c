@@ -142,6 +142,7 @@ static const struct {
 	{SIM_PAUSE, 2, pause_one},    {SIM_CRASH, 2, kill_one},
 	{SIM_CRASH, 1, power_cut},    {SIM_LEAVE, 1, leave_and_return},
 	{SIM_FLAGS, 1, flags_of_one}, {SIM_CLOCK, 1, clock_of_one},
+	{SIM_LOCK, 2, sim_lock_trouble},
 };
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
 
@@ -155,6 +156,9 @@ const char *sim_trouble_name(enum sim_trouble trouble)
 
 static unsigned weight(const struct sim *s, size_t i)
 {
+	if (actions[i].trouble == SIM_LOCK && s->opt.quorum != CLUSTER_QUORUM_EXTERNAL) {
+		return 0;
+	}
 	return (s->opt.profile & SIM_TROUBLE_BIT(actions[i].trouble)) != 0 ? actions[i].weight : 0;
 }
 
@@ -214,13 +218,14 @@ void sim_chaos_end(struct sim *s, bool full)
 	s->delay_ns = 200000;
 	s->write_ns = MS;
 	s->disturbed = s->now;
+	sim_lock_calm(s);
 	if (full) {
 		heal(s);
 	} else {
 		thin_network(s);
 	}
 	for (uint32_t p = 0; p < s->opt.nodes; p++) {
-		if (s->nodes[p].c == NULL) {
+		if (s->nodes[p].c == NULL || s->nodes[p].leaving) {
 			s->nodes[p].flags = 0;
 			start_later(s, p, sim_random(s, 100 * MS));
 		}

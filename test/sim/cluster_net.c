@@ -110,6 +110,11 @@ static struct sim_event pop(struct sim *s)
 	}
 }
 
+void sim_push(struct sim *s, struct sim_event e)
+{
+	push(s, e);
+}
+
 void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t peer)
 {
 	uint64_t tag = kind == SIM_NODES_WRITTEN ? s->nodes[node].incarnation : 0;
@@ -282,6 +287,24 @@ static void on_changed(void *priv)
 	/* Looked at after the step: act_update(). */
 }
 
+static void on_arbiter(void *priv, bool want)
+{
+	sim_lock_op(priv, want);
+}
+
+static bool on_arbiter_holds(void *priv)
+{
+	return sim_lock_holds(priv);
+}
+
+/* Clocks agree to a quarter of a dead interval. */
+static uint64_t on_wall_ms(void *priv)
+{
+	struct sim_node *n = priv;
+
+	return 1000000000 + n->sim->now / MS + n->pnn * 7919ULL % (n->sim->opt.dead_ms / 4);
+}
+
 static const struct cluster_ops ops = {
 	.send = on_send,
 	.persist = on_persist,
@@ -289,6 +312,9 @@ static const struct cluster_ops ops = {
 	.changed = on_changed,
 	.lease = on_lease,
 	.ban = on_ban,
+	.arbiter = on_arbiter,
+	.arbiter_holds = on_arbiter_holds,
+	.wall_ms = on_wall_ms,
 	.event = on_event,
 	.nodes = SIM_NODES_OPS,
 };
@@ -330,6 +356,9 @@ static void after_input(struct sim *s, struct sim_node *n)
 	e.at = true_time(n, cluster_wakeup(n->c).ns) + sim_random(s, MS);
 	e.at = e.at <= s->now ? s->now + 1 : e.at;
 	push(s, e);
+	if (n->leaving && cluster_left(n->c)) {
+		sim_crash(s, n->pnn, false);
+	}
 }
 
 void sim_start(struct sim *s, uint32_t pnn)
@@ -353,6 +382,11 @@ void sim_start(struct sim *s, uint32_t pnn)
 		.faults = s->opt.faults,
 	};
 
+	if (n->leaving) {
+		n->start_due = s->now + 10 * MS;
+		sim_schedule(s, n->start_due, SIM_START, pnn, 0);
+		return;
+	}
 	if (n->c != NULL) {
 		return;
 	}
@@ -365,6 +399,7 @@ void sim_start(struct sim *s, uint32_t pnn)
 		nodes[p] = (struct cluster_node_config){.address = "10.0.0.1"};
 	}
 	sim_nodes_config(n, &config);
+	sim_lock_config(s, &config);
 	sim_trace(s, n, "starts");
 	s->disturbed = s->now;
 	n->incarnation = config.incarnation;
@@ -406,7 +441,8 @@ void sim_crash(struct sim *s, uint32_t pnn, bool machine)
 	sim_trace(s, n, machine ? "power cut" : "killed");
 	s->disturbed = s->now;
 	TALLOC_FREE(n->c);
-	n->paused = false;
+	sim_lock_crash(n, machine);
+	n->paused = n->leaving = false;
 	n->suspended_at = 0;
 	deferred_drop(n);
 	if (machine && n->machine_up) {
@@ -434,7 +470,22 @@ void sim_leave(struct sim *s, uint32_t pnn)
 	sim_trace(s, n, "leaves");
 	cluster_leave(n->c, (struct mono){sim_local(n, s->now)});
 	n->act.active = false;
-	sim_crash(s, pnn, false);
+	n->leaving = true;
+	after_input(s, n);
+}
+
+int sim_resign(struct sim *s, uint32_t pnn, uint32_t to)
+{
+	struct sim_node *n = &s->nodes[pnn];
+	int ret;
+
+	if (n->c == NULL || n->paused) {
+		return -1;
+	}
+	sim_trace(s, n, "is asked to resign");
+	ret = cluster_resign(n->c, (struct mono){sim_local(n, s->now)}, to);
+	after_input(s, n);
+	return ret;
 }
 
 void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns)
@@ -447,6 +498,7 @@ void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns)
 	sim_trace(s, n, "stands still for %.1f ms", (double)ns / 1e6);
 	s->disturbed = s->now;
 	n->paused = true;
+	n->lock.paused = n->suspended_at != 0 || (s->opt.bounded && sim_random(s, 2) == 0);
 	sim_schedule(s, s->now + ns, SIM_RESUME, pnn, 0);
 }
 
@@ -464,7 +516,7 @@ void sim_suspend(struct sim *s, uint32_t pnn, uint64_t ns)
 /* What other nodes rely on is in the time of this clock: for a dead interval from now nothing can be said. */
 static void clock_was_wrong(struct sim *s)
 {
-	s->excused_until = s->now + (uint64_t)s->opt.dead_ms * MS * 102 / 100;
+	s->excused_until = s->now + ((uint64_t)s->opt.dead_ms * MS + (s->opt.bounded ? s->lock.ttl_ns : 0)) * 102 / 100;
 }
 
 void sim_clock_jump(struct sim *s, uint32_t pnn, uint64_t ns)
@@ -535,6 +587,9 @@ static void input(struct sim *s, struct sim_node *n, struct sim_event *e)
 	case SIM_NODES_WRITTEN:
 		sim_nodes_heard(n);
 		break;
+	case SIM_ARBITER:
+		sim_lock_input(n, e);
+		break;
 	case SIM_START:
 	case SIM_RESUME:
 	case SIM_CHAOS:
@@ -566,7 +621,7 @@ void sim_resume(struct sim *s, uint32_t pnn)
 	for (uint32_t i = 0; i < n->n_deferred && n->c != NULL; i++) {
 		input(s, n, &n->deferred[i]);
 	}
-	if (n->deferred_tick && !tick_first) {
+	if (n->deferred_tick && !tick_first && n->c != NULL) {
 		input(s, n, &tick);
 	}
 	deferred_drop(n);
@@ -582,6 +637,8 @@ static void step(struct sim *s, struct sim_event *e)
 		}
 	} else if (e->kind == SIM_CHAOS) {
 		sim_chaos_step(s);
+	} else if (e->kind == SIM_ARBITER && !sim_lock_is_input(e)) {
+		sim_lock_event(s, e);
 	} else if (n->c == NULL) {
 		return;
 	} else if (e->kind == SIM_RESUME) {
@@ -636,6 +693,8 @@ struct sim *sim_new(const struct sim_options *opt)
 	s->delay_ns = 200000;
 	s->write_ns = MS;
 	s->election.lead = CLUSTER_NODE_NONE;
+	s->lock.latency_ns = 2 * MS;
+	s->lock.ttl_ns = 2 * (uint64_t)opt->dead_ms * MS;
 	s->nodes = checked(talloc_zero_array(s, struct sim_node, opt->nodes));
 	for (uint32_t p = 0; p < opt->nodes; p++) {
 		struct sim_node *n = &s->nodes[p];

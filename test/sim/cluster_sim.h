@@ -11,7 +11,7 @@
 #define SIM_NODES 256
 #define MS        MONO_NS_PER_MS
 
-enum sim_event_kind { SIM_TICK, SIM_MESSAGE, SIM_LINK, SIM_PERSISTED, SIM_START, SIM_RESUME, SIM_CHAOS, SIM_NODES_WRITTEN };
+enum sim_event_kind { SIM_TICK, SIM_MESSAGE, SIM_LINK, SIM_PERSISTED, SIM_START, SIM_RESUME, SIM_CHAOS, SIM_NODES_WRITTEN, SIM_ARBITER };
 
 /* What can go wrong; the names are those of ctdb-sim's --profile. */
 enum sim_trouble {
@@ -37,6 +37,7 @@ struct sim_event {
 	uint64_t tag; /* TICK: which; PERSISTED: incarnation */
 	enum cluster_msg_kind msg_kind;
 	struct ctdb_blob msg; /* MESSAGE, encoded; talloc'ed */
+	uint64_t value; /* ARBITER; peer: what, tag: helper */
 };
 
 /* A view as far as the checks need it: who is in. */
@@ -96,12 +97,20 @@ struct sim_node {
 	uint64_t start_due; /* of a planned start */
 	uint64_t machine_back;
 	bool other_nodes_file, cannot_lead;
+	bool leaving; /* as soon as cluster_left() */
+	struct {
+		uint64_t helper, releasing; /* 0: none */
+		uint64_t until;
+		uint64_t lied; /* helper that holds the lock as far as it knows */
+		bool held, unreachable, paused;
+	} lock; /* sim_lock.c */
 };
 
 struct sim_options {
 	uint64_t seed;
 	uint32_t nodes;
 	enum cluster_quorum quorum;
+	bool bounded; /* EXTERNAL: the lock is a lease (etcd) */
 	uint32_t dead_ms, heartbeat_ms;
 	unsigned faults;
 	unsigned profile; /* SIM_TROUBLE_BIT()s */
@@ -146,6 +155,14 @@ struct sim {
 	uint64_t chaos_until, disturbed;
 	uint64_t step_limit; /* sim_run() stops there; 0: none */
 	uint64_t troubles[SIM_TROUBLES];
+	struct {
+		uint64_t ids, owner, expires;
+		uint32_t owner_node;
+		uint64_t latency_ns, ttl_ns;
+		uint32_t hang_permille;
+		bool lie; /* gives it once more to the next */
+		uint64_t asked;
+	} lock; /* sim_lock.c */
 	/* Checks. */
 	struct sim_leader *leaders;
 	uint32_t n_leaders;
@@ -174,6 +191,7 @@ void sim_cut(struct sim *s, uint32_t a, uint32_t b, bool cut);
 void sim_start(struct sim *s, uint32_t pnn);
 void sim_crash(struct sim *s, uint32_t pnn, bool machine);
 void sim_leave(struct sim *s, uint32_t pnn);
+int sim_resign(struct sim *s, uint32_t pnn, uint32_t to); /* as cluster_resign(); -1: not running */
 void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns);
 void sim_suspend(struct sim *s, uint32_t pnn, uint64_t ns); /* the machine as a whole, its clock too */
 void sim_resume(struct sim *s, uint32_t pnn);
@@ -195,6 +213,20 @@ void sim_nodes_config(struct sim_node *n, struct cluster_config *config);
 void sim_nodes_on_disk(struct sim_node *n);
 void sim_nodes_heard(struct sim_node *n);
 void sim_nodes_set(struct sim *s, uint32_t pnn, const char *text);
+
+/* ---- sim_lock.c: the lock of quorum EXTERNAL ---- */
+void sim_push(struct sim *s, struct sim_event e); /* cluster_net.c */
+void sim_lock_op(struct sim_node *n, bool want);
+bool sim_lock_holds(const struct sim_node *n);
+bool sim_lock_is_input(const struct sim_event *e); /* else it is an event of the lock itself */
+void sim_lock_input(struct sim_node *n, const struct sim_event *e);
+void sim_lock_event(struct sim *s, const struct sim_event *e);
+void sim_lock_crash(struct sim_node *n, bool machine);
+void sim_lock_lose(struct sim *s);
+void sim_lock_reach(struct sim *s, uint32_t pnn, bool reaches);
+void sim_lock_trouble(struct sim *s);
+void sim_lock_calm(struct sim *s);
+void sim_lock_config(struct sim *s, struct cluster_config *config);
 
 /* ---- cluster_check.c ---- */
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
