@@ -184,9 +184,9 @@ int proc_run_recv(struct tevent_req *req, TALLOC_CTX *mem, int *wait_status, str
 		ret = req_state == TEVENT_REQ_USER_ERROR ? (int)error : ENOMEM;
 	} else {
 		*wait_status = state->status;
-		if (output != NULL) {
-			*output = (struct ctdb_blob){state->output.len, talloc_move(mem, &state->output.data)};
-		}
+	}
+	if (output != NULL && (ret == 0 || ret == ETIMEDOUT)) {
+		*output = (struct ctdb_blob){state->output.len, talloc_move(mem, &state->output.data)};
 	}
 	tevent_req_received(req);
 	return ret;

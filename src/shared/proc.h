@@ -16,7 +16,8 @@
  */
 struct tevent_req *proc_run_send(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], char *const envp[], uint32_t timeout_ms,
 				 size_t max_output);
-/* 0 and *wait_status as of waitpid(); ENOENT etc. if it could not be started; ETIMEDOUT. output may be NULL. */
+/* 0 and *wait_status as of waitpid(); ENOENT etc. if it could not be started; ETIMEDOUT: *output is what it printed until then.
+ * output may be NULL. */
 int proc_run_recv(struct tevent_req *req, TALLOC_CTX *mem, int *wait_status, struct ctdb_blob *output);
 
 /*
