@@ -120,6 +120,19 @@ static void view_note_changes(struct cluster *c, struct mono now, const struct c
 	}
 }
 
+/* Followers tell their flags to the leader only: whoever stands has to know who else will. */
+static void view_teaches(struct cluster *c)
+{
+	for (uint32_t p = 0; p < c->view.members.n; p++) {
+		const struct view_member *m = &c->view.members.v[p];
+
+		if (p != c->cfg.pnn && c->view.leader != c->cfg.pnn && cluster_in_view(c, p)) {
+			c->peers[p].flags = m->flags;
+			c->peers[p].capabilities = m->capabilities;
+		}
+	}
+}
+
 /* The one place where the view changes. EINVAL: not a view of this nodes list; ESTALE: not newer (invariant 4). */
 int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_view *view)
 {
@@ -145,6 +158,7 @@ int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_v
 	c->view_since = now;
 	cluster_event(c, true, "view %llu.%llu of leader %u", (unsigned long long)view->term,
 		      (unsigned long long)view->number, (unsigned)view->leader);
+	view_teaches(c);
 	view_note_changes(c, now, &old);
 	talloc_free(old.members.v);
 	return 0;
