@@ -70,7 +70,7 @@
  *   most of the others have been reported, or the leader itself, it hands over instead.
  *
  * Clocks: only differences of each node's own monotonic clock count. A machine that was suspended as a whole (its clock too)
- * may act for up to D after it goes on.
+ * may act for up to D after it goes on or, if it is elected in that time, until its first view.
  */
 
 enum cluster_role { CLUSTER_ROLE_FOLLOWER, CLUSTER_ROLE_PROBING, CLUSTER_ROLE_CANDIDATE, CLUSTER_ROLE_LEADER };
@@ -101,7 +101,7 @@ enum cluster_fault {
 	CLUSTER_FAULT_OLD_VIEW = 2,       /* takes views that are not newer */
 	CLUSTER_FAULT_NO_PROMISE = 4,     /* votes although it has promised not to */
 	CLUSTER_FAULT_HASTY_DROP = 8,     /* leaves nodes out before their leases have ended */
-	CLUSTER_FAULT_FORGET_VOTE = 16,   /* tells its vote before it is on disk */
+	CLUSTER_FAULT_FORGET_VOTE = 16,   /* a vote counts before it is on disk */
 	CLUSTER_FAULT_BANNED_ACTS = 32,   /* a banned or stopped node goes on */
 	CLUSTER_FAULT_LONE_LEADER = 64,   /* leads without a majority's answers */
 	CLUSTER_FAULT_DEAF_LEADER = 128,  /* leads on when it hears of a higher term */

@@ -93,7 +93,7 @@ static void round_ask(struct cluster *c, struct mono now, uint64_t term, bool pr
 				   .stamp = now.ns,
 				   .incarnation = c->cfg.incarnation,
 				   .nodes_hash = c->cfg.nodes_hash,
-				 .prepared = cluster_nodes_mark(c)},
+				   .prepared = cluster_nodes_mark(c)},
 	};
 
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
@@ -332,7 +332,8 @@ static void round_check(struct cluster *c, struct mono now)
 	}
 	if (c->role == CLUSTER_ROLE_PROBING) {
 		stand(c, now, "a quorum would vote for this node");
-	} else if (c->role == CLUSTER_ROLE_CANDIDATE && cluster_durable_is_current(c)) {
+	} else if (c->role == CLUSTER_ROLE_CANDIDATE &&
+		   (cluster_durable_is_current(c) || CLUSTER_PLANTED(c, FORGET_VOTE))) {
 		cluster_role_set(c, now, CLUSTER_ROLE_LEADER, "elected");
 	}
 }
@@ -462,9 +463,8 @@ static bool may_succeed(const struct cluster *c, struct mono now, uint32_t p)
 	const struct cluster_peer *peer = &c->peers[p];
 
 	return cluster_askable(c, now, p) && cluster_in_view(c, p) && cluster_mesh_may_succeed(c, p) &&
-	       mono_is_set(peer->acked_at) &&
-	       now.ns < peer->acked_at.ns + cluster_dead_ns(c) && (peer->capabilities & NODE_CAP_LEADER) != 0 &&
-	       !cluster_flags_inactive(peer->flags);
+	       mono_is_set(peer->acked_at) && now.ns < peer->acked_at.ns + cluster_dead_ns(c) &&
+	       (peer->capabilities & NODE_CAP_LEADER) != 0 && !cluster_flags_inactive(peer->flags);
 }
 
 uint32_t cluster_successor(const struct cluster *c, struct mono now)
@@ -485,7 +485,7 @@ void cluster_handover_send(struct cluster *c, uint32_t to, bool leaving)
 			       .leaving = leaving,
 			       .incarnation = c->cfg.incarnation,
 			       .nodes_hash = c->cfg.nodes_hash,
-				 .prepared = cluster_nodes_mark(c)},
+			       .prepared = cluster_nodes_mark(c)},
 	};
 
 	c->ops->send(c->priv, to, &msg);
@@ -695,7 +695,8 @@ void cluster_on_vote_reply(struct cluster *c, struct mono now, uint32_t from, co
 	bool probing = c->role == CLUSTER_ROLE_PROBING && m->pre_vote && m->asked == cluster_next_term(c);
 	bool standing = c->role == CLUSTER_ROLE_CANDIDATE && !m->pre_vote && m->asked == c->term;
 
-	if ((!probing && !standing) || c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL || !cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
+	if ((!probing && !standing) || c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL ||
+	    !cluster_list_shared(c, m->nodes_hash, m->prepared.next)) {
 		return;
 	}
 	peer->answered = true;
