@@ -126,7 +126,7 @@ static bool arbitrated(const struct sim *s)
 }
 
 /* Invariant 3, and that nobody acts who is banned or stopped. */
-static void check_acting(struct sim *s, const struct sim_node *n)
+static void check_acting(struct sim *s, struct sim_node *n)
 {
 	if (!sim_acts(s, n)) {
 		return;
@@ -138,10 +138,16 @@ static void check_acting(struct sim *s, const struct sim_node *n)
 	if (!n->act.view.in[n->pnn]) {
 		sim_fail(s, "node %u acts under a view without it", (unsigned)n->pnn);
 	}
-	if (!arbitrated(s) || clocks_excused(s)) {
+	if (!arbitrated(s) ||
+	    order(s->left_out[n->pnn].term, s->left_out[n->pnn].number, n->act.view.term, n->act.view.number) <= 0) {
 		return;
 	}
-	if (order(s->left_out[n->pnn].term, s->left_out[n->pnn].number, n->act.view.term, n->act.view.number) > 0) {
+	/* It does not know that its lease was over for a while: goes on under that view. */
+	if (clocks_excused(s)) {
+		n->excused_term = n->act.view.term;
+		n->excused_number = n->act.view.number;
+	}
+	if (order(n->excused_term, n->excused_number, n->act.view.term, n->act.view.number) != 0) {
 		sim_fail(s, "node %u acts under view %llu/%llu, but view %llu/%llu leaves it out", (unsigned)n->pnn,
 			 (unsigned long long)n->act.view.term, (unsigned long long)n->act.view.number,
 			 (unsigned long long)s->left_out[n->pnn].term, (unsigned long long)s->left_out[n->pnn].number);

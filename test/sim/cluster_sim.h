@@ -94,6 +94,7 @@ struct sim_node {
 	uint32_t core_flags;  /* that the core was told */
 	struct sim_view seen; /* newest of this process */
 	struct sim_act act;
+	uint64_t excused_term, excused_number; /* view under which it acts because a clock was wrong */
 	uint64_t start_due; /* of a planned start */
 	uint64_t machine_back;
 	bool other_nodes_file, cannot_lead;
