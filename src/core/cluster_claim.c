@@ -78,6 +78,13 @@ static void claim_relay(struct cluster *c, struct mono now, uint32_t from)
 	}
 }
 
+/* By a lease, or without one: a leader that leaves this node out sends grants, too. */
+static bool follows(const struct cluster *c, struct mono now)
+{
+	return cluster_lease_leader(c, now) != CLUSTER_NODE_NONE ||
+	       (c->leader != CLUSTER_NODE_NONE && now.ns < c->granted_at.ns + cluster_dead_ns(c));
+}
+
 void cluster_claim_heard(struct cluster *c, struct mono now, uint32_t from, const struct cluster_hello *m)
 {
 	uint64_t age_ns = m->claim_age_us * MONO_NS_PER_US;
@@ -90,7 +97,7 @@ void cluster_claim_heard(struct cluster *c, struct mono now, uint32_t from, cons
 	}
 	at = (struct mono){now.ns - age_ns};
 	/* The own leader, or one that is lower than it: no news. */
-	if (cluster_lease_leader(c, now) != CLUSTER_NODE_NONE && m->claim_term <= c->term) {
+	if (follows(c, now) && m->claim_term <= c->term) {
 		return;
 	}
 	if (!better && (m->claim_term < c->claim.term || at.ns <= c->claim.at.ns)) {

@@ -173,11 +173,14 @@ static int decode(TALLOC_CTX *mem, const struct sim_event *e, struct cluster_msg
 
 static const char *msg_name(enum cluster_msg_kind kind)
 {
-	static const char *const names[] = {"hello", "vote request", "vote reply", "grant", "ack", "handover",
-					    "nodes step", "nodes answer"};
+	static const char *const names[] = {"hello", "vote request", "vote reply", "grant",
+					    "ack",   "handover",     "nodes step", "nodes answer"};
 
 	return names[kind];
 }
+
+/* So many packets on their way for each node are not sent without a loop. */
+#define STORM 2000U
 
 static void deliver_later(struct sim *s, uint32_t from, uint32_t to, const struct cluster_msg *msg)
 {
@@ -192,6 +195,12 @@ static void deliver_later(struct sim *s, uint32_t from, uint32_t to, const struc
 		return;
 	}
 	e.at = s->now + delay;
+	if (s->n_heap > STORM * s->opt.nodes) {
+		sim_fail(s,
+			 "a storm: more than %u packets for each node are on their way, the last one %s of node %u to "
+			 "%u",
+			 STORM, msg_name(msg->kind), (unsigned)from, (unsigned)to);
+	}
 	push(s, e);
 }
 
