@@ -19,7 +19,8 @@
  *                        than D after the sending of the grant that a majority accepted
  *   margin   D/32        waited in addition before a node that may have held a lease is left out of a view
  *
- * P < D - H: after the loss of the leader the survivors have a new one before their leases end: nobody alive is fenced.
+ * P < D - H: after the loss of the leader the survivors have a new one before their leases end: nobody alive is fenced,
+ *   if the votes take less than D/9 (with H = D/4), and if the leader did not die while its grants were on their way.
  *
  * ROLES (the one setter is cluster_role_set())
  *

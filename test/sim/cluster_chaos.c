@@ -136,12 +136,18 @@ static const struct {
 	unsigned weight;
 	void (*make)(struct sim *s);
 } actions[] = {
-	{SIM_LOSS, 1, loss},          {SIM_DELAY, 1, delay},
-	{SIM_DISK, 1, disk},          {SIM_PARTITION, 2, partition},
-	{SIM_PARTITION, 1, heal},     {SIM_PARTITION, 1, cut_some},
-	{SIM_PAUSE, 2, pause_one},    {SIM_CRASH, 2, kill_one},
-	{SIM_CRASH, 1, power_cut},    {SIM_LEAVE, 1, leave_and_return},
-	{SIM_FLAGS, 1, flags_of_one}, {SIM_CLOCK, 1, clock_of_one},
+	{SIM_LOSS, 1, loss},
+	{SIM_DELAY, 1, delay},
+	{SIM_DISK, 1, disk},
+	{SIM_PARTITION, 2, partition},
+	{SIM_PARTITION, 1, heal},
+	{SIM_PARTITION, 1, cut_some},
+	{SIM_PAUSE, 2, pause_one},
+	{SIM_CRASH, 2, kill_one},
+	{SIM_CRASH, 1, power_cut},
+	{SIM_LEAVE, 1, leave_and_return},
+	{SIM_FLAGS, 1, flags_of_one},
+	{SIM_CLOCK, 1, clock_of_one},
 	{SIM_LOCK, 2, sim_lock_trouble},
 };
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))

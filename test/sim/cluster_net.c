@@ -688,6 +688,16 @@ void sim_run(struct sim *s, uint64_t until)
 	s->now = s->now > until ? s->now : until;
 }
 
+bool sim_on_its_way(const struct sim *s, uint32_t from, enum cluster_msg_kind kind)
+{
+	for (uint32_t i = 0; i < s->n_heap; i++) {
+		if (s->heap[i].kind == SIM_MESSAGE && s->heap[i].msg_kind == kind && s->heap[i].peer == from) {
+			return true;
+		}
+	}
+	return false;
+}
+
 bool sim_failed(const struct sim *s)
 {
 	return s->failure[0] != '\0';

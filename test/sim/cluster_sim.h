@@ -11,7 +11,17 @@
 #define SIM_NODES 256
 #define MS        MONO_NS_PER_MS
 
-enum sim_event_kind { SIM_TICK, SIM_MESSAGE, SIM_LINK, SIM_PERSISTED, SIM_START, SIM_RESUME, SIM_CHAOS, SIM_NODES_WRITTEN, SIM_ARBITER };
+enum sim_event_kind {
+	SIM_TICK,
+	SIM_MESSAGE,
+	SIM_LINK,
+	SIM_PERSISTED,
+	SIM_START,
+	SIM_RESUME,
+	SIM_CHAOS,
+	SIM_NODES_WRITTEN,
+	SIM_ARBITER
+};
 
 /* What can go wrong; the names are those of ctdb-sim's --profile. */
 enum sim_trouble {
@@ -37,7 +47,7 @@ struct sim_event {
 	uint64_t tag; /* TICK: which; PERSISTED: incarnation */
 	enum cluster_msg_kind msg_kind;
 	struct ctdb_blob msg; /* MESSAGE, encoded; talloc'ed */
-	uint64_t value; /* ARBITER; peer: what, tag: helper */
+	uint64_t value;       /* ARBITER; peer: what, tag: helper */
 };
 
 /* A view as far as the checks need it: who is in. */
@@ -55,9 +65,10 @@ struct sim_act {
 	struct sim_view view;
 };
 
-/* The nodes file and what lies beside it, if a test uses them (sim_nodes.c): a list is "a b -c", addresses, '-' for a deleted node. */
+/* The nodes file and what lies beside it, if a test uses them (sim_nodes.c): a list is "a b -c", addresses, '-' for a
+ * deleted node. */
 struct sim_file {
-	char *text;	/* NULL: all nodes, for ever */
+	char *text;     /* NULL: all nodes, for ever */
 	char *prepared; /* NULL: none */
 	uint64_t term, from;
 	uint32_t number;
@@ -95,7 +106,7 @@ struct sim_node {
 	struct sim_view seen; /* newest of this process */
 	struct sim_act act;
 	uint64_t excused_term, excused_number; /* view under which it acts because a clock was wrong */
-	uint64_t start_due; /* of a planned start */
+	uint64_t start_due;                    /* of a planned start */
 	uint64_t machine_back;
 	bool other_nodes_file, cannot_lead;
 	bool leaving; /* as soon as cluster_left() */
@@ -201,13 +212,18 @@ void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags);
 /* Runs until the time, or until a check failed. */
 void sim_run(struct sim *s, uint64_t until);
 bool sim_failed(const struct sim *s);
+bool sim_on_its_way(const struct sim *s, uint32_t from, enum cluster_msg_kind kind);
 
 /* ---- sim_nodes.c: the nodes list ---- */
 int sim_nodes_parse(void *priv, TALLOC_CTX *mem, const char *text, struct cluster_list *list, char **err);
 void sim_nodes_write(void *priv, enum cluster_nodes_write what, const struct cluster_nodes_prepared *prepared);
 void sim_nodes_changed(void *priv);
 void sim_nodes_done(void *priv, bool done, const char *text);
-#define SIM_NODES_OPS {.parse = sim_nodes_parse, .write = sim_nodes_write, .changed = sim_nodes_changed, .done = sim_nodes_done}
+#define SIM_NODES_OPS                                                                                                  \
+	{                                                                                                              \
+		.parse = sim_nodes_parse, .write = sim_nodes_write, .changed = sim_nodes_changed,                      \
+		.done = sim_nodes_done                                                                                 \
+	}
 /* What the node starts with, if it has a file. */
 void sim_nodes_config(struct sim_node *n, struct cluster_config *config);
 /* On disk, whether or not the process lives to hear of it. */
@@ -245,7 +261,8 @@ void sim_election_sent(struct sim *s, const struct sim_node *n, enum cluster_msg
 void sim_election_step(struct sim *s, const struct sim_node *n);
 
 /* ---- cluster_links.c ---- */
-void sim_mute(struct sim *s, uint32_t a, uint32_t b, bool mute); /* packets from a to b get lost, unnoticed by the links */
+void sim_mute(struct sim *s, uint32_t a, uint32_t b,
+	      bool mute); /* packets from a to b get lost, unnoticed by the links */
 void sim_banned(struct sim *s, uint32_t by, uint32_t pnn);
 bool sim_mesh_complete(const struct sim *s, uint32_t *a, uint32_t *b);
 

@@ -130,8 +130,8 @@ static bool all_agree(const struct sim *s, const char **why)
 }
 
 /*
- * Nothing is wrong any more: everybody agrees soon, for good. What was on its way may still break an agreement for a moment, so it counts
- * from when it lasted.
+ * Nothing is wrong any more: everybody agrees soon, for good. What was on its way may still break an agreement for a
+ * moment, so it counts from when it lasted.
  */
 static void converge(struct sim *s, struct sim_stats *stats)
 {
@@ -228,6 +228,9 @@ static void lose_leader(struct sim *s, struct sim_stats *stats)
 	}
 	s->election.calm = true;
 	sim_run(s, s->now + sim_random(s, dead_ns(s)));
+	while (!sim_failed(s) && sim_on_its_way(s, leader, CLUSTER_MSG_LEASE_GRANT)) {
+		sim_run(s, s->now + MS / 10); /* those who get the last one promise more than the others may rely on */
+	}
 	lose(s, leader);
 	await_leader(s, leader);
 	s->election.calm = false;
