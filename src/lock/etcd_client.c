@@ -160,6 +160,7 @@ static const char *hint_for(CURLcode code)
 	case CURLE_SSL_CERTPROBLEM:
 	case CURLE_SSL_CACERT_BADFILE:
 		return ": check etcd ca file, etcd certificate file and etcd private key file";
+	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:
 	case CURLE_GOT_NOTHING:
 		return ": does it want https, or a certificate of this node?";
