@@ -110,6 +110,7 @@ def test_programs_that_fail(cluster):
     before, lines = len(_noted(node, "active-changed")), len(_log(node))
     _restart_clusterd(node)
     wait_until(lambda: "90.floods" in _log(node)[lines:], what="the last result")
+    cluster.wait_ready()
     text = _log(node)[lines:]
     for expected in ("05.fails: exit status 3: no such disk", "06.hangs: did not end in time and was killed: waiting", "07.killed: killed by signal 9",
                      "08.no-interpreter: cannot be run: ", "09.open: not run: everybody may write it; chmod o-w", "90.floods: exit status 1: xxx",
