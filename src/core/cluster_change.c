@@ -74,9 +74,13 @@ static void change_begin(struct cluster *c, struct mono now, enum cluster_change
 
 /* ---- asked for ---- */
 
+/* Its clusterd is heard; a link alone says nothing. */
 static bool member_ready(const struct cluster *c, struct mono now, uint32_t p)
 {
-	return cluster_configured(c, p) && cluster_reachable(c, now, p) && cluster_peer_agrees(c, p);
+	const struct cluster_peer *peer = &c->peers[p];
+
+	return cluster_configured(c, p) && mono_is_set(peer->heard) && now.ns < peer->heard.ns + cluster_dead_ns(c) &&
+	       cluster_peer_agrees(c, p);
 }
 
 /* "1, 4": configured others that (not) are ready */
@@ -293,7 +297,7 @@ static bool decidable(const struct cluster *c, struct mono now)
 			return false;
 		}
 	}
-	return c->cfg.quorum != CLUSTER_QUORUM_MAJORITY || cluster_is_quorum(c, now, has_answered);
+	return c->cfg.quorum != CLUSTER_QUORUM_MAJORITY || cluster_is_quorum_of_both(c, now, has_answered);
 }
 
 static void prepare_send(struct cluster *c, struct mono now)

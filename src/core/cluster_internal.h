@@ -283,13 +283,15 @@ struct mono cluster_claim_wakeup(const struct cluster *c, struct mono now);
 
 /* ---- cluster_nodes.c: lists and majorities ---- */
 int cluster_nodes_init(struct cluster *c, const struct cluster_config *config);
-/* Lists of which a majority is needed: 1, or 2 while prepared: 0 the one in use, 1 the next. */
-unsigned cluster_lists(const struct cluster *c);
+/* list: 0 the one in use, 1 the one that this node is prepared for. */
 bool cluster_list_counts(const struct cluster *c, unsigned list, uint32_t pnn);
 unsigned cluster_list_quorum(const struct cluster *c, unsigned list);
-/* Whether this node and those that have() are majorities of all of them. */
+/* Whether this node and those that have() are a majority of the list in use. */
 bool cluster_is_quorum(const struct cluster *c, struct mono now,
 		       bool (*have)(const struct cluster *c, struct mono now, uint32_t pnn));
+/* And of the next one; only while prepared. */
+bool cluster_is_quorum_of_both(const struct cluster *c, struct mono now,
+			       bool (*have)(const struct cluster *c, struct mono now, uint32_t pnn));
 /* Who has this list and may be prepared for next (0: none) belongs to the same cluster. */
 bool cluster_list_shared(const struct cluster *c, uint64_t hash, uint64_t next);
 bool cluster_peer_agrees(const struct cluster *c, uint32_t pnn);

@@ -15,16 +15,16 @@ static int newest_first(const void *a, const void *b)
 	return x < y ? 1 : (x > y ? -1 : 0);
 }
 
-static struct mono list_acked(const struct cluster *c, struct mono now, unsigned list)
+static struct mono list_acked(const struct cluster *c, struct mono now)
 {
 	uint64_t sent[NODES_MAX];
-	unsigned n = 0, others = cluster_list_quorum(c, list) - 1;
+	unsigned n = 0, others = cluster_quorum_size(c) - 1;
 
 	if (others == 0) {
 		return now;
 	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		if (p != c->cfg.pnn && cluster_list_counts(c, list, p) && cluster_peer_agrees(c, p)) {
+		if (p != c->cfg.pnn && cluster_configured(c, p) && cluster_peer_agrees(c, p)) {
 			sent[n++] = c->peers[p].acked_sent.ns;
 		}
 	}
@@ -39,21 +39,13 @@ static struct mono list_acked(const struct cluster *c, struct mono now, unsigned
  * once. */
 struct mono cluster_majority_acked(const struct cluster *c, struct mono now)
 {
-	struct mono acked = now;
-
 	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
 		return cluster_arbiter_sure(c, now);
 	}
 	if (c->cfg.quorum == CLUSTER_QUORUM_NONE || CLUSTER_PLANTED(c, LONE_LEADER)) {
 		return now;
 	}
-	for (unsigned list = 0; list < cluster_lists(c); list++) {
-		struct mono of_list = list_acked(c, now, list);
-
-		/* MONO_NEVER is 0: the smallest, too. */
-		acked = of_list.ns < acked.ns ? of_list : acked;
-	}
-	return acked;
+	return list_acked(c, now);
 }
 
 bool cluster_is_leading(const struct cluster *c, struct mono now)

@@ -78,12 +78,6 @@ static const struct cluster_list *list_of(const struct cluster *c, unsigned list
 	return list == 0 ? &c->nodes->list : &c->nodes->next->to;
 }
 
-/* The one node of a list of one decides alone that there are two: see cluster_nodes.h. */
-unsigned cluster_lists(const struct cluster *c)
-{
-	return c->nodes->next == NULL || live_nodes(&c->nodes->list) == 1 ? 1 : 2;
-}
-
 bool cluster_list_counts(const struct cluster *c, unsigned list, uint32_t pnn)
 {
 	const struct cluster_list *l = list_of(c, list);
@@ -96,20 +90,28 @@ unsigned cluster_list_quorum(const struct cluster *c, unsigned list)
 	return live_nodes(list_of(c, list)) / 2 + 1;
 }
 
+static bool is_quorum_of(const struct cluster *c, struct mono now, unsigned list,
+			 bool (*have)(const struct cluster *c, struct mono now, uint32_t pnn))
+{
+	unsigned n = 1;
+
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		n += p != c->cfg.pnn && cluster_list_counts(c, list, p) && have(c, now, p) ? 1 : 0;
+	}
+	return n >= cluster_list_quorum(c, list);
+}
+
 bool cluster_is_quorum(const struct cluster *c, struct mono now,
 		       bool (*have)(const struct cluster *c, struct mono now, uint32_t pnn))
 {
-	for (unsigned list = 0; list < cluster_lists(c); list++) {
-		unsigned n = 1;
+	return is_quorum_of(c, now, 0, have);
+}
 
-		for (uint32_t p = 0; p < c->cfg.n; p++) {
-			n += p != c->cfg.pnn && cluster_list_counts(c, list, p) && have(c, now, p) ? 1 : 0;
-		}
-		if (n < cluster_list_quorum(c, list)) {
-			return false;
-		}
-	}
-	return true;
+/* The one node of a list of one decides alone that there are two: see cluster_nodes.h. */
+bool cluster_is_quorum_of_both(const struct cluster *c, struct mono now,
+			       bool (*have)(const struct cluster *c, struct mono now, uint32_t pnn))
+{
+	return is_quorum_of(c, now, 0, have) && (live_nodes(&c->nodes->list) == 1 || is_quorum_of(c, now, 1, have));
 }
 
 /* ---- who belongs to the same cluster ---- */

@@ -14,9 +14,9 @@ struct cluster;
  * A change leads from one list to another one that differs from it in one node: added at the end, removed (its pnn stays, deleted),
  * or moved (another address; also a deleted one that comes back). Only a leader with a mandate runs one, one at a time.
  *
- *   PREPARE  the leader, then all reachable nodes write the new list beside the old one (synced) before they answer. From then on a
- *            node is "prepared": it needs majorities of both lists wherever a majority counts. The node that the change is about
- *            gets no lease.
+ *   PREPARE  the leader, then all reachable nodes write the new list beside the old one (synced) before they answer: from then on a
+ *            node is "prepared". Leaders are elected and acknowledged by majorities of the list in use still. The node that the
+ *            change is about gets no lease.
  *   decide   all members of the view and majorities of both lists are prepared, and nobody holds a lease that the change takes away:
  *            the leader switches to the new list. That is told by nodes_hash in all its packets; who is prepared for that very list
  *            and sees it switches too. The file follows; a node that is cut off in between is still prepared when it starts.
@@ -24,20 +24,22 @@ struct cluster;
  *
  * Each change has a mark (term, number) of the leader that ran it last; a node takes only higher ones.
  *
- * INVARIANTS
+ * INVARIANTS (test/sim/test_cluster_nodes.c)
  *
- * 1 Any two majorities that can elect or acknowledge leaders at the same time have a node in common. (Lists that are in use together
- *   differ in one node; a list two changes further needs a majority that has the one in between decided, and these do not answer to the
- *   oldest.)
- * 2 What is decided is not lost: a majority of either list is prepared or further. (Who is prepared votes only for candidates whose mark
+ * 1 Any two majorities that can elect or acknowledge leaders at the same time have a node in common. (Lists that follow each other
+ *   differ in one node: any majority of one has a node in common with any of the other. Before a change to a list C can be decided,
+ *   a majority of the list B that it starts from uses B; so each majority of the list A before B has a node that uses B or a
+ *   later list. It does not answer to those who have only A, and who is prepared for B and hears it switches to B.)
+ * 2 What is decided is not lost. (A majority of either list is prepared or further. Who is prepared votes only for candidates whose mark
  *   is as high or that have the new list; others are told of the change, write it down and may stand then. So a new leader by majority
  *   knows each change that can have been decided, and carries it on under its own mark; a change it does not know was not, and
  *   never will be: it aborts it.)
- * 3 Without a majority (none, lock, etcd) a leader that hears of a change always carries it on.
- * 4 A node at no time forgets both lists: the new one is written before the mark is told, the file is replaced as a whole, and what
+ * 3 The majority of the new list is there for the cluster to go on with it when it is decided.
+ * 4 Without a majority (none, lock, etcd) a leader that hears of a change always carries it on.
+ * 5 A node at no time forgets both lists: the new one is written before the mark is told, the file is replaced as a whole, and what
  *   was prepared is removed only then.
- * 5 Who has neither list of another node (after the above a node that was down, or whose file was edited) is kept out, by both sides.
- * 6 A node that is removed or moved is not in the view and holds no lease when the change is decided, and gets none from a prepared leader.
+ * 6 Who has neither list of another node (after the above a node that was down, or whose file was edited) is kept out, by both sides.
+ * 7 A node that is removed or moved is not in the view and holds no lease when the change is decided, and gets none from a prepared leader.
  *
  * A list of one node becomes one of two without the new one's answer: it can only start when it is on the list. The cluster has no majority until it does.
  */

@@ -136,7 +136,9 @@ void sim_nodes_config(struct sim_node *n, struct cluster_config *config)
 	config->nodes = list.nodes;
 	config->nodes_hash = list.hash;
 	config->nodes_text = list.text;
-	if (f->prepared == NULL) {
+	/* As clusterd does at its start: the list has it already. */
+	if (f->prepared == NULL || strcmp(f->prepared, f->text) == 0) {
+		set(&f->prepared, NULL);
 		return;
 	}
 	prepared = talloc_zero(f->text, struct cluster_nodes_prepared);

