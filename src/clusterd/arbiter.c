@@ -80,6 +80,7 @@ struct arbiter {
 	struct mono deadline; /* ASKED, TRYING, RELEASING */
 	struct helper *helper;
 	struct mono_timer *timer;
+	const char *event; /* the newest that was told */
 	char logged[LINE_MAX_LEN + 1];
 	struct mono logged_at;
 };
@@ -88,6 +89,24 @@ static void arbiter_arm(struct arbiter *a);
 static void helper_end(struct arbiter *a);
 
 /* ---- answers ---- */
+
+/* For who watches: each kind of answer once, until another one comes. */
+static void tell_event(struct arbiter *a, enum cluster_arbiter_answer what, const char *text)
+{
+	static const char *const kinds[] = {
+		[CLUSTER_ARBITER_HELD] = "this node holds the cluster lock",
+		[CLUSTER_ARBITER_CONTENDED] = "this node does not get the cluster lock: ",
+		[CLUSTER_ARBITER_FAILED] = "the cluster lock cannot be taken: ",
+		[CLUSTER_ARBITER_LOST] = "the cluster lock was lost: ",
+		[CLUSTER_ARBITER_RELEASED] = "this node does not hold the cluster lock any more",
+	};
+
+	if (a->event != kinds[what]) {
+		a->event = kinds[what];
+		events_add(a->cd, CLUSTER_EVENT_ARBITRATION, a->cd->d->pnn, 0, "%s%s", a->event,
+			   what == CLUSTER_ARBITER_HELD || what == CLUSTER_ARBITER_RELEASED ? "" : text);
+	}
+}
 
 /* The state is left first: the core may ask for the next thing from inside. */
 static void answer(struct arbiter *a, enum arbiter_state state, enum cluster_arbiter_answer what, struct mono until,
@@ -107,6 +126,7 @@ static void answer(struct arbiter *a, enum arbiter_state state, enum cluster_arb
 	if (a->helper != NULL && state == ARBITER_IDLE) {
 		helper_end(a);
 	}
+	tell_event(a, what, text);
 	cluster_arbiter(cd->core, mono_now(), what, until, text);
 	clusterd_after(cd);
 	arbiter_arm(a);

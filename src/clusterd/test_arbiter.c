@@ -29,6 +29,7 @@ struct told {
 static struct told told[TOLD_MAX];
 static unsigned n_told, n_seen;
 static bool ask_again; /* as the core may: from inside the answer */
+static unsigned n_events;
 
 struct world {
 	struct daemon d;
@@ -57,6 +58,12 @@ void cluster_arbiter(struct cluster *c, struct mono now, enum cluster_arbiter_an
 	}
 }
 
+void events_add(struct clusterd *cd, enum cluster_event_kind kind, uint32_t node, uint32_t flags, const char *fmt, ...)
+{
+	assert_int_equal(kind, CLUSTER_EVENT_ARBITRATION);
+	n_events++;
+}
+
 void clusterd_after(struct clusterd *cd)
 {
 	assert_ptr_equal(cd, the_clusterd);
@@ -77,7 +84,7 @@ static int world_setup(void **state)
 	w->conf.cluster.arbitration = CONF_ARBITRATION_LOCK;
 	w->conf.cluster.lock_timeout = 10000;
 	w->d = (struct daemon){.conf = &w->conf, .nodes = &w->nodes, .ev = tevent_context_init(w)};
-	n_told = n_seen = 0;
+	n_told = n_seen = n_events = 0;
 	ask_again = false;
 	*state = w;
 	return 0;
@@ -221,7 +228,9 @@ static void test_held_and_released(void **state)
 	assert_false(arbiter_holds(w->cd->arbiter));
 	assert_false(mono_is_set(next_told(w, CLUSTER_ARBITER_HELD)->until));
 	assert_true(arbiter_holds(w->cd->arbiter));
+	assert_int_equal(n_events, 1);
 	let_go(w);
+	assert_int_equal(n_events, 2);
 	assert_false(arbiter_holds(w->cd->arbiter));
 	assert_int_equal(access(talloc_asprintf(w, "%s/released", w->base), F_OK), 0);
 	ask(w);
