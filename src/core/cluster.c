@@ -169,6 +169,13 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 	unsigned configured = 0;
 
 	if (mono_is_set(c->odd_at) && now.ns < c->odd_at.ns + 2 * cluster_dead_ns(c)) {
+		const char *difference = c->peers[c->odd_leader].difference;
+
+		if (difference != NULL) {
+			snprintf(buf, len, "kept out by leader node %u: %s; run 'ctdb node reload' there", (unsigned)c->odd_leader,
+				 difference);
+			return buf;
+		}
 		snprintf(buf, len,
 			 "nodes file, arbitration or dead interval differs from that of leader node %u: make them "
 			 "equal and restart",

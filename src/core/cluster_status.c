@@ -83,7 +83,9 @@ static void tell_bad_node(const struct cluster *c, struct mono now, uint32_t p, 
 	if ((flags & NODE_FLAG_DISCONNECTED) != 0) {
 		text_add(t, "disconnected since ");
 		text_add_time(t, peer->out_since, now);
-		if (!cluster_peer_agrees(c, p)) {
+		if (!cluster_peer_agrees(c, p) && peer->difference != NULL) {
+			text_add(t, ": %s; run 'ctdb node reload' on a member", peer->difference);
+		} else if (!cluster_peer_agrees(c, p)) {
 			text_add(t, ": its nodes file, arbitration or dead interval differs; make them equal");
 		} else if (cluster_mesh_bars(c, now, p) != CLUSTER_NODE_NONE) {
 			text_add(t, ": it and node %u cannot reach each other; check the network between them",

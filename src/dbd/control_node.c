@@ -348,40 +348,6 @@ void control_get_reclock_file(struct control *ctl)
 	control_reply(ctl, 0, lock, lock == NULL ? 0 : strlen(lock) + 1, NULL);
 }
 
-/* ---- the nodes list ---- */
-
-static bool same_node(const struct conf_node *a, const struct conf_node *b)
-{
-	return a->deleted == b->deleted && (a->deleted || strcmp(a->text, b->text) == 0);
-}
-
-static bool same_nodes(const struct conf_nodes *a, const struct conf_nodes *b)
-{
-	bool same = a->n == b->n;
-
-	for (uint32_t pnn = 0; same && pnn < a->n; pnn++) {
-		same = same_node(&a->v[pnn], &b->v[pnn]);
-	}
-	return same;
-}
-
-/* The file is read and compared; what the node runs with changes with a restart only. */
-void control_reload_nodes_file(struct control *ctl)
-{
-	struct daemon *d = ctl->dbd->d;
-	struct conf_nodes *nodes;
-	char *err = NULL;
-
-	if (conf_nodes_load(ctl, d->conf->path.nodes, &nodes, &err) != 0) {
-		control_reply(ctl, -1, NULL, 0, err);
-	} else if (!same_nodes(nodes, d->nodes)) {
-		control_reply(ctl, -1, NULL, 0, "the nodes file has changed: restart the cluster on all nodes to use it");
-	} else {
-		srvids_deliver(ctl->dbd->srvids, CLASSIC_SRVID_RELOAD_NODES, NULL, 0);
-		control_reply(ctl, 0, NULL, 0, NULL);
-	}
-}
-
 /* Each node says its own flags, and the view tells them to all: what others say of them counts for nothing. */
 void control_modify_flags(struct control *ctl)
 {
