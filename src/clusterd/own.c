@@ -11,7 +11,8 @@
 #include "shared/file_replace.h"
 #include "shared/log.h"
 
-#define FLAGS   (NODE_FLAG_DISABLED | NODE_FLAG_BANNED | NODE_FLAG_STOPPED)
+#define FLAGS                                                                                                          \
+	(NODE_FLAG_DISABLED | NODE_FLAG_BANNED | NODE_FLAG_STOPPED | NODE_FLAG_UNHEALTHY | NODE_FLAG_PARTIAL)
 #define CAPS    (NODE_CAP_LEADER | NODE_CAP_LMASTER)
 #define BAN_MAX (30U * 24 * 3600)
 
@@ -75,10 +76,12 @@ static bool banned(const struct own *o)
 
 static const char *flag_names(TALLOC_CTX *mem, uint32_t flags)
 {
-	return talloc_asprintf(mem, "%s%s%s%s", (flags & NODE_FLAG_STOPPED) != 0 ? " stopped" : "",
+	return talloc_asprintf(mem, "%s%s%s%s%s%s", (flags & NODE_FLAG_STOPPED) != 0 ? " stopped" : "",
 			       (flags & NODE_FLAG_BANNED) != 0 ? " banned" : "",
 			       (flags & NODE_FLAG_DISABLED) != 0 ? " disabled" : "",
-			       flags == 0 ? " neither stopped, banned nor disabled" : "");
+			       (flags & NODE_FLAG_UNHEALTHY) != 0 ? " unhealthy" : "",
+			       (flags & NODE_FLAG_PARTIAL) != 0 ? " partially online" : "",
+			       flags == 0 ? " neither stopped, banned, disabled nor unhealthy" : "");
 }
 
 static void apply(struct own *o)

@@ -346,7 +346,7 @@ static void test_ban(void **state)
 	start(f);
 	wait_active(f, &status);
 	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_BANNED}, EINVAL); /* for how long? */
-	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_UNHEALTHY}, EINVAL);
+	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_DISCONNECTED}, EINVAL);
 	(void)own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_STOPPED, .clear = NODE_FLAG_STOPPED}, EINVAL);
 	own = own_of(f, &(struct cluster_flags_args){.set = NODE_FLAG_BANNED, .ban_seconds = 1000}, 0);
 	assert_int_equal(own.flags, NODE_FLAG_BANNED);
@@ -359,6 +359,62 @@ static void test_ban(void **state)
 	start(f);
 	wait_active(f, &status);
 	assert_int_equal(status.state.view.members.v[0].flags, 0);
+}
+
+/* What services and interfaces are like is in the view, and does not keep the node from acting. */
+static void test_unhealthy(void **state)
+{
+	const uint32_t flags = NODE_FLAG_UNHEALTHY | NODE_FLAG_PARTIAL;
+	struct fixture *f = *state;
+	struct cluster_status status;
+	struct mono end = limit();
+
+	start(f);
+	wait_active(f, &status);
+	assert_int_equal(own_of(f, &(struct cluster_flags_args){.set = flags}, 0).flags, flags);
+	do {
+		assert_true(mono_before(mono_now(), end));
+		wait_active(f, &status);
+	} while (status.state.view.members.v[0].flags != flags);
+	assert_non_null(strstr(status.verdict, "node 0 is unhealthy"));
+	assert_int_equal(own_of(f, &(struct cluster_flags_args){.clear = flags}, 0).flags, 0);
+}
+
+static int culprit(struct fixture *f, uint32_t pnn, uint32_t credits)
+{
+	char reason[] = "test";
+	struct cluster_culprit_args arg = {.pnn = pnn, .credits = credits, .reason = reason};
+	struct tevent_req *req = cluster_culprit_send(f, f->ev, f->client, &arg, 5000);
+	int ret;
+
+	assert_true(tevent_req_poll(req, f->ev));
+	ret = cluster_culprit_recv(req);
+	talloc_free(req);
+	return ret;
+}
+
+/* The only node: it has nobody to hand over to, and does not ban itself. */
+static void test_culprit(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_status status;
+	struct mono end = limit();
+
+	start(f);
+	wait_active(f, &status);
+	assert_int_equal(culprit(f, 7, 1), EINVAL);
+	assert_int_equal(culprit(f, 0, 0), EINVAL);
+	assert_int_equal(culprit(f, 0, 101), EINVAL);
+	/* Not before it has led for a while. */
+	do {
+		assert_true(mono_before(mono_now(), end));
+		assert_int_equal(culprit(f, 0, 3), 0);
+		wait_active(f, &status);
+	} while (status.nodes.v[0].credits < 6);
+	assert_int_equal(culprit(f, 0, 100), 0);
+	wait_active(f, &status);
+	assert_int_equal(status.state.view.members.v[0].flags, 0);
+	assert_int_equal(status.nodes.v[0].credits, 6);
 }
 
 /* A node that may not lead does not; it is told by view and state. */
@@ -391,6 +447,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_subscription_survives_a_kill, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stopped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ban, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unhealthy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_culprit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_capabilities, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_term_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_arbitration, setup, teardown),

@@ -74,6 +74,11 @@ struct rec_leader_ops {
 	void (*done)(void *priv, const struct recovery_id *id, uint32_t generation);
 	/* Worth a line in the log. */
 	void (*note)(void *priv, const char *text);
+	/*
+	 * This node kept the recovery from going on: it reported status for a step (EAGAIN, ESTALE: not yet, which may be nobody's fault), or, ETIMEDOUT, did
+	 * not answer BEGIN. May be NULL.
+	 */
+	void (*culprit)(void *priv, uint32_t node, int status, const char *text);
 };
 
 struct rec_leader *rec_leader_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_leader_ops *ops, void *priv);
@@ -142,6 +147,12 @@ struct rec_member_ops {
 };
 
 struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_member_ops *ops, void *priv);
+
+/*
+ * An order that meets nothing but locked records for so long fails with ETIMEDOUT; 0 (at first): is tried for ever. Shorter than what the caller of the
+ * recovery is willing to wait, so that the node that has the lock is named.
+ */
+void rec_member_set_patience(struct rec_member *m, uint32_t ms);
 
 void rec_member_on_begin(struct rec_member *m, uint32_t from, const struct rec_begin *msg, struct mono now);
 void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now);

@@ -122,12 +122,33 @@ static void want_restart(struct rec_leader *l, const char *why, struct mono now)
 	}
 }
 
+static void blame(struct rec_leader *l, uint32_t node, int status, const char *text)
+{
+	if (l->ops.culprit != NULL) {
+		l->ops.culprit(l->priv, node, status, text);
+	}
+}
+
+/* Answers to BEGIN do not depend on other nodes: who has not given one is to blame. */
+static void blame_silent(struct rec_leader *l, struct mono now)
+{
+	if (l->state != LEADER_BEGIN || l->restart || mono_before(now, l->deadline)) {
+		return;
+	}
+	for (uint32_t i = 0; i < l->n_members; i++) {
+		if (l->replies[i] == NULL) {
+			blame(l, l->members[i], ETIMEDOUT, "it does not answer when a recovery begins");
+		}
+	}
+}
+
 int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint32_t generation, const uint32_t *members, uint32_t n_members,
 		     const uint32_t *slots, uint32_t n_slots, struct mono now)
 {
 	bool same_view = l->id.term == term && l->id.number == number;
 	struct rec_begin msg;
 
+	blame_silent(l, now);
 	rec_leader_stop(l);
 	if (!same_view) {
 		l->attempt_floor = 0;
@@ -368,6 +389,7 @@ void rec_leader_on_begin_reply(struct rec_leader *l, uint32_t from, const struct
 				       : m->status == ESTALE ? "it knows a later attempt"
 							     : strerror((int)m->status));
 
+		blame(l, from, (int)m->status, text != NULL ? text : "it is not ready for a recovery");
 		want_restart(l, text != NULL ? text : "a node is not ready for a recovery", now);
 		return;
 	}
@@ -489,6 +511,7 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 	if (m->status != 0) {
 		char *text = talloc_asprintf(l->run, "recovery of database %s failed on node %u: %s", db->name, from, strerror((int)m->status));
 
+		blame(l, from, (int)m->status, text != NULL ? text : "recovery of a database failed there");
 		want_restart(l, text != NULL ? text : "recovery of a database failed on a node", now);
 		return;
 	}

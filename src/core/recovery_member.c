@@ -19,6 +19,11 @@ struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struc
 	return m;
 }
 
+void rec_member_set_patience(struct rec_member *m, uint32_t ms)
+{
+	m->patience_ms = ms;
+}
+
 uint32_t rec_member_index(const struct rec_member *m, uint32_t pnn)
 {
 	uint32_t i;

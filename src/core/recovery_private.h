@@ -58,6 +58,7 @@ struct mdb {
 	bool resolved;				 /* all verdicts given, last orders sent */
 	struct dlist todo;
 	uint32_t n_todo;
+	struct mono stuck; /* nothing but locked records since */
 	uint32_t *todo_left;	/* by member index and batch: orders not applied yet */
 	uint32_t *orders_acked; /* by member index: batches acknowledged; in order, so that the sender's window is ours */
 	/* persistent, replicated */
@@ -90,6 +91,7 @@ struct rec_member {
 	struct dlist early; /* claims before PLAN */
 	uint32_t *n_early;  /* by member index */
 	struct mono retry; /* todo of some database met a lock */
+	uint32_t patience_ms;
 };
 
 /* recovery_member.c */

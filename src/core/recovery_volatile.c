@@ -388,10 +388,25 @@ static void todo_done(struct mdb *db, struct todo *t)
 	talloc_free(t);
 }
 
+/* false: the database has failed */
+static bool still_patient(struct mdb *db, struct mono now, bool progress)
+{
+	if (progress) {
+		db->stuck = MONO_NEVER;
+	} else if (!mono_is_set(db->stuck)) {
+		db->stuck = now;
+	} else if (db->m->patience_ms != 0 && !mono_before(now, mono_add_ms(db->stuck, db->m->patience_ms))) {
+		mdb_failed(db, ETIMEDOUT, "a process keeps records locked");
+		return false;
+	}
+	return true;
+}
+
 /* true: more to do at once. What is locked is put last and tried again a little later. */
 static bool todo_slice(struct mdb *db, struct mono now)
 {
 	uint32_t n = db->n_todo < SLICE_STEPS ? db->n_todo : SLICE_STEPS;
+	uint32_t before = db->n_todo;
 	bool locked = false;
 
 	mdb_change(db);
@@ -410,6 +425,9 @@ static bool todo_slice(struct mdb *db, struct mono now)
 			return false;
 		}
 		todo_done(db, t);
+	}
+	if (!still_patient(db, now, db->n_todo < before)) {
+		return false;
 	}
 	if (db->n_todo > 0 && locked) {
 		db->m->retry = mono_min(db->m->retry, mono_add_ms(now, APPLY_RETRY_MS));

@@ -28,6 +28,8 @@ struct world {
 	uint32_t status; /* of the last DB_PREPARED or BEGIN_REPLY */
 	uint32_t applied, started, stopped, fed, prepared, committed, ended, done;
 	uint32_t source, n_targets;
+	uint32_t culprits, culprit; /* how many were named, the last one */
+	int blame;		    /* for what */
 };
 
 static const uint32_t three[] = {0, 1, 2};
@@ -202,7 +204,17 @@ static const struct rec_member_ops member_ops = {
 	.ended = w_ended,
 	.note = w_note,
 };
-static const struct rec_leader_ops leader_ops = {.send = w_send, .done = w_done, .note = w_note};
+static void w_culprit(void *priv, uint32_t node, int status, const char *text)
+{
+	struct world *w = priv;
+
+	assert_non_null(text);
+	w->culprits++;
+	w->culprit = node;
+	w->blame = status;
+}
+
+static const struct rec_leader_ops leader_ops = {.send = w_send, .done = w_done, .note = w_note, .culprit = w_culprit};
 
 static int setup(void **state)
 {
@@ -585,6 +597,62 @@ static void test_damaged_copy_is_no_source(void **state)
 }
 
 /* A member that cannot go on is not asked in a tight loop. */
+/* H-073: who does not answer, who answers with an error, whose step failed: named, and nobody else. */
+static void test_who_failed_is_named(void **state)
+{
+	struct world *w = *state;
+	struct recovery_id none = {0};
+	struct rec_db failed = {.id = id_of(3), .db_id = 5, .status = EIO};
+	struct mono when;
+
+	lead(w);
+	reply(w, 0, 1, 0, &none, NULL);
+	reply(w, 2, 1, 0, &none, NULL);
+	w->now = mono_add_ms(w->now, 5000);
+	lead(w); /* for another reason, before time was over */
+	assert_int_equal(w->culprits, 0);
+	reply(w, 0, 2, 0, &none, NULL);
+	reply(w, 2, 2, 0, &none, NULL);
+	assert_true(rec_leader_wants_restart(w->leader, &when));
+	w->now = when;
+	lead(w);
+	assert_int_equal(w->culprits, 1);
+	assert_int_equal(w->culprit, 1);
+	assert_int_equal(w->blame, ETIMEDOUT);
+	for (uint32_t p = 0; p < 3; p++) {
+		reply(w, p, 3, 0, &none, NULL);
+	}
+	rec_leader_on_prepared(w->leader, 2, &failed, w->now);
+	assert_int_equal(w->culprits, 2);
+	assert_int_equal(w->culprit, 2);
+	assert_int_equal(w->blame, EIO);
+	assert_true(rec_leader_wants_restart(w->leader, &when));
+	w->now = when;
+	lead(w);
+	reply(w, 0, 4, ENOMEM, &none, NULL);
+	assert_int_equal(w->culprits, 3);
+	assert_int_equal(w->culprit, 0);
+	assert_int_equal(w->blame, ENOMEM);
+}
+
+/* H-075: a record that stays locked fails the node where it is locked, before others lose patience with it. */
+static void test_patience_with_locks(void **state)
+{
+	struct world *w = *state;
+
+	plan(w, 1, 0, true, NULL);
+	scanned(w);
+	w->locked = true;
+	orders(w, 2, 0, "L", false);
+	w->now = mono_add_ms(w->now, 1000000);
+	(void)rec_member_run(w->member, w->now);
+	assert_int_equal(w->status, 0); /* for ever, if not told otherwise */
+	rec_member_set_patience(w->member, 20000);
+	w->now = mono_add_ms(w->now, 1);
+	(void)rec_member_run(w->member, w->now);
+	assert_int_equal(w->status, ETIMEDOUT);
+}
+
 static void test_restarts_slow_down(void **state)
 {
 	struct world *w = *state;
@@ -743,6 +811,8 @@ int main(void)
 		TEST(test_contents_before_plan),
 		TEST(test_source),
 		TEST(test_damaged_copy_is_no_source),
+		TEST(test_who_failed_is_named),
+		TEST(test_patience_with_locks),
 		TEST(test_restarts_slow_down),
 		TEST(test_nonsense),
 	};

@@ -15,6 +15,7 @@ struct freeze {
 	struct tevent_req *req;
 	struct worker_job *job;
 	bool wiping; /* a recovery waits for the end */
+	struct mono wiping_since;
 };
 
 static int freeze_destructor(struct freeze *f)
@@ -116,8 +117,36 @@ bool freeze_wipe(struct recovery *r, struct db *db)
 		return false;
 	}
 	f->wiping = true;
+	f->wiping_since = mono_now();
+	mono_timer_set_earlier(r->patience_timer, mono_add_ms(f->wiping_since, recovery_patience_ms(r)));
 	(void)worker_job_feed(f->job, &wipe, sizeof(wipe), true);
 	return true;
+}
+
+struct mono freeze_patience(struct recovery *r, struct mono now)
+{
+	struct mono next = MONO_NEVER;
+
+	dlist_for_each(e, &r->freezes)
+	{
+		struct freeze *f = dlist_entry(e, struct freeze, link);
+		struct mono end = mono_add_ms(f->wiping_since, recovery_patience_ms(r));
+		struct db *db = f->db;
+
+		if (!f->wiping) {
+			continue;
+		}
+		if (mono_before(now, end)) {
+			next = mono_min(next, end);
+			continue;
+		}
+		log_error("database %s: emptying its file has not come to an end for %u s", db->name, recovery_patience_ms(r) / 1000);
+		talloc_free(f);
+		rec_member_job_done(r->member, db, ETIMEDOUT, now);
+		recovery_kick(r);
+		return now; /* the list has changed */
+	}
+	return next;
 }
 
 void freeze_stop(struct recovery *r, struct db *db)

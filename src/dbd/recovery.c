@@ -276,6 +276,7 @@ static void op_done(void *priv, const struct recovery_id *id, uint32_t generatio
 
 	(void)id;
 	(void)generation;
+	r->trying_since = MONO_NEVER;
 	recovery_lead(r); /* what changed meanwhile */
 }
 
@@ -304,14 +305,22 @@ static const struct rec_member_ops member_ops = {
 	.note = op_note,
 };
 
-static const struct rec_leader_ops leader_ops = {.send = op_send, .done = op_done, .note = op_note};
+static void op_culprit(void *priv, uint32_t node, int status, const char *text)
+{
+	recovery_blame(priv, node, status, text);
+}
+
+static const struct rec_leader_ops leader_ops = {.send = op_send, .done = op_done, .note = op_note, .culprit = op_culprit};
 
 /* ---- messages and time ---- */
 
 static void run(struct recovery *r)
 {
 	struct mono now = mono_now();
-	struct mono next = rec_member_run(r->member, now);
+	struct mono next;
+
+	rec_member_set_patience(r->member, recovery_patience_ms(r));
+	next = rec_member_run(r->member, now);
 
 	if (mono_is_set(next) && !mono_before(now, next)) {
 		recovery_kick(r);
@@ -446,6 +455,7 @@ void recovery_view_changed(struct recovery *r)
 	}
 	if (!recovery_is_leader(r)) {
 		r->led = (struct led){0};
+		r->trying_since = MONO_NEVER;
 	}
 	recovery_lead(r);
 	recovery_wish_again(r);
@@ -502,8 +512,9 @@ int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **out)
 	r->leader = rec_leader_new(r, dbd->d->pnn, &leader_ops, r);
 	r->member_timer = mono_timer_new(r, dbd->d->ev, timer_fired, r);
 	r->lead_timer = mono_timer_new(r, dbd->d->ev, lead_timer_fired, r);
+	r->patience_timer = mono_timer_new(r, dbd->d->ev, recovery_patience_check, r);
 	r->soon = tevent_create_immediate(r);
-	if (r->member == NULL || r->leader == NULL || r->member_timer == NULL || r->lead_timer == NULL || r->soon == NULL) {
+	if (r->member == NULL || r->leader == NULL || r->member_timer == NULL || r->lead_timer == NULL || r->patience_timer == NULL || r->soon == NULL) {
 		talloc_free(r);
 		return ENOMEM;
 	}

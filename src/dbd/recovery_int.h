@@ -39,6 +39,10 @@ struct recovery {
 	bool wanted;
 	struct mono not_before;		     /* no recovery for a mere wish before that */
 	struct mono missing_since[LANE_NODES]; /* link to a member of the view is down */
+	struct mono trying_since;	       /* no recovery has come to its end since */
+	struct mono blamed[LANE_NODES];
+	struct rpc_client *clusterd;
+	struct mono_timer *patience_timer;
 	/* A wish that was told the leader and has not been followed by a BEGIN. */
 	uint32_t wish_generation;
 	char wish[200];
@@ -54,16 +58,24 @@ int recovery_start_replace(void *priv, void *db);
 int recovery_replace_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last);
 void recovery_job_continue(void *priv, void *db);
 void recovery_stop_jobs(void *priv, void *db);
+void recovery_patience_check(void *priv); /* gives up what does not move */
 
 /* freeze.c: volatile files are locked while this node may not act */
 void freeze_all(struct recovery *r);
 void freeze_end(struct recovery *r, struct db *db);  /* lets the file go as it is */
 bool freeze_wipe(struct recovery *r, struct db *db); /* empties it, lets it go, answers rec_member_job_done(); false: it is not locked */
 void freeze_stop(struct recovery *r, struct db *db); /* gives up a wipe that runs */
+struct mono freeze_patience(struct recovery *r, struct mono now); /* gives up one that does not move; when to look again */
 
 /* recovery_lead.c */
 void recovery_lead(struct recovery *r); /* begins a recovery if this node leads and something asks for one */
 void recovery_wish_again(struct recovery *r);
+
+/* recovery_blame.c: who keeps a recovery from going on is reported to clusterd, which bans who does so again and again */
+void recovery_blame(struct recovery *r, uint32_t node, int status, const char *text);
+void recovery_blame_missing(struct recovery *r, uint32_t node, struct mono since); /* its dbd is not linked */
+/* How long a node's own part may stand still; tunable RecoverTimeout is what others wait for it. */
+uint32_t recovery_patience_ms(const struct recovery *r);
 
 /* recovery.c */
 void recovery_kick(struct recovery *r); /* the member's state machine may have something to do */

@@ -12,6 +12,7 @@ struct db_job {
 	enum worker_op op;
 	struct tevent_req *req;
 	struct worker_job *job;
+	struct mono busy; /* it is at work since, or since its last sign of life; never: it waits for others */
 };
 
 static struct db_job *job_find(struct recovery *r, const struct db *db)
@@ -71,6 +72,10 @@ static bool scan_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 		more = rec_member_scan_entry(r->member, db, &entry);
 	}
 	recovery_kick(r);
+	j = job_find(r, db);
+	if (j != NULL) {
+		j->busy = more ? mono_now() : MONO_NEVER;
+	}
 	return more;
 }
 
@@ -78,8 +83,16 @@ static bool read_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 {
 	struct db_job *j = priv;
 
+	struct recovery *r = j->r;
+	struct db *db = j->db;
+	bool more = rec_member_read_batch(r->member, db, batch, len);
+
 	(void)job;
-	return rec_member_read_batch(j->r->member, j->db, batch, len);
+	j = job_find(r, db);
+	if (j != NULL) {
+		j->busy = more ? mono_now() : MONO_NEVER;
+	}
+	return more;
 }
 
 static int start(struct recovery *r, struct db *db, const struct worker_args *args, worker_batch_fn batch)
@@ -98,6 +111,9 @@ static int start(struct recovery *r, struct db *db, const struct worker_args *ar
 		return ENOMEM;
 	}
 	tevent_req_set_callback(j->req, job_done, j);
+	/* What replaces contents waits for them first. */
+	j->busy = args->op != WORKER_REPLACE ? mono_now() : MONO_NEVER;
+	mono_timer_set_earlier(r->patience_timer, mono_add_ms(mono_now(), recovery_patience_ms(r)));
 	return 0;
 }
 
@@ -138,6 +154,9 @@ int recovery_replace_feed(void *priv, void *db, const uint8_t *records, size_t l
 		return EPIPE;
 	}
 	(void)worker_job_feed(j->job, records, len, last); /* bounded by the credits of the sender */
+	if (last) {
+		j->busy = mono_now();
+	}
 	return 0;
 }
 
@@ -147,7 +166,41 @@ void recovery_job_continue(void *priv, void *db)
 
 	if (j != NULL) {
 		worker_job_continue(j->job);
+		j->busy = mono_now();
 	}
+}
+
+/* The end of it names this node as the one that failed; without it everybody would wait for everybody. */
+static void job_give_up(struct recovery *r, struct db_job *j)
+{
+	struct db *db = j->db;
+
+	log_error("database %s: its part of the recovery has not moved for %u s: does a process keep the file locked, is its disk well?", db->name,
+		  recovery_patience_ms(r) / 1000);
+	talloc_free(j);
+	rec_member_job_done(r->member, db, ETIMEDOUT, mono_now());
+	recovery_kick(r);
+}
+
+void recovery_patience_check(void *priv)
+{
+	struct recovery *r = priv;
+	struct mono now = mono_now();
+	struct mono next = freeze_patience(r, now);
+	uint32_t patience = recovery_patience_ms(r);
+
+	dlist_for_each_safe(e, &r->jobs)
+	{
+		struct db_job *j = dlist_entry(e, struct db_job, link);
+
+		if (mono_is_set(j->busy) && !mono_before(now, mono_add_ms(j->busy, patience))) {
+			job_give_up(r, j);
+			mono_timer_set(r->patience_timer, now); /* the list has changed */
+			return;
+		}
+		next = mono_min(next, mono_add_ms(mono_is_set(j->busy) ? j->busy : now, patience));
+	}
+	mono_timer_set(r->patience_timer, next);
 }
 
 void recovery_stop_jobs(void *priv, void *db)

@@ -55,6 +55,7 @@ static bool wanted_set(struct recovery *r, struct led *want)
 						"node %u is in the cluster but its ctdb-dbd cannot be reached (port %u): recovery waits for it", pnn,
 						r->dbd->d->conf->transport.db_port);
 			}
+			recovery_blame_missing(r, pnn, r->missing_since[pnn]);
 			missing = true;
 			continue;
 		}
@@ -123,6 +124,9 @@ static void begin(struct recovery *r, const struct led *want)
 		return;
 	}
 	r->led = *want;
+	if (!mono_is_set(r->trying_since)) {
+		r->trying_since = mono_now();
+	}
 	r->wanted = false;
 	r->not_before = mono_add_ms(mono_now(), WISH_PAUSE_MS);
 	recovery_kick(r);

@@ -17,6 +17,10 @@
 #define ASK_MS 300
 #define RENEW_MS 5000
 
+#define CLASSIC_FLAGS                                                                                                                          \
+	(CLASSIC_NODE_FLAG_DISCONNECTED | CLASSIC_NODE_FLAG_UNHEALTHY | CLASSIC_NODE_FLAG_DISABLED | CLASSIC_NODE_FLAG_BANNED |                \
+	 CLASSIC_NODE_FLAG_DELETED | CLASSIC_NODE_FLAG_STOPPED)
+
 struct view_watch {
 	struct dbd *dbd;
 	struct rpc_client *clusterd;
@@ -39,8 +43,8 @@ uint32_t view_node_flags(const struct dbd *dbd, uint32_t pnn)
 		if (s->view.members.v[i].pnn != pnn) {
 			continue;
 		}
-		/* To itself a node is connected; clients ask for its flags before anything else. */
-		return s->view.members.v[i].flags & (pnn == dbd->d->pnn ? ~(uint32_t)CLASSIC_NODE_FLAG_DISCONNECTED : UINT32_MAX);
+		/* The classic map has only these. To itself a node is connected; clients ask for its flags before anything else. */
+		return s->view.members.v[i].flags & CLASSIC_FLAGS & ~(pnn == dbd->d->pnn ? (uint32_t)CLASSIC_NODE_FLAG_DISCONNECTED : 0);
 	}
 	return pnn == dbd->d->pnn ? 0 : CLASSIC_NODE_FLAG_DISCONNECTED;
 }

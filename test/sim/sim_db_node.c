@@ -461,7 +461,7 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 	}
 }
 
-static const struct rec_leader_ops leader_ops = {send_any, leader_done, note};
+static const struct rec_leader_ops leader_ops = {send_any, leader_done, note, NULL};
 static const struct rec_member_ops member_ops = {.send = send_any,
 						 .list_dbs = m_list_dbs,
 						 .may_begin = m_may_begin,
