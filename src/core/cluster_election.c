@@ -200,7 +200,14 @@ static struct mono stand_time(const struct cluster *c, struct mono now)
 {
 	struct mono at = c->stand_base;
 
-	if (!mono_is_set(at) || !cluster_may_lead(c) || !quorum_possible(c, now)) {
+	if (!mono_is_set(at) || !cluster_may_lead(c)) {
+		return MONO_NEVER;
+	}
+	/* Normally another grant puts it off long before: what else it depends on is looked at when it has come. */
+	if (mono_before(now, at)) {
+		return at;
+	}
+	if (!quorum_possible(c, now)) {
 		return MONO_NEVER;
 	}
 	if (promised_to_other(c, now, c->cfg.pnn) && at.ns < c->promise.until.ns) {

@@ -8,11 +8,28 @@
 
 /* ---- the leader's mandate ---- */
 
-static int newest_first(const void *a, const void *b)
+/* The nth newest of the times, n >= 1. Most are equal: grants go to all nodes at once. */
+static uint64_t nth_newest(const uint64_t *times, unsigned count, unsigned n)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	uint64_t below = UINT64_MAX;
 
-	return x < y ? 1 : (x > y ? -1 : 0);
+	for (;;) {
+		uint64_t newest = 0;
+		unsigned same = 0;
+
+		for (unsigned i = 0; i < count; i++) {
+			if (times[i] > newest && times[i] < below) {
+				newest = times[i];
+				same = 0;
+			}
+			same += times[i] == newest ? 1 : 0;
+		}
+		if (same >= n || newest == 0) {
+			return newest;
+		}
+		n -= same;
+		below = newest;
+	}
 }
 
 static struct mono list_acked(const struct cluster *c, struct mono now)
@@ -31,8 +48,7 @@ static struct mono list_acked(const struct cluster *c, struct mono now)
 	if (n < others) {
 		return MONO_NEVER;
 	}
-	qsort(sent, n, sizeof(sent[0]), newest_first);
-	return (struct mono){sent[others - 1]};
+	return (struct mono){nth_newest(sent, n, others)};
 }
 
 /* The newest time T such that grants sent at or after T were accepted by a majority. The leader accepts its own at

@@ -224,6 +224,16 @@ unsigned sim_leaders_in_component(const struct sim *s)
 	return most;
 }
 
+static bool several_leaders(const struct sim *s)
+{
+	unsigned n = 0;
+
+	for (uint32_t p = 0; p < s->opt.nodes; p++) {
+		n += s->nodes[p].c != NULL && cluster_role(s->nodes[p].c) == CLUSTER_ROLE_LEADER ? 1 : 0;
+	}
+	return n > 1;
+}
+
 /* Invariant 6: only where nothing was disturbed for a while, and no packet is lost. */
 static void check_components(struct sim *s)
 {
@@ -232,7 +242,7 @@ static void check_components(struct sim *s)
 	if (s->opt.quorum != CLUSTER_QUORUM_NONE || s->loss_permille > 0 || s->now < s->disturbed + 8 * dead) {
 		return;
 	}
-	if (sim_leaders_in_component(s) <= 1) {
+	if (!several_leaders(s) || sim_leaders_in_component(s) <= 1) {
 		s->two_leaders_since = 0;
 	} else if (s->two_leaders_since == 0) {
 		s->two_leaders_since = s->now;

@@ -60,68 +60,6 @@ void sim_trace(struct sim *s, const struct sim_node *n, const char *fmt, ...)
 	printf("\n");
 }
 
-/* ---- queue of events: a binary heap ---- */
-
-static bool earlier(const struct sim_event *a, const struct sim_event *b)
-{
-	return a->at < b->at || (a->at == b->at && a->order < b->order);
-}
-
-static void swap(struct sim_event *a, struct sim_event *b)
-{
-	struct sim_event t = *a;
-
-	*a = *b;
-	*b = t;
-}
-
-static void push(struct sim *s, struct sim_event e)
-{
-	uint32_t i = s->n_heap++;
-
-	if (talloc_array_length(s->heap) < s->n_heap) {
-		s->heap = checked(talloc_realloc(s, s->heap, struct sim_event, s->n_heap * 2));
-	}
-	e.order = s->order++;
-	s->heap[i] = e;
-	while (i > 0 && earlier(&s->heap[i], &s->heap[(i - 1) / 2])) {
-		swap(&s->heap[i], &s->heap[(i - 1) / 2]);
-		i = (i - 1) / 2;
-	}
-}
-
-static struct sim_event pop(struct sim *s)
-{
-	struct sim_event e = s->heap[0];
-	uint32_t i = 0;
-
-	s->heap[0] = s->heap[--s->n_heap];
-	for (;;) {
-		uint32_t least = i;
-
-		for (uint32_t k = 2 * i + 1; k <= 2 * i + 2 && k < s->n_heap; k++) {
-			least = earlier(&s->heap[k], &s->heap[least]) ? k : least;
-		}
-		if (least == i) {
-			return e;
-		}
-		swap(&s->heap[i], &s->heap[least]);
-		i = least;
-	}
-}
-
-void sim_push(struct sim *s, struct sim_event e)
-{
-	push(s, e);
-}
-
-void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t peer)
-{
-	uint64_t tag = kind == SIM_NODES_WRITTEN ? s->nodes[node].incarnation : 0;
-
-	push(s, (struct sim_event){.at = at, .kind = kind, .node = node, .peer = peer, .tag = tag});
-}
-
 /* ---- what the core calls ---- */
 
 static int encode(TALLOC_CTX *mem, const struct cluster_msg *m, struct ctdb_blob *out)
@@ -201,7 +139,7 @@ static void deliver_later(struct sim *s, uint32_t from, uint32_t to, const struc
 			 "%u",
 			 STORM, msg_name(msg->kind), (unsigned)from, (unsigned)to);
 	}
-	push(s, e);
+	sim_push(s, e);
 }
 
 static void on_send(void *priv, uint32_t pnn, const struct cluster_msg *msg)
@@ -230,7 +168,7 @@ static void on_persist(void *priv, const struct cluster_durable *durable)
 
 	n->writing = *durable;
 	e.at = n->sim->now + n->sim->write_ns / 4 + sim_random(n->sim, n->sim->write_ns);
-	push(n->sim, e);
+	sim_push(n->sim, e);
 }
 
 static void on_promise(void *priv, const struct cluster_promise *promise)
@@ -288,7 +226,9 @@ static void act_update(struct sim_node *n)
 	    (state.view.term == n->act.view.term && state.view.number < n->act.view.number)) {
 		return; /* a restarted clusterd that has not heard of it yet: older views are refused */
 	}
-	view_summary(&state.view, &n->act.view);
+	if (state.view.term != n->act.view.term || state.view.number != n->act.view.number) {
+		view_summary(&state.view, &n->act.view);
+	}
 }
 
 static void on_changed(void *priv)
@@ -356,15 +296,34 @@ void sim_cut(struct sim *s, uint32_t a, uint32_t b, bool cut)
 
 /* ---- processes ---- */
 
+/* One event at a time: most wake-ups are put off by the next input, so the queue has the earliest only. */
+static void tick_at(struct sim *s, struct sim_node *n, uint64_t at)
+{
+	n->tick_due = at <= s->now ? s->now + 1 : at;
+	if (n->tick_queued == 0 || n->tick_due < n->tick_queued) {
+		n->tick_queued = n->tick_due;
+		sim_schedule(s, n->tick_due, SIM_TICK, n->pnn, 0);
+	}
+}
+
+static bool tick_is_due(struct sim *s, struct sim_node *n, const struct sim_event *e)
+{
+	if (e->at != n->tick_queued) {
+		return false;
+	}
+	n->tick_queued = 0;
+	if (n->c != NULL && s->now < n->tick_due) {
+		tick_at(s, n, n->tick_due);
+		return false;
+	}
+	return true;
+}
+
 static void after_input(struct sim *s, struct sim_node *n)
 {
-	struct sim_event e = {.kind = SIM_TICK, .node = n->pnn, .tag = ++n->tick_tag};
-
 	act_update(n);
 	sim_check_view(s, n);
-	e.at = true_time(n, cluster_wakeup(n->c).ns) + sim_random(s, MS);
-	e.at = e.at <= s->now ? s->now + 1 : e.at;
-	push(s, e);
+	tick_at(s, n, true_time(n, cluster_wakeup(n->c).ns) + sim_random(s, MS));
 	if (n->leaving && cluster_left(n->c)) {
 		sim_crash(s, n->pnn, false);
 	}
@@ -654,8 +613,6 @@ static void step(struct sim *s, struct sim_event *e)
 		sim_resume(s, e->node);
 	} else if ((e->kind == SIM_PERSISTED || e->kind == SIM_NODES_WRITTEN) && e->tag != n->incarnation) {
 		return;
-	} else if (e->kind == SIM_TICK && e->tag != n->tick_tag) {
-		return;
 	} else if (n->paused) {
 		defer(s, n, e);
 		e->msg.data = NULL;
@@ -670,9 +627,12 @@ void sim_run(struct sim *s, uint64_t until)
 		if (s->step_limit != 0 && s->steps >= s->step_limit) {
 			return;
 		}
-		struct sim_event e = pop(s);
+		struct sim_event e = sim_pop(s);
 
 		s->now = e.at;
+		if (e.kind == SIM_TICK && !tick_is_due(s, &s->nodes[e.node], &e)) {
+			continue;
+		}
 		/* On disk counts from the moment it is there, whether or not the process hears of it. */
 		if (e.kind == SIM_PERSISTED && e.tag == s->nodes[e.node].incarnation && s->nodes[e.node].c != NULL) {
 			s->nodes[e.node].durable = s->nodes[e.node].writing;

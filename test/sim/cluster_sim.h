@@ -44,7 +44,7 @@ struct sim_event {
 	uint64_t at, order; /* true time, ns; ties in the order of making */
 	enum sim_event_kind kind;
 	uint32_t node, peer;
-	uint64_t tag; /* TICK: which; PERSISTED: incarnation */
+	uint64_t tag; /* PERSISTED: incarnation */
 	enum cluster_msg_kind msg_kind;
 	struct ctdb_blob msg; /* MESSAGE, encoded; talloc'ed */
 	uint64_t value;       /* ARBITER; peer: what, tag: helper */
@@ -94,8 +94,8 @@ struct sim_node {
 	bool deferred_tick;
 	struct sim_event *deferred; /* what came while paused, in order */
 	uint32_t n_deferred;
-	uint64_t tick_tag;
-	uint64_t offset; /* local clock = offset + time * (1 + ppm / 1e6) */
+	uint64_t tick_due, tick_queued; /* when the core wants to wake up; of the event in the queue, 0: none */
+	uint64_t offset;                /* local clock = offset + time * (1 + ppm / 1e6) */
 	int64_t ppm;
 	uint64_t incarnation;
 	struct cluster_durable durable;
@@ -191,12 +191,16 @@ struct sim {
 	struct sim_election election;
 };
 
+/* ---- cluster_queue.c ---- */
+void sim_push(struct sim *s, struct sim_event e);
+struct sim_event sim_pop(struct sim *s); /* the earliest; there is one */
+void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t peer);
+
 /* ---- cluster_net.c: time, network, processes ---- */
 struct sim *sim_new(const struct sim_options *opt);
 uint64_t sim_random(struct sim *s, uint64_t below);
 uint64_t sim_local(const struct sim_node *n, uint64_t t);
 void sim_trace(struct sim *s, const struct sim_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void sim_schedule(struct sim *s, uint64_t at, enum sim_event_kind kind, uint32_t node, uint32_t peer);
 bool sim_connected(const struct sim *s, uint32_t a, uint32_t b);
 void sim_links_changed(struct sim *s, uint32_t a, uint32_t b);
 void sim_cut(struct sim *s, uint32_t a, uint32_t b, bool cut);
@@ -232,7 +236,6 @@ void sim_nodes_heard(struct sim_node *n);
 void sim_nodes_set(struct sim *s, uint32_t pnn, const char *text);
 
 /* ---- sim_lock.c: the lock of quorum EXTERNAL ---- */
-void sim_push(struct sim *s, struct sim_event e); /* cluster_net.c */
 void sim_lock_op(struct sim_node *n, bool want);
 bool sim_lock_holds(const struct sim_node *n);
 bool sim_lock_is_input(const struct sim_event *e); /* else it is an event of the lock itself */
