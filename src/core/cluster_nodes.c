@@ -249,6 +249,7 @@ static int list_use(struct cluster *c, struct mono now, const struct cluster_lis
 	TALLOC_CTX *mem = talloc_new(n);
 	struct cluster_list copy;
 	uint32_t before = c->cfg.n;
+	uint64_t before_hash = c->cfg.nodes_hash;
 
 	if (mem == NULL || cluster_list_copy(mem, list, &copy) != 0 || peers_resize(c, copy.n) != 0) {
 		talloc_free(mem);
@@ -261,7 +262,9 @@ static int list_use(struct cluster *c, struct mono now, const struct cluster_lis
 		if (other && p != c->cfg.pnn && peer_renew(c, now, p, &copy.nodes[p]) != 0) {
 			cluster_event(c, true, "out of memory: node %u keeps its former address here", (unsigned)p);
 		}
-		if (!mono_is_set(c->peers[p].heard)) {
+		/* Followers do not hear each other: what was told long ago says nothing. Who really has the former list
+		 * will say so. */
+		if (!mono_is_set(c->peers[p].heard) || c->peers[p].nodes_hash == before_hash) {
 			c->peers[p].nodes_hash = copy.hash;
 		}
 	}
@@ -285,6 +288,11 @@ void cluster_nodes_switch(struct cluster *c, struct mono now)
 	talloc_free(next);
 	c->odd_at = MONO_NEVER;
 	c->ops->nodes.changed(c->priv);
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (p != c->cfg.pnn && cluster_configured(c, p) && c->peers[p].link) {
+			cluster_hello_send(c, now, p, true);
+		}
+	}
 	cluster_nodes_sync(c, now);
 }
 

@@ -639,6 +639,17 @@ static void assert_in_order(const struct history *h, uint64_t seed)
 		fail_msg("seed %u: %s", (unsigned)seed, s->failure);
 	}
 	if (leader == NOBODY) {
+		for (uint32_t p = 0; p < s->opt.nodes; p++) {
+			struct cluster *c = s->nodes[p].c;
+
+			print_message("node %u: %s, \"%s\", next \"%s\", term %u, role %s\n", (unsigned)p,
+				      s->nodes[p].file.text, c == NULL ? "not running" : cluster_nodes_list(c)->text,
+				      c == NULL || cluster_nodes_prepared(c) == NULL
+					      ? ""
+					      : cluster_nodes_prepared(c)->to.text,
+				      c == NULL ? 0 : (unsigned)cluster_term(c),
+				      c == NULL ? "" : cluster_role_name(cluster_role(c)));
+		}
 		fail_msg("seed %u: nobody leads in the end", (unsigned)seed);
 	}
 	list = cluster_nodes_list(s->nodes[leader].c);
