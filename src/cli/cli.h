@@ -23,6 +23,7 @@ enum option_flag {
 	OPT_HEX = 0x04,
 	OPT_COUNT = 0x08,
 	OPT_MODEL = 0x10,
+	OPT_DRY_RUN = 0x10000000,
 	OPT_RETIRE = 0x20000000,
 	NO_DAEMON = 0x40000000, /* no option: the command runs without a connection */
 };
@@ -35,7 +36,7 @@ struct options {
 	uint32_t node;
 	bool machine;
 	const char *separator;
-	bool hex, retire;
+	bool hex, retire, dry_run;
 	uint64_t count; /* 0: no limit */
 	enum ctdb_db_model model;
 	unsigned int given; /* enum option_flag: which of those with a flag were given */
@@ -96,6 +97,10 @@ int cmd_key_create(struct cli *cli, char **argv, int argc);
 int cmd_key_show(struct cli *cli, char **argv, int argc);
 int cmd_key_rotate(struct cli *cli, char **argv, int argc);
 int cmd_key_retire(struct cli *cli, char **argv, int argc);
+int cmd_node_add(struct cli *cli, char **argv, int argc);
+int cmd_node_remove(struct cli *cli, char **argv, int argc);
+int cmd_node_replace(struct cli *cli, char **argv, int argc);
+int cmd_node_reload(struct cli *cli, char **argv, int argc);
 int cmd_node_links(struct cli *cli, char **argv, int argc);
 int cmd_node_list(struct cli *cli, char **argv, int argc);
 int cmd_db_list(struct cli *cli, char **argv, int argc);

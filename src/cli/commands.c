@@ -32,6 +32,18 @@ const struct command commands[] = {
 	 "round trip, security,\n"
 	 "id of the key. UPS: how often the link came up; SWITCHES: how often a path took over. VERSION: of the protocol spoken "
 	 "with that node.\n"},
+	{"node", "add", "ADDR[,ADDR2]", 1, 1, OPT_DRY_RUN, cmd_node_add, "Add a node to the nodes list of all nodes",
+	 "The node gets the next number. Then copy the nodes file (and cluster.key) to it and start its ctdbd. Nothing is changed unless "
+	 "all members\n"
+	 "of the cluster can write it. --dry-run: only says what would be done, or why not.\n"},
+	{"node", "remove", "NODE", 1, 1, OPT_DRY_RUN, cmd_node_remove, "Remove a node that is down from the nodes list of all nodes",
+	 "Its number stays: its line in the nodes file begins with '#' from then on. Stop its ctdbd first.\n"},
+	{"node", "replace", "NODE ADDR[,ADDR2]", 2, 2, OPT_DRY_RUN, cmd_node_replace, "Give a node that is down another address, on all nodes",
+	 "Also for a node that was removed: its number is used again.\n"},
+	{"node", "reload", "", 0, 0, OPT_NODE | OPT_DRY_RUN, cmd_node_reload, "Make this node's nodes file that of all nodes",
+	 "Differences are carried out one node at a time, removals first. A node that is kept out because its nodes file differs gets the "
+	 "list as well.\n"},
+	{NULL, "reloadnodes", "", 0, 0, OPT_NODE | OPT_DRY_RUN, cmd_node_reload, "As ctdb node reload", NULL},
 	{"node", "list", "", 0, 0, OPT_NODE, cmd_node_list, "Nodes, their addresses and flags", NULL},
 	{"db", "list", "", 0, 0, OPT_NODE, cmd_db_list, "Databases attached on a node", NULL},
 	{"db", "attach", "NAME", 1, 1, OPT_MODEL, cmd_db_attach,

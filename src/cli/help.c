@@ -29,6 +29,7 @@ void help_overview(FILE *f)
 	      "  -n, --node PNN        node to ask, where it makes sense\n"
 	      "  --socket PATH         socket of the daemon\n"
 	      "  --retire              drop all former keys after a rotation\n"
+	      "  --dry-run             only say what would be done to the nodes list\n"
 	      "  --hex                 keys, values and texts are hexadecimal\n"
 	      "  -X, -x SEPARATOR      old forms: output for programs, and its separator\n"
 	      "  --version, -h, --help\n"
@@ -43,7 +44,8 @@ void help_command(FILE *f, const struct command *c)
 	fprintf(f, "%s%s%s%s%s\n", (c->options & OPT_NODE) != 0 ? " [-n PNN]" : "",
 		(c->options & OPT_MACHINE) != 0 ? " [-X]" : "", (c->options & OPT_HEX) != 0 ? " [--hex]" : "",
 		(c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
-		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : (c->options & OPT_RETIRE) != 0 ? " [--retire]" : "");
+		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : (c->options & OPT_RETIRE) != 0 ? " [--retire]"
+		: (c->options & OPT_DRY_RUN) != 0 ? " [--dry-run]" : "");
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }
 

@@ -118,6 +118,7 @@ static int check_use(struct cli *cli, int argc)
 			   : (extra & OPT_HEX) != 0     ? "--hex"
 			   : (extra & OPT_COUNT) != 0   ? "--count"
 			   : (extra & OPT_RETIRE) != 0  ? "--retire"
+			   : (extra & OPT_DRY_RUN) != 0 ? "--dry-run"
 							: "--model";
 	char name[64];
 
