@@ -431,6 +431,10 @@ static void carry_on(struct cluster *c, struct mono now)
 	    !cluster_is_leading(c, now) || cluster_list_difference(&n->list, &n->next->to, &target) != 0) {
 		return;
 	}
+	if (target == c->cfg.pnn) {
+		cluster_nodes_forget(c); /* it would not lead if anybody else could */
+		return;
+	}
 	p = cluster_prepared_make(c, n->next->to.text, &err, n);
 	talloc_free(err);
 	if (p == NULL) {

@@ -157,7 +157,7 @@ bool cluster_may_lead(const struct cluster *c)
 	const struct cluster_peer *self = &c->peers[c->cfg.pnn];
 
 	return (self->capabilities & NODE_CAP_LEADER) != 0 && !cluster_flags_inactive(self->flags) && !self->deleted &&
-	       !c->left;
+	       !c->left && !cluster_nodes_bars(c, c->cfg.pnn);
 }
 
 unsigned cluster_others(const struct cluster *c, struct mono now)

@@ -372,6 +372,9 @@ static void pending_written(struct cluster *c, struct mono now, int ret, const c
 		n->file_prepared = mark;
 		if (n->pending_phase == CLUSTER_NODES_ADOPT) {
 			cluster_nodes_switch(c, now);
+		} else if (cluster_nodes_bars(c, c->cfg.pnn) && c->role != CLUSTER_ROLE_FOLLOWER) {
+			cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER,
+					 "a change of the nodes list is about this node");
 		}
 	} else {
 		cluster_event(c, true, "a change of the nodes list is refused: %s", why);
@@ -550,11 +553,24 @@ static void on_abort(struct cluster *c, struct mono now, uint32_t from, const st
 	}
 }
 
+static bool about_self(struct cluster *c, const char *text)
+{
+	TALLOC_CTX *tmp = talloc_new(c);
+	char *err = NULL;
+	struct cluster_nodes_prepared *p = tmp == NULL ? NULL : cluster_prepared_make(c, text, &err, tmp);
+	uint32_t pnn;
+	bool about = p != NULL && cluster_list_difference(&c->nodes->list, &p->to, &pnn) == 0 && pnn == c->cfg.pnn;
+
+	talloc_free(p);
+	talloc_free(tmp);
+	return about;
+}
+
 /* A leader that was elected without it knows that it was not decided; see invariant 2. */
 static void on_tell(struct cluster *c, struct mono now, uint32_t from, const struct cluster_nodes_step *m)
 {
-	bool undecided = c->role == CLUSTER_ROLE_LEADER &&
-			 (c->cfg.quorum == CLUSTER_QUORUM_MAJORITY || m->change.term == c->term);
+	bool undecided = c->role == CLUSTER_ROLE_LEADER && (c->cfg.quorum == CLUSTER_QUORUM_MAJORITY ||
+							    m->change.term == c->term || about_self(c, m->text));
 
 	if (m->from_digest != c->cfg.nodes_hash || m->change.next == c->cfg.nodes_hash || step_known(c, m)) {
 		return;
