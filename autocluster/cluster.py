@@ -55,7 +55,7 @@ class Node(Machine):
 
     def env(self):
         """What makes a program find this node."""
-        env = {**self.cluster.product.env(), "AUTOCLUSTER_LOGS": self.paths.log}
+        env = {**self.cluster.product.env(), "AUTOCLUSTER_LOGS": self.paths.log, **self.cluster.config.get("env", {}).get(str(self.pnn), {})}
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):  # a report goes to a file of the node
             if name in os.environ:
                 env[name] = f"{os.environ[name]}:log_path={self.paths.log}/sanitizer"
@@ -147,6 +147,24 @@ class Node(Machine):
             self.state.forget_machine(self.name)
             self._freeze()
 
+    def pause(self):
+        """Everything on the node stands still, as a virtual machine that its host does not run; packets go on to arrive."""
+        for process in self._all_but_keeper():
+            process.signal(signal.SIGSTOP)
+
+    def resume(self):
+        for process in self._all_but_keeper():
+            process.signal(signal.SIGCONT)
+
+    def _all_but_keeper(self):
+        keeper = self.require()
+        return [p for p in self.processes() if p.pid != keeper.pid]
+
+    def deaf(self, pnns):
+        """Nothing from these nodes arrives here; they still hear this one."""
+        addresses = [address for pnn in pnns for address in self.cluster.node(pnn).addresses]
+        self.drop("inet", "deaf", "input", [f"ip saddr {{ {', '.join(addresses)} }}"] if addresses else [])
+
     def _freeze(self):
         frozen = set()
         end = time.monotonic() + 10
@@ -209,7 +227,8 @@ class Cluster:
 
     @classmethod
     def new(cls, name, nodes=3, mode=None, samba_on_nodes=False, arbitration="majority", bindir=None, debian=None, extra_config="",
-            tls=True, two_addresses=False):
+            tls=True, two_addresses=False, env=None, lock=None):
+        """env: {pnn: {name: value}}, added to the environment of what runs on that node. lock: what cluster lock is, {file} in it the lock file's path."""
         mode = mode or ("netns" if os.getuid() == 0 else "loopback")
         if not 1 <= nodes <= MAX_NODES:
             raise ClusterError(f"a cluster can have 1 to {MAX_NODES} nodes, not {nodes}")
@@ -223,7 +242,8 @@ class Cluster:
             raise ClusterError("--samba needs network namespaces (root); it does not work with --loopback")
         config = {"mode": mode, "nodes": nodes, "samba": samba_on_nodes, "arbitration": arbitration, "range": "",
                   "bindir": os.path.abspath(bindir) if bindir else None, "debian": os.path.abspath(debian) if debian else None,
-                  "extra_config": extra_config, "tls": tls, "two_addresses": two_addresses}
+                  "extra_config": extra_config, "tls": tls, "two_addresses": two_addresses, "lock": lock,
+                  "env": {str(pnn): added for pnn, added in (env or {}).items()}}
         return cls(State(name), config)
 
     @classmethod
@@ -249,7 +269,8 @@ class Cluster:
 
     def arbitration_config(self):
         arbitration = self.config["arbitration"]
-        return [f"arbitration = {arbitration}", *([f"cluster lock = {self.lock_file}"] if arbitration == "lock" else []),
+        lock = (self.config.get("lock") or "{file}").format(file=self.lock_file)
+        return [f"arbitration = {arbitration}", *([f"cluster lock = {lock}"] if arbitration == "lock" else []),
                 *([f"etcd endpoints = {self.etcd.endpoint}"] if arbitration == "etcd" else [])]
 
     # Life and end.
@@ -338,10 +359,12 @@ class Cluster:
     # Faults.
 
     def fault(self, pnn, what):
-        """what: kill:PROGRAM, stop:PROGRAM, cont:PROGRAM, unplug:INTERFACE, plug:INTERFACE, power-off, power-on, shutdown."""
+        """what: kill:PROGRAM, stop:PROGRAM, cont:PROGRAM, unplug:INTERFACE, plug:INTERFACE, deaf:PNN,..., lose:PERCENT, hear, pause, resume, power-off,
+        power-on, shutdown."""
         node = self.node(pnn)
         verb, _, program = what.partition(":")
-        simple = {"power-off": node.power_off, "power-on": node.power_on, "shutdown": node.shutdown}
+        simple = {"power-off": node.power_off, "power-on": node.power_on, "shutdown": node.shutdown, "pause": node.pause, "resume": node.resume,
+                  "hear": lambda: self._impair(node, "deaf", "") or self._impair(node, "lose", "0")}
         if what in simple:
             with self.state.lock():
                 simple[what]()
@@ -353,9 +376,24 @@ class Cluster:
             node.require()
             with self.state.lock():
                 self.switch.set_cable(pnn, program, verb == "plug")
+        elif verb in ("deaf", "lose") and program:
+            with self.state.lock():
+                self._impair(node, verb, program)
         else:
-            raise ClusterError(f"'{what}' is no fault: use kill:DAEMON, stop:DAEMON, cont:DAEMON, unplug:INTERFACE, plug:INTERFACE, "
-                               "power-off, power-on or shutdown")
+            raise ClusterError(f"'{what}' is no fault: use kill:DAEMON, stop:DAEMON, cont:DAEMON, unplug:INTERFACE, plug:INTERFACE, deaf:NODE,..., "
+                               "lose:PERCENT, hear, pause, resume, power-off, power-on or shutdown")
+
+    def _impair(self, node, verb, argument):
+        """Packets that get lost on the private networks."""
+        self._require_namespaces(verb)
+        node.require()
+        try:
+            if verb == "deaf":
+                node.deaf([int(pnn) for pnn in argument.split(",") if pnn])
+            else:
+                self.switch.lose(node.pnn, float(argument))
+        except ValueError:
+            raise ClusterError(f"{verb}:{argument} is no fault: write node numbers (deaf:0,1), or a percentage of packets (lose:5)") from None
 
     def partition(self, groups):
         """groups: lists of pnns; nodes of different groups can not reach each other on the private network."""

@@ -87,6 +87,17 @@ class Machine:
         if done.returncode != 0:
             raise ClusterError(f"setting up the network of {self.name} failed: {done.stderr.strip()} (commands: {'; '.join(commands)})")
 
+    def drop(self, family, table, hook, rules):
+        """Packets that match one of these rules of nft(8) are lost from now on, instead of those that matched the ones before."""
+        text = f"add table {family} {table}\ndelete table {family} {table}\n"
+        if rules:
+            lines = " ".join(f"{rule} counter drop;" for rule in rules)
+            text += f"table {family} {table} {{ chain lost {{ type filter hook {hook} priority 0; {lines} }} }}\n"
+        done = subprocess.run(["nsenter", "--target", str(self.require().pid), "--net", "--", "nft", "-f", "-"], input=text, text=True,
+                              capture_output=True, check=False, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        if done.returncode != 0:
+            raise ClusterError(f"the packet filter of {self.name} does not take '{'; '.join(rules)}': {done.stderr.strip()}")
+
     def processes(self):
         """All processes of the machine, the keeper included."""
         process = self.process

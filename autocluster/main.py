@@ -13,7 +13,8 @@ from . import demo, state
 from .errors import ClusterError
 
 EPILOG = """Faults: kill:DAEMON, stop:DAEMON (SIGSTOP), cont:DAEMON (SIGCONT), power-off, power-on, shutdown (in order); in namespaces also
-unplug:INTERFACE and plug:INTERFACE (eth0 private, eth1 public, eth2 second private).
+unplug:INTERFACE and plug:INTERFACE (eth0 private, eth1 public, eth2 second private), deaf:NODE,... (hears nothing from these nodes), lose:PERCENT (of the packets
+from and to it), hear (ends both), pause and resume (SIGSTOP and SIGCONT for everything on the node).
 Example: autocluster up trial --nodes 3; autocluster exec trial 0 -- ctdb cluster status; autocluster down trial"""
 
 
@@ -30,7 +31,7 @@ class Say:
 def cmd_up(args):
     say = Say()
     new = clusters.Cluster.new(args.name, args.nodes, args.mode, args.samba, args.arbitration, args.bindir, args.debian_ctdb,
-                               tls=args.tls, two_addresses=args.two_addresses)
+                               tls=args.tls, two_addresses=args.two_addresses, env=args.env)
     new.up(say, args.timeout)
     print(f"cluster {args.name} is up. Look at it:  autocluster status {args.name}   Remove it:  autocluster down {args.name}")
     return 0
@@ -128,6 +129,19 @@ def _positive(text):
     return value
 
 
+class _Environment(argparse.Action):
+    """NODE:NAME=VALUE, any number of times."""
+
+    def __call__(self, parser, namespace, text, _option=None):
+        node, colon, assignment = text.partition(":")
+        name, equals, value = assignment.partition("=")
+        if not (node.isdigit() and colon and name and equals):
+            parser.error(f"--env {text}: write NODE:NAME=VALUE")
+        env = dict(getattr(namespace, self.dest) or {})
+        env[int(node)] = {**env.get(int(node), {}), name: value}
+        setattr(namespace, self.dest, env)
+
+
 def _add_mode(parser):
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--netns", dest="mode", action="store_const", const="netns", help="nodes in namespaces of their own (root; default as root)")
@@ -158,6 +172,7 @@ def _parser():
     arbitration.add_argument("--lock", dest="arbitration", action="store_const", const="lock", help="arbitration by a lock file in the shared directory")
     arbitration.add_argument("--etcd", dest="arbitration", action="store_const", const="etcd", help="arbitration by an etcd that is started as well")
     up.add_argument("--no-tls", dest="tls", action="store_false", help="links without encryption (security = none); else a key is made")
+    up.add_argument("--env", action=_Environment, metavar="NODE:NAME=VALUE", help="add a variable to the environment of a node's programs")
     up.add_argument("--two-addresses", action="store_true", help="give each node a second address: a back-up path between the nodes")
     up.add_argument("--debian-ctdb", metavar="DIR", help="run Debian's ctdbd, unpacked in DIR, to compare with")
     up.add_argument("--timeout", type=float, default=60, help="seconds until all nodes have to serve (default 60)")

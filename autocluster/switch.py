@@ -61,6 +61,14 @@ class Switch(Machine):
             raise ClusterError(f"a node has no interface {interface} here; it has {names}")
         self.ip(f"link set {PORTS[interface]}{pnn} {'up' if plugged else 'down'}")
 
+    def lose(self, pnn, percent):
+        """So many of the packets from and to a node get lost on the private networks."""
+        if not 0 <= percent <= 100:
+            raise ClusterError(f"{percent} is no percentage of packets")
+        ports = ", ".join(f'"{port}{pnn}"' for port in self._private_ports())
+        chance = f"numgen random mod 10000 < {round(100 * percent)}"
+        self.drop("bridge", f"lose{pnn}", "forward", [f"{side} {{ {ports} }} {chance}" for side in ("iifname", "oifname")] if percent else [])
+
     def _has_second(self):
         return self.state.load().get("two_addresses", False)
 
