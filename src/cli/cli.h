@@ -23,6 +23,8 @@ enum option_flag {
 	OPT_HEX = 0x04,
 	OPT_COUNT = 0x08,
 	OPT_MODEL = 0x10,
+	OPT_FOR = 0x20,
+	OPT_FORCE = 0x40,
 	OPT_DRY_RUN = 0x10000000,
 	OPT_RETIRE = 0x20000000,
 	NO_DAEMON = 0x40000000, /* no option: the command runs without a connection */
@@ -37,6 +39,8 @@ struct options {
 	bool machine;
 	const char *separator;
 	bool hex, retire, dry_run;
+	bool force;
+	const char *goal; /* --for */
 	uint64_t count; /* 0: no limit */
 	enum ctdb_db_model model;
 	unsigned int given; /* enum option_flag: which of those with a flag were given */
@@ -93,6 +97,22 @@ const struct command *command_find(struct cli *cli, char **argv, int argc, int *
 
 /* ---- cmd_*.c ---- */
 int cmd_cluster_status(struct cli *cli, char **argv, int argc);
+int cmd_cluster_health(struct cli *cli, char **argv, int argc);
+int cmd_cluster_view(struct cli *cli, char **argv, int argc);
+int cmd_cluster_wait(struct cli *cli, char **argv, int argc);
+int cmd_cluster_events(struct cli *cli, char **argv, int argc);
+int cmd_leader_show(struct cli *cli, char **argv, int argc);
+int cmd_leader_resign(struct cli *cli, char **argv, int argc);
+int cmd_leader_transfer(struct cli *cli, char **argv, int argc);
+int cmd_node_status(struct cli *cli, char **argv, int argc);
+int cmd_node_ping(struct cli *cli, char **argv, int argc);
+int cmd_node_capabilities(struct cli *cli, char **argv, int argc);
+int cmd_node_stop(struct cli *cli, char **argv, int argc);
+int cmd_node_continue(struct cli *cli, char **argv, int argc);
+int cmd_node_disable(struct cli *cli, char **argv, int argc);
+int cmd_node_enable(struct cli *cli, char **argv, int argc);
+int cmd_node_ban(struct cli *cli, char **argv, int argc);
+int cmd_node_unban(struct cli *cli, char **argv, int argc);
 int cmd_key_create(struct cli *cli, char **argv, int argc);
 int cmd_key_show(struct cli *cli, char **argv, int argc);
 int cmd_key_rotate(struct cli *cli, char **argv, int argc);
@@ -115,6 +135,19 @@ int cmd_message_listen(struct cli *cli, char **argv, int argc);
 int cmd_message_stats(struct cli *cli, char **argv, int argc);
 int cmd_old_status(struct cli *cli, char **argv, int argc);
 int cmd_old_pnn(struct cli *cli, char **argv, int argc);
+int cmd_old_nodestatus(struct cli *cli, char **argv, int argc);
+int cmd_old_listnodes(struct cli *cli, char **argv, int argc);
+int cmd_old_ping(struct cli *cli, char **argv, int argc);
+int cmd_old_getpid(struct cli *cli, char **argv, int argc);
+int cmd_old_getcapabilities(struct cli *cli, char **argv, int argc);
+int cmd_old_setleaderrole(struct cli *cli, char **argv, int argc);
+int cmd_old_setlmasterrole(struct cli *cli, char **argv, int argc);
+int cmd_old_stop(struct cli *cli, char **argv, int argc);
+int cmd_old_continue(struct cli *cli, char **argv, int argc);
+int cmd_old_disable(struct cli *cli, char **argv, int argc);
+int cmd_old_enable(struct cli *cli, char **argv, int argc);
+int cmd_old_ban(struct cli *cli, char **argv, int argc);
+int cmd_old_unban(struct cli *cli, char **argv, int argc);
 int cmd_old_leader(struct cli *cli, char **argv, int argc);
 int cmd_old_runstate(struct cli *cli, char **argv, int argc);
 int cmd_old_uptime(struct cli *cli, char **argv, int argc);

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cli.h"
+#include "membership.h"
 #include "protocol/transport.h"
 
 #define TRANSPORT_INTERFACE 0x20c70002U
@@ -13,10 +13,10 @@
 	"change everything."
 
 /* 0 or exit code. */
-static int ask(struct cli *cli, struct links_status *links)
+static int ask(struct cli *cli, uint32_t node, struct links_status *links)
 {
 	const struct ctdb_interface_call call = {
-		.node = cli->opt.node,
+		.node = node,
 		.endpoint = "transport",
 		.interface = TRANSPORT_INTERFACE,
 		.version = TRANSPORT_VERSION,
@@ -158,8 +158,10 @@ void links_print_security(struct cli *cli)
 int cmd_node_links(struct cli *cli, char **argv, int argc)
 {
 	struct links_status links;
-	int code = ask(cli, &links);
+	uint32_t node;
+	int code = node_arg(cli, argc > 0 ? argv[0] : NULL, &node);
 
+	code = code != 0 ? code : ask(cli, node, &links);
 	if (code != 0) {
 		return code;
 	}

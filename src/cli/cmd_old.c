@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cli.h"
+#include "membership.h"
 
 /* Above that many slots one line for each location master. */
 #define SLOT_LINES_MAX 64U
@@ -43,15 +43,21 @@ static void machine_row(struct cli *cli, const struct status *s, const struct ct
 	printf("%s%s\n", n->pnn == s->pnn ? "Y" : "N", sep);
 }
 
-static void print_machine(struct cli *cli, const struct status *s)
+static void print_machine_header(const struct cli *cli)
 {
-	uint32_t i;
 	size_t j;
 
 	for (j = 0; j < sizeof(status_columns) / sizeof(status_columns[0]); j++) {
 		printf("%s%s", cli->opt.separator, status_columns[j]);
 	}
 	printf("%s\n", cli->opt.separator);
+}
+
+static void print_machine(struct cli *cli, const struct status *s)
+{
+	uint32_t i;
+
+	print_machine_header(cli);
 	for (i = 0; i < s->nodes->n; i++) {
 		if ((s->nodes->nodes[i].flags & CTDB_NODE_DELETED) == 0) {
 			machine_row(cli, s, &s->nodes->nodes[i]);
@@ -59,26 +65,35 @@ static void print_machine(struct cli *cli, const struct status *s)
 	}
 }
 
-static void print_nodes(struct cli *cli, const struct status *s)
+static void print_count(const struct ctdb_nodemap *nodes)
 {
 	uint32_t i, deleted = 0;
 
-	for (i = 0; i < s->nodes->n; i++) {
-		deleted += (s->nodes->nodes[i].flags & CTDB_NODE_DELETED) != 0;
+	for (i = 0; i < nodes->n; i++) {
+		deleted += (nodes->nodes[i].flags & CTDB_NODE_DELETED) != 0;
 	}
-	printf("Number of nodes:%u", s->nodes->n);
+	printf("Number of nodes:%u", nodes->n);
 	if (deleted != 0) {
 		printf(" (including %u deleted nodes)", deleted);
 	}
 	putchar('\n');
-	for (i = 0; i < s->nodes->n; i++) {
-		const struct ctdb_node *n = &s->nodes->nodes[i];
-		bool unknown = is_unknown(s, n);
+}
 
-		if ((n->flags & CTDB_NODE_DELETED) == 0) {
-			printf("pnn:%u %-16s %s%s\n", n->pnn, node_address(n),
-			       node_flags_text(n->flags, unknown, !unknown && node_is_partially_online(cli, n)),
-			       n->pnn == s->pnn ? " (THIS NODE)" : "");
+static void print_node(struct cli *cli, const struct status *s, const struct ctdb_node *n)
+{
+	bool unknown = is_unknown(s, n);
+
+	printf("pnn:%u %-16s %s%s\n", n->pnn, node_address(n),
+	       node_flags_text(n->flags, unknown, !unknown && node_is_partially_online(cli, n)),
+	       n->pnn == s->pnn ? " (THIS NODE)" : "");
+}
+
+static void print_nodes(struct cli *cli, const struct status *s)
+{
+	print_count(s->nodes);
+	for (uint32_t i = 0; i < s->nodes->n; i++) {
+		if ((s->nodes->nodes[i].flags & CTDB_NODE_DELETED) == 0) {
+			print_node(cli, s, &s->nodes->nodes[i]);
 		}
 	}
 }
@@ -143,6 +158,47 @@ int cmd_old_status(struct cli *cli, char **argv, int argc)
 		puts("Leader:UNKNOWN");
 	}
 	return EXIT_OK;
+}
+
+/* What nodestatus has as its exit status. */
+#define UNKNOWN_BIT 0x40U
+
+int cmd_old_nodestatus(struct cli *cli, char **argv, int argc)
+{
+	struct status s = {.pnn = asked_node(cli)};
+	const char *word = argc > 0 ? argv[0] : NULL;
+	uint32_t *pnns, n, code = 0;
+	int err = ctdb_get_nodemap(cli->c, s.pnn, cli->c, &s.nodes), ret;
+
+	err = err != 0 ? err : ctdb_get_runstate(cli->c, s.pnn, &s.runstate);
+	cli->printed = true;
+	if (err != 0) {
+		cli_fail_api(cli, err, "cannot get the status of node %u", s.pnn);
+		return EXIT_ERROR;
+	}
+	ret = node_list_arg(cli, word, s.nodes, &pnns, &n);
+	if (ret != 0) {
+		return EXIT_ERROR;
+	}
+	if (cli->opt.machine) {
+		print_machine_header(cli);
+	} else if (word != NULL && strcmp(word, "all") == 0) {
+		print_count(s.nodes);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct ctdb_node *node = node_find(s.nodes, pnns[i]);
+
+		if (node == NULL) {
+			continue; /* deleted */
+		}
+		code |= is_unknown(&s, node) ? UNKNOWN_BIT : node->flags;
+		if (cli->opt.machine) {
+			machine_row(cli, &s, node);
+		} else {
+			print_node(cli, &s, node);
+		}
+	}
+	return (int)code;
 }
 
 int cmd_old_pnn(struct cli *cli, char **argv, int argc)

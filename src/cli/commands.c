@@ -6,13 +6,42 @@
 	"In KEY and VALUE \\xNN stands for a byte and \\\\ for a backslash; with --hex both are hexadecimal. Keys of " \
 	"Samba often end in \\x00.\n"
 
+#define LIST_HELP                                                                                                      \
+	"NODES: \"all\", or numbers joined by commas; without it: this node, or that of -n. Exit status 1 if one of them does not answer.\n"
+#define ORDER_HELP                                                                                                     \
+	"NODE: its number, or \"local\"; it has to be connected. Nothing is done if it is so already. --timeout S (60): exit status 4 if it is not\n" \
+	"completed by then; what was begun goes on.\n"
+
 const struct command commands[] = {
 	{"cluster", "status", "", 0, 0, 0, cmd_cluster_status, "Is the cluster well, and if not, what to do",
 	 "The first line is the verdict: OK, DEGRADED (some nodes do not take part), RECOVERING, STARTING, INACTIVE "
 	 "(this node does not take\n"
 	 "part) or NO LEADER, with the reason, since when, and what to do next. In JSON: \"verdict\", \"state\", and "
 	 "\"ready\": this node serves.\n"
-	 "Waits up to two seconds for the leader to be heard. Exit status 0 whenever the daemon could be asked.\n"},
+	 "Then the nodes (who is out, since when, and why), callbacks that failed, and the arbitration.\n"
+	 "Exit status 0 whenever the daemon could be asked; ctdb cluster health says it by its exit status.\n"},
+	{"cluster", "health", "", 0, 0, NO_DAEMON, cmd_cluster_health, "One line and an exit status, for scripts and monitoring",
+	 "Exit status 0: all is well. 1: the cluster serves, but is degraded. 2: this node does not serve. 3: not known, the daemon\n"
+	 "does not answer.\n"},
+	{"cluster", "view", "", 0, 0, OPT_NODE, cmd_cluster_view, "The view that a node has: what all members agree on",
+	 "Term and number (the newest view counts), leader, members with flags, capabilities and incarnation.\n"},
+	{"cluster", "wait", "", 0, 0, NO_DAEMON | OPT_FOR, cmd_cluster_wait, "Wait until this node is as far as that",
+	 "STATE: started (the daemon answers), member (the node is in the cluster), leader (there is one), recovered (the databases are),\n"
+	 "serving (all of it: Samba can be started). The daemon need not be started yet. --timeout S: 60 by default; then exit status 4 "
+	 "and what it waits for.\n"},
+	{"cluster", "events", "", 0, 0, OPT_COUNT, cmd_cluster_events, "What changes in the cluster, as it happens",
+	 "A line for each change that this node sees from now on (JSON: one document a line): leader, node-in, node-out, flags, active, "
+	 "inactive,\n"
+	 "nodes, arbitration, callback. --count N: end after N. With -t: exit status 4 when that many seconds passed without one.\n"
+	 "When daemons of this node are started again it waits up to 60 s for them and says so: away, back, and restarted if changes may "
+	 "be missing.\n"},
+	{"leader", "show", "", 0, 0, OPT_NODE, cmd_leader_show, "Which node leads, and for how long",
+	 "Exit status 3 if no leader is known.\n"},
+	{"leader", "resign", "", 0, 0, 0, cmd_leader_resign, "Have another node lead",
+	 "The leader hands over to the next that may lead. Nothing is interrupted but for a short recovery. Ends when another one leads "
+	 "(--timeout S: 30 by default).\n"},
+	{"leader", "transfer", "NODE", 1, 1, 0, cmd_leader_transfer, "Have that node lead",
+	 "It has to be an active member with the capability to lead (ctdb cluster view). Nothing is done if it leads already.\n"},
 	{"cluster key", "create", "[FILE]", 0, 1, NO_DAEMON, cmd_key_create, "Make the key that secures the links between nodes",
 	 "Writes a new random key to FILE (default: cluster.key in /etc/ctdb, or in CTDB_BASE), mode 0600. A file that exists "
 	 "is never replaced.\n"
@@ -27,7 +56,7 @@ const struct command commands[] = {
 	 "still accepted.\n"},
 	{"cluster key", "retire", "ID", 1, 1, 0, cmd_key_retire, "Accept a former key no longer, on all nodes",
 	 "All nodes have to answer, and none may use it.\n"},
-	{"node", "links", "", 0, 0, OPT_NODE, cmd_node_links, "Links to the other nodes, and their paths",
+	{"node", "links", "[NODE]", 0, 1, OPT_NODE, cmd_node_links, "Links to the other nodes, and their paths",
 	 "For each path: address, state (active: carries packets, ready: takes over if that fails, down), number of connections, "
 	 "round trip, security,\n"
 	 "id of the key. UPS: how often the link came up; SWITCHES: how often a path took over. VERSION: of the protocol spoken "
@@ -44,7 +73,26 @@ const struct command commands[] = {
 	 "Differences are carried out one node at a time, removals first. A node that is kept out because its nodes file differs gets the "
 	 "list as well.\n"},
 	{NULL, "reloadnodes", "", 0, 0, OPT_NODE | OPT_DRY_RUN, cmd_node_reload, "As ctdb node reload", NULL},
-	{"node", "list", "", 0, 0, OPT_NODE, cmd_node_list, "Nodes, their addresses and flags", NULL},
+	{"node", "list", "", 0, 0, OPT_NODE, cmd_node_list, "Nodes, their addresses and flags",
+	 "As the node that is asked sees them.\n"},
+	{"node", "status", "[NODES]", 0, 1, OPT_NODE, cmd_node_status, "What nodes say of themselves",
+	 LIST_HELP "Each is asked itself: run state, whether it is active and if not why, flags, the leader it knows, its databases, what is "
+		   "left of a ban.\n"},
+	{"node", "ping", "[NODES]", 0, 1, OPT_NODE, cmd_node_ping, "Do nodes answer, how fast, how many clients have they", LIST_HELP},
+	{"node", "capabilities", "[NODES]", 0, 1, OPT_NODE, cmd_node_capabilities, "What nodes may become: leader, location master",
+	 LIST_HELP},
+	{"node", "stop", "NODE", 0, 1, OPT_NODE | OPT_FORCE, cmd_node_stop, "Take a node out of the cluster until it is continued",
+	 ORDER_HELP "Ends when the node is inactive and the others have recovered. The last active node needs --force.\n"},
+	{"node", "continue", "NODE", 0, 1, OPT_NODE, cmd_node_continue, "Take a stopped node back",
+	 ORDER_HELP "Ends when the node is active again and serves.\n"},
+	{"node", "disable", "NODE", 0, 1, OPT_NODE, cmd_node_disable, "Keep a node from having public addresses",
+	 ORDER_HELP "It keeps its databases and its clients.\n"},
+	{"node", "enable", "NODE", 0, 1, OPT_NODE, cmd_node_enable, "Let a node have public addresses again", ORDER_HELP},
+	{"node", "ban", "NODE SECONDS", 1, 2, OPT_NODE | OPT_FORCE, cmd_node_ban, "Take a node out of the cluster for some time",
+	 ORDER_HELP "SECONDS: 1 to 2592000 (30 days); again: the new time counts from now. Needs --force if it is the last active node, or "
+		    "more than half\n"
+		    "of the nodes would be banned.\n"},
+	{"node", "unban", "NODE", 0, 1, OPT_NODE, cmd_node_unban, "End the ban of a node", ORDER_HELP},
 	{"db", "list", "", 0, 0, OPT_NODE, cmd_db_list, "Databases attached on a node", NULL},
 	{"db", "attach", "NAME", 1, 1, OPT_MODEL, cmd_db_attach,
 	 "Make a database known in the cluster; create it if need be",
@@ -81,6 +129,21 @@ const struct command commands[] = {
 	 "As ctdb cluster status, in the form that scripts know",
 	 "With more than 64 slots in the vnn map: a line \"lmaster:N slots:M\" for each location master instead of a "
 	 "line for each slot.\n"},
+	{NULL, "nodestatus", "[NODES]", 0, 1, OPT_NODE | OPT_MACHINE, cmd_old_nodestatus, "Flags of nodes; the exit status has them as bits",
+	 "NODES: \"all\", or numbers joined by commas. Exit status: 1 disconnected, 2 unhealthy, 4 disabled, 8 banned, 32 stopped, 64 unknown.\n"},
+	{NULL, "listnodes", "", 0, 0, OPT_MACHINE, cmd_old_listnodes, "Addresses of the nodes", NULL},
+	{NULL, "ping", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_ping, "Does a node answer", NULL},
+	{NULL, "getpid", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_getpid, "Process id of the daemon", NULL},
+	{NULL, "getcapabilities", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_getcapabilities, "As ctdb node capabilities", NULL},
+	{NULL, "setleaderrole", "on|off", 1, 1, OPT_NODE, cmd_old_setleaderrole, "May a node lead, until its ctdbd ends", NULL},
+	{NULL, "setlmasterrole", "on|off", 1, 1, OPT_NODE, cmd_old_setlmasterrole, "May a node be location master, until its ctdbd ends",
+	 NULL},
+	{NULL, "stop", "", 0, 0, OPT_NODE, cmd_old_stop, "As ctdb node stop, of this node or that of -n", NULL},
+	{NULL, "continue", "", 0, 0, OPT_NODE, cmd_old_continue, "As ctdb node continue", NULL},
+	{NULL, "disable", "", 0, 0, OPT_NODE, cmd_old_disable, "As ctdb node disable", NULL},
+	{NULL, "enable", "", 0, 0, OPT_NODE, cmd_old_enable, "As ctdb node enable", NULL},
+	{NULL, "ban", "SECONDS", 1, 1, OPT_NODE, cmd_old_ban, "As ctdb node ban", NULL},
+	{NULL, "unban", "", 0, 0, OPT_NODE, cmd_old_unban, "As ctdb node unban", NULL},
 	{NULL, "pnn", "", 0, 0, 0, cmd_old_pnn, "Number of this node", NULL},
 	{NULL, "leader", "", 0, 0, 0, cmd_old_leader, "Number of the node that leads, or UNKNOWN", NULL},
 	{NULL, "runstate", "[STATE...]", 0, 16, OPT_NODE, cmd_old_runstate,

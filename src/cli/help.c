@@ -30,6 +30,8 @@ void help_overview(FILE *f)
 	      "  --socket PATH         socket of the daemon\n"
 	      "  --retire              drop all former keys after a rotation\n"
 	      "  --dry-run             only say what would be done to the nodes list\n"
+	      "  --for STATE           what ctdb cluster wait waits for\n"
+	      "  --force               also stop or ban a node that the cluster needs\n"
 	      "  --hex                 keys, values and texts are hexadecimal\n"
 	      "  -X, -x SEPARATOR      old forms: output for programs, and its separator\n"
 	      "  --version, -h, --help\n"
@@ -45,7 +47,9 @@ void help_command(FILE *f, const struct command *c)
 		(c->options & OPT_MACHINE) != 0 ? " [-X]" : "", (c->options & OPT_HEX) != 0 ? " [--hex]" : "",
 		(c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
 		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : (c->options & OPT_RETIRE) != 0 ? " [--retire]"
-		: (c->options & OPT_DRY_RUN) != 0 ? " [--dry-run]" : "");
+		: (c->options & OPT_DRY_RUN) != 0 ? " [--dry-run]"
+		: (c->options & OPT_FOR) != 0 ? " --for STATE [--timeout S]"
+		: (c->options & OPT_FORCE) != 0 ? " [--force] [--timeout S]" : "");
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }
 

@@ -119,6 +119,8 @@ static int check_use(struct cli *cli, int argc)
 			   : (extra & OPT_COUNT) != 0   ? "--count"
 			   : (extra & OPT_RETIRE) != 0  ? "--retire"
 			   : (extra & OPT_DRY_RUN) != 0 ? "--dry-run"
+			   : (extra & OPT_FOR) != 0     ? "--for"
+			   : (extra & OPT_FORCE) != 0   ? "--force"
 							: "--model";
 	char name[64];
 

@@ -7,7 +7,7 @@
 #include "cli.h"
 #include "text.h"
 
-enum long_option { LONG_SOCKET = 256, LONG_HEX, LONG_COUNT, LONG_MODEL, LONG_RETIRE, LONG_DRY_RUN, LONG_VERSION };
+enum long_option { LONG_SOCKET = 256, LONG_HEX, LONG_COUNT, LONG_MODEL, LONG_RETIRE, LONG_DRY_RUN, LONG_FOR, LONG_FORCE, LONG_VERSION };
 
 static const struct option long_options[] = {
 	{"output", required_argument, NULL, 'o'},       {"socket", required_argument, NULL, LONG_SOCKET},
@@ -16,6 +16,7 @@ static const struct option long_options[] = {
 	{"hex", no_argument, NULL, LONG_HEX},           {"count", required_argument, NULL, LONG_COUNT},
 	{"model", required_argument, NULL, LONG_MODEL}, {"help", no_argument, NULL, 'h'},
 	{"retire", no_argument, NULL, LONG_RETIRE},     {"dry-run", no_argument, NULL, LONG_DRY_RUN},
+	{"for", required_argument, NULL, LONG_FOR},     {"force", no_argument, NULL, LONG_FORCE},
 	{"version", no_argument, NULL, LONG_VERSION},   {NULL, 0, NULL, 0},
 };
 
@@ -108,6 +109,14 @@ static int set_option(struct cli *cli, int c, char *const *argv)
 	case LONG_DRY_RUN:
 		cli->opt.dry_run = true;
 		cli->opt.given |= OPT_DRY_RUN;
+		return 0;
+	case LONG_FOR:
+		cli->opt.goal = optarg;
+		cli->opt.given |= OPT_FOR;
+		return 0;
+	case LONG_FORCE:
+		cli->opt.force = true;
+		cli->opt.given |= OPT_FORCE;
 		return 0;
 	case LONG_MODEL:
 		return set_model(cli, optarg);

@@ -49,26 +49,133 @@ static const char *why(uint32_t flags)
 						       : "well";
 }
 
-/* What helps a node with these flags. */
-static void advise(struct verdict *v, uint32_t pnn, uint32_t flags)
+const struct cluster_node_status *facts_node(const struct facts *f, uint32_t i)
 {
-	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
+	uint32_t pnn = f->nodes->nodes[i].pnn;
+
+	return f->cluster != NULL && pnn < f->cluster->nodes.n ? &f->cluster->nodes.v[pnn] : NULL;
+}
+
+bool facts_partially(const struct facts *f, uint32_t i)
+{
+	const struct ctdb_node *n = &f->nodes->nodes[i];
+
+	return n->flags == 0 && f->cluster != NULL && n->pnn < f->cluster->state.view.members.n &&
+	       (f->cluster->state.view.members.v[n->pnn].flags & NODE_FLAG_PARTIAL) != 0;
+}
+
+const char *facts_why(const struct facts *f, uint32_t i, char buf[FACTS_WHY_SIZE])
+{
+	const struct ctdb_node *n = &f->nodes->nodes[i];
+	const struct cluster_node_status *s = facts_node(f, i);
+
+	buf[0] = '\0';
+	if (f->ban_s != NULL && f->ban_s[i] > 0) {
+		snprintf(buf, FACTS_WHY_SIZE, "%u s left of its ban", f->ban_s[i]);
+	} else if (facts_partially(f, i)) {
+		snprintf(buf, FACTS_WHY_SIZE, "some of its interfaces are down");
+	} else if (s == NULL || n->pnn == f->pnn || (n->flags & CTDB_NODE_DISCONNECTED) == 0) {
+		return buf;
+	} else if (s->differs) {
+		snprintf(buf, FACTS_WHY_SIZE, "its nodes list, arbitration or dead interval is another one");
+	} else if (s->barred_by != CLUSTER_NODE_NONE) {
+		snprintf(buf, FACTS_WHY_SIZE, "it and node %u cannot reach each other", s->barred_by);
+	} else {
+		snprintf(buf, FACTS_WHY_SIZE,
+			 s->reachable ? "its link is up, but it is not in the cluster" : "no link to it");
+	}
+	return buf;
+}
+
+/* What helps a node that is not connected. */
+static void advise_disconnected(const struct facts *f, struct verdict *v, uint32_t i)
+{
+	const struct cluster_node_status *s = facts_node(f, i);
+	uint32_t pnn = f->nodes->nodes[i].pnn;
+
+	if (s == NULL) {
 		snprintf(
 			v->next, sizeof(v->next),
 			"see whether node %u is up, runs ctdbd, can be reached from here, and has the same nodes file, "
 			"arbitration and dead interval (the line Membership says if these differ)",
 			pnn);
+	} else if (s->differs) {
+		snprintf(v->next, sizeof(v->next),
+			 "make the nodes file and the section [cluster] of ctdb.conf on node %u the same as here, and "
+			 "restart ctdbd there",
+			 pnn);
+	} else if (s->barred_by != CLUSTER_NODE_NONE) {
+		snprintf(v->next, sizeof(v->next), "check the network between nodes %u and %u (ctdb node links)", pnn,
+			 s->barred_by);
+	} else if (s->reachable) {
+		snprintf(v->next, sizeof(v->next), "wait; if it lasts, the log of node %u says what it waits for", pnn);
+	} else {
+		snprintf(v->next, sizeof(v->next),
+			 "see whether node %u is up, runs ctdbd and can be reached from here (ctdb node links)", pnn);
+	}
+}
+
+/* What helps node i of the list. */
+static void advise(const struct facts *f, struct verdict *v, uint32_t i)
+{
+	uint32_t pnn = f->nodes->nodes[i].pnn, flags = f->nodes->nodes[i].flags;
+
+	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
+		advise_disconnected(f, v, i);
 	} else if ((flags & CTDB_NODE_BANNED) != 0) {
 		snprintf(v->next, sizeof(v->next),
-			 "the log of node %u says why it was banned; it comes back when the ban ends", pnn);
+			 "the log of node %u says why it was banned; it comes back when the ban ends, or now with ctdb "
+			 "node unban %u",
+			 pnn, pnn);
 	} else if ((flags & CTDB_NODE_STOPPED) != 0) {
 		snprintf(v->next, sizeof(v->next),
-			 "node %u was stopped by an administrator: continue it when its work is done", pnn);
+			 "node %u was stopped by an administrator: continue it when its work is done (ctdb node "
+			 "continue %u)",
+			 pnn, pnn);
 	} else if ((flags & CTDB_NODE_DISABLED) != 0) {
 		snprintf(v->next, sizeof(v->next),
-			 "node %u was disabled by an administrator: enable it when its work is done", pnn);
+			 "node %u was disabled by an administrator: enable it when its work is done (ctdb node enable "
+			 "%u)",
+			 pnn, pnn);
 	} else if ((flags & CTDB_NODE_UNHEALTHY) != 0) {
 		snprintf(v->next, sizeof(v->next), "a check of node %u fails: its log says which", pnn);
+	} else if (facts_partially(f, i)) {
+		snprintf(v->next, sizeof(v->next), "check the links of the interfaces of node %u", pnn);
+	}
+}
+
+/* The time when something began that lasts for ms. */
+static void since_ms(const struct facts *f, struct verdict *v, uint64_t ms)
+{
+	struct timeval t = f->uptime.now;
+
+	if (t.tv_sec != 0) {
+		t.tv_sec -= (time_t)(ms / 1000);
+		since(v, t, f->uptime.now);
+	}
+}
+
+static void self_is_inactive(const struct facts *f, struct verdict *v, uint32_t i)
+{
+	uint32_t flags = f->nodes->nodes[i].flags;
+	const struct cluster_node_status *s = facts_node(f, i);
+	char why_buf[FACTS_WHY_SIZE];
+	const char *more = facts_why(f, i, why_buf);
+
+	if (s != NULL && (flags & CTDB_NODE_DISCONNECTED) != 0 && f->cluster->state.reason[0] != '\0') {
+		snprintf(v->reason, sizeof(v->reason), "this node (%u) takes no part in the cluster: %s", f->pnn,
+			 f->cluster->state.reason);
+		since_ms(f, v, s->out_ms);
+	} else {
+		snprintf(v->reason, sizeof(v->reason), "this node (%u) is %s%s%s and takes no part in the cluster",
+			 f->pnn, why(flags), more[0] != '\0' ? ", " : "", more);
+	}
+	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
+		snprintf(
+			v->next, sizeof(v->next),
+			"see whether the other nodes run and can be reached: a node without a majority stays inactive");
+	} else {
+		advise(f, v, i);
 	}
 }
 
@@ -85,15 +192,7 @@ static bool this_node(const struct facts *f, struct verdict *v)
 		snprintf(v->next, sizeof(v->next), "compare the nodes file with the addresses of this machine");
 		return true;
 	}
-	snprintf(v->reason, sizeof(v->reason), "this node (%u) is %s and takes no part in the cluster", f->pnn,
-		 why(self->flags));
-	if ((self->flags & CTDB_NODE_DISCONNECTED) != 0) {
-		snprintf(
-			v->next, sizeof(v->next),
-			"see whether the other nodes run and can be reached: a node without a majority stays inactive");
-	} else {
-		advise(v, f->pnn, self->flags);
-	}
+	self_is_inactive(f, v, (uint32_t)(self - f->nodes->nodes));
 	return true;
 }
 
@@ -142,31 +241,49 @@ static bool leaderless(const struct facts *f, struct verdict *v)
 	return true;
 }
 
-static void count_nodes(const struct facts *f, uint32_t *total, uint32_t *well, const struct ctdb_node **first_ill)
+/* *ill: index of the first that is not well, or f->nodes->n. */
+static void count_nodes(const struct facts *f, uint32_t *total, uint32_t *well, uint32_t *ill)
 {
-	uint32_t i;
-
 	*total = *well = 0;
-	*first_ill = NULL;
-	for (i = 0; i < f->nodes->n; i++) {
+	*ill = f->nodes->n;
+	for (uint32_t i = 0; i < f->nodes->n; i++) {
 		const struct ctdb_node *n = &f->nodes->nodes[i];
 
 		if ((n->flags & CTDB_NODE_DELETED) != 0) {
 			continue;
 		}
 		(*total)++;
-		if (n->flags == 0) {
+		if (n->flags == 0 && !facts_partially(f, i)) {
 			(*well)++;
-		} else if (*first_ill == NULL) {
-			*first_ill = n;
+		} else if (*ill == f->nodes->n) {
+			*ill = i;
 		}
 	}
 }
 
+static void degraded(const struct facts *f, struct verdict *v, uint32_t total, uint32_t well, uint32_t ill)
+{
+	const struct ctdb_node *n = &f->nodes->nodes[ill];
+	const struct cluster_node_status *s = facts_node(f, ill);
+	char why_buf[FACTS_WHY_SIZE], more[32] = "";
+	const char *reason = facts_why(f, ill, why_buf);
+
+	if (total - well > 1) {
+		snprintf(more, sizeof(more), " (and %u more)", total - well - 1);
+	}
+	v->state = "DEGRADED";
+	snprintf(v->reason, sizeof(v->reason), "%u of %u nodes %s well; node %u is %s%s%s%s", well, total,
+		 well == 1 ? "is" : "are", n->pnn, facts_partially(f, ill) ? "partially online" : why(n->flags),
+		 reason[0] != '\0' ? ": " : "", reason, more);
+	if (s != NULL && s->out_ms > 0) {
+		since_ms(f, v, s->out_ms);
+	}
+	advise(f, v, ill);
+}
+
 void verdict_make(const struct facts *f, struct verdict *v)
 {
-	const struct ctdb_node *ill;
-	uint32_t total, well;
+	uint32_t total, well, ill;
 
 	*v = (struct verdict){.ready = false};
 	if (this_node(f, v) || starting(f, v) || recovering(f, v)) {
@@ -179,14 +296,11 @@ void verdict_make(const struct facts *f, struct verdict *v)
 		return;
 	}
 	since(v, f->uptime.recovery_finished, f->uptime.now);
-	if (ill == NULL) {
-		v->state = "OK";
-		snprintf(v->reason, sizeof(v->reason),
-			 total == 1 ? "the only node is active" : "all %u nodes are active", total);
+	if (ill < f->nodes->n) {
+		degraded(f, v, total, well, ill);
 		return;
 	}
-	v->state = "DEGRADED";
-	snprintf(v->reason, sizeof(v->reason), "%u of %u nodes %s well; node %u is %s", well, total,
-		 well == 1 ? "is" : "are", ill->pnn, why(ill->flags));
-	advise(v, ill->pnn, ill->flags);
+	v->state = "OK";
+	snprintf(v->reason, sizeof(v->reason), total == 1 ? "the only node is active" : "all %u nodes are active",
+		 total);
 }

@@ -4,6 +4,8 @@
 
 #include <ctdb/ctdb.h>
 
+#include "protocol/cluster.h"
+
 /* What a node knows about its cluster. */
 struct facts {
 	const struct ctdb_nodemap *nodes;
@@ -13,18 +15,28 @@ struct facts {
 	uint32_t generation;
 	bool has_leader;
 	uint32_t leader;
-	struct ctdb_uptime uptime; /* zeros: not known */
-	const char *membership;	   /* what the membership daemon says; NULL: nothing */
+	struct ctdb_uptime uptime;            /* zeros: not known */
+	const char *membership;               /* what the membership daemon says; NULL: nothing */
+	const struct cluster_status *cluster; /* all of it; NULL: an earlier daemon, or it does not run */
+	const uint32_t *ban_s; /* by index in nodes: seconds left of a ban, 0: not banned or not known; may be NULL */
 };
 
 struct verdict {
 	const char *state; /* "OK", "DEGRADED", "RECOVERING", "STARTING", "INACTIVE", "NO LEADER" */
 	bool ready;        /* this node serves */
-	char reason[256];
+	char reason[320];
 	char since[96]; /* "" if not known */
 	char next[256]; /* "" if nothing is to be done */
 };
 
 void verdict_make(const struct facts *f, struct verdict *v);
+
+/* What clusterd says of node i of the list; NULL: nothing. */
+const struct cluster_node_status *facts_node(const struct facts *f, uint32_t i);
+/* Some of its interfaces for public addresses are down, but nothing else is the matter. */
+bool facts_partially(const struct facts *f, uint32_t i);
+/* Why it does not take part, as far as known here, else "": "its nodes list ... is another one". buf is returned. */
+#define FACTS_WHY_SIZE 160
+const char *facts_why(const struct facts *f, uint32_t i, char buf[FACTS_WHY_SIZE]);
 
 #endif

@@ -21,6 +21,7 @@ struct changes;
 struct nodes;
 struct events;
 struct callbacks;
+struct resigning;
 
 /* The daemon's state; top of it is struct daemon. */
 struct clusterd {
@@ -38,6 +39,7 @@ struct clusterd {
 	struct nodes *nodes;
 	struct events *events;
 	struct callbacks *callbacks;
+	struct resigning *resigning;
 	struct rpc_client **peers; /* by pnn; NULL: this node and deleted ones */
 	struct dlist subscribers;
 	struct dlist waiting; /* SUBSCRIBE calls that wait until there is something to say */
@@ -118,6 +120,11 @@ void callbacks_fill(struct cluster_server *server);
 void callbacks_active(struct clusterd *cd, const char *list);
 void callbacks_leader(struct clusterd *cd, uint32_t leader);
 void callbacks_flags(struct clusterd *cd, uint32_t pnn, uint32_t flags);
+
+/* ---- leader.c: the leader stands down on request ---- */
+int leader_start(struct clusterd *cd);
+void leader_fill(struct cluster_server *server);
+void leader_look(struct clusterd *cd); /* after each input: who waits is answered when another one leads */
 
 /* ---- nodes.c: the nodes list at run time ---- */
 extern const struct cluster_nodes_ops nodes_ops;

@@ -137,6 +137,7 @@ void clusterd_after(struct clusterd *cd)
 		subscribers_tell_lease(cd, lease);
 	}
 	changes_look(cd, changed);
+	leader_look(cd);
 	mono_timer_set(cd->timer, cluster_wakeup(cd->core));
 	if (cd->leave_timer != NULL && cluster_left(cd->core)) {
 		mono_timer_set_earlier(cd->leave_timer, mono_add_ms(mono_now(), LEAVE_MS));
@@ -205,6 +206,7 @@ static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint
 		own_fill(&server);
 		events_fill(&server);
 		callbacks_fill(&server);
+		leader_fill(&server);
 		bans_fill(&server);
 		nodes_fill(&server);
 	}
@@ -226,6 +228,7 @@ static int clusterd_setup(struct daemon *d, char **err)
 	ret = changes_start(cd);
 	ret = ret != 0 ? ret : events_start(cd);
 	ret = ret != 0 ? ret : callbacks_start(cd);
+	ret = ret != 0 ? ret : leader_start(cd);
 	ret = ret != 0 ? ret : peers_start(cd);
 	if (ret == 0) {
 		cd->timer = mono_timer_new(cd, d->ev, tick, cd);
