@@ -71,6 +71,16 @@ static struct set set_and(const struct set *a, const struct set *b)
 	return s;
 }
 
+static struct set set_or(const struct set *a, const struct set *b)
+{
+	struct set s;
+
+	for (unsigned i = 0; i < NODES_MAX / 64; i++) {
+		s.w[i] = a->w[i] | b->w[i];
+	}
+	return s;
+}
+
 static struct set set_without(const struct set *a, const struct set *b)
 {
 	struct set s;
@@ -130,6 +140,16 @@ static bool pair_bad(const struct cluster *c, struct mono now, uint32_t a, uint3
 	return says_down(c, now, a, b) || says_down(c, now, b, a);
 }
 
+static struct set set_of(const uint8_t bits[32])
+{
+	struct set s = {{0}};
+
+	for (unsigned i = 0; i < NODES_MAX / 8; i++) {
+		s.w[i / 8] |= (uint64_t)bits[i] << (8 * (i % 8));
+	}
+	return s;
+}
+
 /* Nodes that report, and those that they reach though the leader's link to them is down. */
 static void seen_by_someone(const struct cluster *c, struct mono now, struct set *seen)
 {
@@ -140,10 +160,10 @@ static void seen_by_someone(const struct cluster *c, struct mono now, struct set
 			continue;
 		}
 		set_add(seen, p);
-		for (uint32_t q = 0; q < c->cfg.n && p != c->cfg.pnn; q++) {
-			if (bit(c->peers[p].reachable, q)) {
-				set_add(&reached, q);
-			}
+		if (p != c->cfg.pnn) {
+			struct set by = set_of(c->peers[p].reachable);
+
+			reached = set_or(&reached, &by);
 		}
 	}
 	for (uint32_t q = 0; q < c->cfg.n; q++) {
@@ -156,16 +176,39 @@ static void seen_by_someone(const struct cluster *c, struct mono now, struct set
 	}
 }
 
+/* Those of nodes to which a says that its link is down; as says_down(), for all at once. */
+static struct set down_from(const struct cluster *c, struct mono now, uint32_t a, const struct set *nodes)
+{
+	struct set up = {{0}};
+
+	if (a != c->cfg.pnn) {
+		up = reports(c, now, a) ? set_of(c->peers[a].reachable) : *nodes;
+		set_add(&up, c->cfg.pnn);
+	}
+	for (uint32_t q = 0; a == c->cfg.pnn && q < c->cfg.n; q++) {
+		if (c->peers[q].link) {
+			set_add(&up, q);
+		}
+	}
+	set_add(&up, a);
+	return set_without(nodes, &up);
+}
+
+/* All the time for each acknowledgement while something is wrong: with sets, since there can be 32640 links. */
 static void look(const struct cluster *c, struct mono now, struct graph *g)
 {
 	memset(g, 0, sizeof(*g));
 	seen_by_someone(c, now, &g->nodes);
 	for (uint32_t a = 0; a < c->cfg.n; a++) {
-		for (uint32_t b = a + 1; b < c->cfg.n && set_has(&g->nodes, a); b++) {
-			if (set_has(&g->nodes, b) && pair_bad(c, now, a, b)) {
-				set_add(&g->bad[a], b);
-				set_add(&g->bad[b], a);
-			}
+		struct set down = {{0}};
+
+		if (set_has(&g->nodes, a)) {
+			down = down_from(c, now, a, &g->nodes);
+		}
+		g->bad[a] = set_or(&g->bad[a], &down);
+		for (uint32_t b = set_first(&down); b < NODES_MAX; b = set_first(&down)) {
+			set_add(&g->bad[b], a);
+			set_del(&down, b);
 		}
 	}
 }
