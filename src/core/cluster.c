@@ -195,10 +195,6 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 			 cluster_others(c, now) + 1, configured, cluster_quorum_size(c));
 		return buf;
 	}
-	if (c->leader != CLUSTER_NODE_NONE) {
-		snprintf(buf, len, "waiting for a lease from leader node %u", (unsigned)c->leader);
-		return buf;
-	}
 	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && c->arbiter.refusals > 0) {
 		bool contended = c->arbiter.answer == CLUSTER_ARBITER_CONTENDED;
 
@@ -207,6 +203,10 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 				   : "the cluster lock cannot be taken: ",
 			 contended ? "" : c->arbiter.text,
 			 contended ? ": check the network between the nodes" : ": check what holds the lock");
+		return buf;
+	}
+	if (c->leader != CLUSTER_NODE_NONE) {
+		snprintf(buf, len, "waiting for a lease from leader node %u", (unsigned)c->leader);
 		return buf;
 	}
 	if (mono_is_set(cluster_claim_bars(c, now, c->cfg.pnn))) {

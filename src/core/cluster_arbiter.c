@@ -4,21 +4,19 @@
 #include "core/cluster_internal.h"
 
 /*
- * THE LOCK, as this node sees it (c->arbiter.state)
+ * THE LOCK, as this node sees it (c->arbiter.state): IDLE; ASKED: op arbiter(true), no answer yet; HELD; RELEASING: op
+ * arbiter(false), no RELEASED yet, every other answer is about what is over and ignored.
  *
- *   IDLE       nothing is asked for, nothing held
- *   ASKED      op arbiter(true), no answer yet
- *   HELD       held, since c->arbiter.held
- *   RELEASING  op arbiter(false), no RELEASED yet: every other answer is about what is over and ignored
+ *   FOLLOWER  IDLE or RELEASING: entering the role lets go of the lock, whatever the reason.
  *
- *   role       state               what ends it
- *   FOLLOWER   IDLE, RELEASING     entering the role lets go of the lock, whatever the reason
- *   PROBING    ASKED               HELD: CANDIDATE. CONTENDED, FAILED: FOLLOWER, stands again later (after a handover
- * CONTENDED is normal for a moment: asked again each D/32 until D/2) PROBING    RELEASING           RELEASED: asks
- *   CANDIDATE  HELD                its new term is on disk: LEADER. Not in D/2, or LOST: FOLLOWER
- *   LEADER     HELD                refused because of a higher term: by PROBING to CANDIDATE, lock in hand
- *   LEADER     ASKED, IDLE         LOST was told: asks at once; gives no lease, sends no grant, issues no view. HELD
- * before its own lease ends: goes on; CONTENDED: asks again each D/32; FAILED: hands over; its lease ends: FOLLOWER
+ *   PROBING   ASKED, or waits for RELEASED and asks then. HELD: CANDIDATE. CONTENDED, FAILED: FOLLOWER, stands later.
+ *             Patient (after a handover, a restart, or when it led): after CONTENDED it asks again each D/32.
+ *
+ *   CANDIDATE HELD, takes a new term. It is on disk: LEADER. Not in D/2, or LOST: FOLLOWER.
+ *
+ *   LEADER    HELD. Refused because of a higher term: by PROBING to CANDIDATE, lock in hand. LOST: PROBING, patient
+ * until its own lease ends; FAILED then: hands over. The others keep their leases meanwhile. Its own lease has ended,
+ * with nothing heard of the lock: FOLLOWER.
  *
  * A node asks under its old term and takes a new one with the lock in hand: who cannot get the lock never disturbs who
  * has it. Terms are distributed by pnn, so no two nodes ever lead the same one. They are milliseconds of the wall clock
@@ -26,39 +24,44 @@
  * order. (A holder whom not all acknowledge issues its first one D + margin after it took its term: so it is enough
  * that wall clocks agree to less than D. If they do not, the order is wrong until the two meet.)
  *
- * WHY IT IS SAFE. What is needed of the lock: nobody else has it before this node could have known that it is lost.
- * Then:
+ * WHY IT IS SAFE. Needed of the lock: nobody else has it before this node could have known that it is lost. Then
  *
- *   sure    the newest time at which nobody else can have had the lock: not bounded: when the leader looked (op
- * arbiter_holds, after it read the clock) and found it held; bounded: now, but at most until. leases  end at the latest
- * at sure + D and, bounded, at until. views   are issued only while sure = now. former  a new holder has the lock since
- * held >= sure of every former one. It leaves nobody out before held + D + margin but those that acknowledge to it or
- * gave back their lease, and has no mandate before all others did so or that time has come.
+ * - SURE is the newest time at which nobody else can have had the lock. Not bounded: when the leader looked (op
+ *   arbiter_holds, after it read the clock) and found it held. Bounded: now, but at most UNTIL.
  *
- *   Invariant 2: the mandate of the former holder ends at sure + M < held + D, or it has acknowledged: it follows.
- *   Invariant 3: (a) The new holder's views: leases of the former one are over by held + D. (b) The former holder's
- * newest view was issued at sure <= held and left out nobody whose lease from it had not ended before; such a node was
- * without lease before the new holder gave it one, so it waits for a view of the new term. (c) A holder that had lost
- * the lock for a moment goes on only while its own lease lasts, which ends before an interim holder could have left
- * anybody out; it waits like a new one. The wait is needed also with a bounded lock: a lock that is let go of (planned)
- * is free before the leases end that were given under it.
+ * - Leases end at the latest at SURE + D and, if it is known, at UNTIL. Views are issued only while SURE is now.
+ *
+ * - A new holder has the lock since HELD >= SURE of every former one. It leaves nobody out before HELD + D + margin but
+ *   those that acknowledge to it or gave back their lease, and has no mandate before all did so or that time has come.
+ *   (With a bounded lock too: one that was let go of is free before the leases end that were given under it.)
+ *
+ * Invariant 2: the mandate of the former holder ends at SURE + M < HELD + D, or it has acknowledged: it follows.
+ *
+ * Invariant 3: leases of the former holder are over by HELD + D. Its newest view was issued at SURE <= HELD and left
+ * out nobody whose lease from it had not ended before; such a node was without lease before the new holder gave it one,
+ * so it waits for a view of the new term.
  *
  * WHAT IF
  *
- *   crash     IDLE, ASKED: the helper ends with clusterd. CANDIDATE: the term was never used. LEADER: the others'
- * promises end, they ask; until the lock is free they are refused, and without leases from D on. Restarted while the
- * old helper still holds it: asks again each D/32. stall     of the leader, for as long as you like, lock lost
- * meanwhile: its first action on waking is to look: arbiter_holds says no (or until has passed), so nothing is
- * extended, granted or issued; then it reads LOST. late      HELD or LOST after arbiter(false): ignored, RELEASED
- * follows. HELD that nobody asked for: let go of at once. slow      other nodes do not wait for a slow helper: each
- * asks at its own time. No answer in arbiter_ms + D: let go. old news  a grant of a former leader with a higher term
- * that arrives late: a holder follows it only if it returns a stamp that this node made since it has the lock; else it
- * takes a higher term. lies      a lock that two nodes hold at once (file system, or helper before its next check): two
- * leaders, each refused by those that the other one reached, each then takes a higher term. If they hear each other,
- * the first grant decides: the lower term follows, lets go. If only followers are between them: who is refused for
- * another leader more than DEPOSED_MAX times in 4 D lets go. Cut off from each other altogether they are two active
- * sides until the helper finds out (its check interval) plus D. terms     are used up: never by counting (2^62); told
- * so, no election, whoever holds the lock lets go.
+ * - Crash. ASKED: the helper ends with clusterd. CANDIDATE: the term was never used. LEADER: the promises of the others
+ *   end, they ask; while the lock is not free they are refused, and are without leases from D on.
+ *
+ * - The leader stands still, however long, and the lock is lost meanwhile: its first action on waking is to look:
+ *   arbiter_holds says no, or UNTIL has passed; nothing is extended, granted or issued. Then it reads LOST.
+ *
+ * - HELD or LOST after arbiter(false): ignored, RELEASED follows. HELD that nobody asked for: let go of at once.
+ *
+ * - A slow helper: the others do not wait, each asks at its own time. No answer in arbiter_ms + D: let go.
+ *
+ * - A grant of a former leader with a higher term that comes late: a holder follows only one that returns a stamp that
+ *   this node made since it has the lock; else it takes a higher term.
+ *
+ * - A lock that lies: two nodes hold it at once (file system, or a helper before its next check). If they hear each
+ *   other, the first grant decides: the lower term follows and lets go. If only followers are between them, each takes
+ *   higher terms; who is refused for another leader more than DEPOSED_MAX times in 4 D lets go. Cut off from each other
+ *   altogether they are two active sides until the helper finds out (its check interval), and D.
+ *
+ * - The terms are used up: never by counting (2^62). Told; whoever holds the lock lets go.
  */
 
 #define DEPOSED_MAX 3
@@ -198,11 +201,12 @@ static void candidate(struct cluster *c, struct mono now)
 	cluster_term_set(c, now, term, c->cfg.pnn);
 }
 
-void cluster_arbiter_stand(struct cluster *c, struct mono now, bool patient, const char *why)
+void cluster_arbiter_stand(struct cluster *c, struct mono now, struct mono patience, const char *why)
 {
 	cluster_role_set(c, now, CLUSTER_ROLE_PROBING, why);
 	c->round_end = mono_plus(now, ask_limit_ns(c));
-	c->arbiter.patience = patient ? mono_plus(now, cluster_dead_ns(c) / 2) : MONO_NEVER;
+	c->arbiter.patience = patience;
+	c->arbiter.led = false;
 	if (c->arbiter.state == CLUSTER_LOCK_HELD) {
 		candidate(c, now);
 	} else if (c->arbiter.state == CLUSTER_LOCK_IDLE) {
@@ -245,10 +249,7 @@ void cluster_arbiter_leader_tick(struct cluster *c, struct mono now)
 		return;
 	}
 	if (!cluster_has_lease(c, now)) {
-		cluster_event(c, true, "the cluster lock was lost: this node leads no more");
-		stand_again(c, now, "the lock was lost");
-	} else if (c->arbiter.state == CLUSTER_LOCK_IDLE && mono_reached(c->arbiter.again, now)) {
-		ask(c);
+		stand_again(c, now, "nothing is heard of the lock");
 	}
 }
 
@@ -289,7 +290,7 @@ void cluster_arbiter_outbid(struct cluster *c, struct mono now, bool other)
 		}
 	}
 	if (c->role == CLUSTER_ROLE_LEADER) {
-		cluster_arbiter_stand(c, now, false, "takes a higher term");
+		cluster_arbiter_stand(c, now, MONO_NEVER, "takes a higher term");
 	} else if (c->role == CLUSTER_ROLE_CANDIDATE) {
 		cluster_term_set(c, now, cluster_next_term(c), c->cfg.pnn);
 	}
@@ -353,43 +354,37 @@ static void held(struct cluster *c, struct mono now, struct mono until)
 	c->arbiter.held = now;
 	if (c->role == CLUSTER_ROLE_PROBING) {
 		candidate(c, now);
-	} else if (c->role == CLUSTER_ROLE_LEADER && cluster_has_lease(c, now)) {
-		cluster_event(c, true, "the cluster lock is held again");
-		cluster_leader_resume(c, now);
-	} else if (c->role == CLUSTER_ROLE_LEADER) {
-		cluster_arbiter_stand(c, now, false, "the lock is held again");
 	}
 }
 
 static void refused(struct cluster *c, struct mono now, enum cluster_arbiter_answer answer)
 {
-	uint64_t dead = cluster_dead_ns(c);
-	bool contended = answer == CLUSTER_ARBITER_CONTENDED;
+	bool contended = answer == CLUSTER_ARBITER_CONTENDED, patient = mono_before(now, c->arbiter.patience);
 
 	c->arbiter.state = CLUSTER_LOCK_IDLE;
-	if (c->role == CLUSTER_ROLE_LEADER) {
-		c->arbiter.again = mono_plus(now, dead / 32);
-		if (!contended && cluster_successor(c, now) != CLUSTER_NODE_NONE) {
-			cluster_hand_over(c, now, false, "the lock cannot be taken again");
-			stand_again(c, now, "the lock cannot be taken");
-		}
-	} else if (contended && mono_before(now, c->arbiter.patience)) {
-		c->arbiter.again = mono_plus(now, dead / 32);
-	} else {
-		c->arbiter.refusals++;
-		stand_again(c, now, contended ? "another node holds the lock" : "the lock cannot be taken");
+	if (contended && patient) {
+		c->arbiter.again = mono_plus(now, cluster_dead_ns(c) / 32);
+		return;
 	}
+	c->arbiter.refusals++;
+	if (patient && c->arbiter.led) {
+		cluster_hand_over(c, now, false, "the lock cannot be taken again");
+	}
+	stand_again(c, now, contended ? "another node holds the lock" : "the lock cannot be taken");
 }
 
 static void lost(struct cluster *c, struct mono now)
 {
+	bool led = c->role == CLUSTER_ROLE_LEADER;
+
 	cluster_event(c, true, "the cluster lock was lost%s%s", c->arbiter.text[0] == '\0' ? "" : ": ",
 		      c->arbiter.text);
 	c->arbiter.state = CLUSTER_LOCK_IDLE;
-	if (c->role == CLUSTER_ROLE_LEADER) {
-		ask(c);
+	if (led && cluster_has_lease(c, now)) {
+		cluster_arbiter_stand(c, now, c->lease_until, "the lock was lost");
+		c->arbiter.led = true;
 	} else {
-		cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "the lock was lost");
+		stand_again(c, now, "the lock was lost");
 	}
 }
 

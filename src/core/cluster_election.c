@@ -386,10 +386,10 @@ static void round_over(struct cluster *c, struct mono now)
 static void stand_begin(struct cluster *c, struct mono now)
 {
 	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
-		/* If it led when it died, its own helper may not have noticed yet. */
-		bool patient = c->cfg.durable.led && now.ns < c->started.ns + cluster_dead_ns(c) / 2;
+		struct mono soon = mono_plus(c->started, cluster_dead_ns(c) / 2);
 
-		cluster_arbiter_stand(c, now, patient, "no leader");
+		/* If it led when it died, its own helper may not have noticed yet. */
+		cluster_arbiter_stand(c, now, c->cfg.durable.led ? soon : MONO_NEVER, "no leader");
 	} else {
 		cluster_probe(c, now, "no leader");
 	}
@@ -505,6 +505,8 @@ void cluster_handover_send(struct cluster *c, uint32_t to, bool leaving)
 /* to: CLUSTER_NODE_NONE: to nobody. */
 static void hand_over_to(struct cluster *c, struct mono now, uint32_t to, bool leaving, const char *why)
 {
+	/* Leases as long as they can be, for the case that the other one does not get it. */
+	cluster_grants_send(c, now);
 	/* Not a leader any more before another one can be. */
 	cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, why);
 	if (to != CLUSTER_NODE_NONE) {
@@ -546,7 +548,7 @@ void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, cons
 	}
 	c->peers[from].leaving = m->leaving && c->peers[from].incarnation == m->incarnation;
 	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
-		cluster_arbiter_stand(c, now, true, "the leader handed over");
+		cluster_arbiter_stand(c, now, mono_plus(now, cluster_dead_ns(c) / 2), "the leader handed over");
 		return;
 	}
 	c->handover = true;

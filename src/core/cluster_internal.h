@@ -140,6 +140,7 @@ struct cluster {
 		struct mono sure, until; /* while held */
 		struct mono again;       /* asks again; while IDLE and not FOLLOWER */
 		struct mono patience;    /* CONTENDED is no answer before */
+		bool led;                /* PROBING: led until it lost the lock */
 		unsigned refusals;       /* in a row */
 		uint64_t term_seen;      /* the highest that anybody told */
 		unsigned deposed;        /* times since */
@@ -260,8 +261,8 @@ struct mono cluster_arbiter_leases_end(const struct cluster *c, struct mono now)
 bool cluster_arbiter_is_leading(const struct cluster *c, struct mono now);
 bool cluster_arbiter_may_issue(const struct cluster *c, struct mono now); /* views; always, with another quorum */
 struct mono cluster_arbiter_former_leases(const struct cluster *c);       /* over by then */
-/* patient: the lock may be held for a moment by who is about to let go. */
-void cluster_arbiter_stand(struct cluster *c, struct mono now, bool patient, const char *why);
+/* patience: until then the lock may be held by one who is about to let go. */
+void cluster_arbiter_stand(struct cluster *c, struct mono now, struct mono patience, const char *why);
 void cluster_arbiter_check(struct cluster *c, struct mono now); /* a candidate: whether it may lead */
 void cluster_arbiter_tick(struct cluster *c, struct mono now);  /* probing, candidate */
 void cluster_arbiter_leader_tick(struct cluster *c, struct mono now);
@@ -338,10 +339,10 @@ uint32_t cluster_credits(const struct cluster *c, struct mono now, uint32_t p);
 /* ---- cluster_lease.c ---- */
 struct mono cluster_majority_acked(const struct cluster *c, struct mono now);
 void cluster_leader_begin(struct cluster *c, struct mono now);
-void cluster_leader_resume(struct cluster *c, struct mono now); /* EXTERNAL: has the lock again */
 void cluster_leader_tick(struct cluster *c, struct mono now);
 struct mono cluster_leader_wakeup(const struct cluster *c, struct mono now);
 void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn);
+void cluster_grants_send(struct cluster *c, struct mono now); /* to all; a leader */
 void cluster_ack_send(struct cluster *c, struct mono now, uint32_t to, uint64_t echo, bool accepted);
 void cluster_leave_send(struct cluster *c, struct mono now);
 void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const struct lease_grant *m);

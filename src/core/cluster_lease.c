@@ -149,8 +149,11 @@ void cluster_grant_send(struct cluster *c, struct mono now, uint32_t pnn)
 	}
 }
 
-static void grants_send(struct cluster *c, struct mono now)
+void cluster_grants_send(struct cluster *c, struct mono now)
 {
+	if (c->role != CLUSTER_ROLE_LEADER) {
+		return;
+	}
 	/* The leader's own acceptance counts in the majority, so it is bound like the others. */
 	cluster_promise_to(c, now, c->cfg.pnn, cluster_promise_ns(c));
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
@@ -282,7 +285,7 @@ static void view_check(struct cluster *c, struct mono now)
 	}
 	if (view_due(c, now, &plan)) {
 		view_issue(c, now, &plan);
-		grants_send(c, now);
+		cluster_grants_send(c, now);
 	}
 }
 
@@ -300,20 +303,6 @@ static struct mono former_leases_end(const struct cluster *c, struct mono now)
 	return mono_plus(now, c->leases_end + cluster_dead_ns(c) - cluster_promise_ns(c));
 }
 
-/* Nobody is left out before they are over. */
-static void former_leases_respect(struct cluster *c, struct mono end)
-{
-	for (uint32_t p = 0; p < c->cfg.n; p++) {
-		struct cluster_peer *peer = &c->peers[p];
-
-		if (p == c->cfg.pnn || peer->leaving) {
-			peer->lost_after = MONO_NEVER;
-		} else if (peer->lost_after.ns < end.ns) {
-			peer->lost_after = end;
-		}
-	}
-}
-
 void cluster_leader_begin(struct cluster *c, struct mono now)
 {
 	struct mono end = former_leases_end(c, now);
@@ -327,21 +316,17 @@ void cluster_leader_begin(struct cluster *c, struct mono now)
 
 		peer->acked_sent = MONO_NEVER;
 		peer->acked_at = MONO_NEVER;
+		if (p == c->cfg.pnn || peer->leaving) {
+			peer->lost_after = MONO_NEVER;
+		} else if (peer->lost_after.ns < end.ns) {
+			peer->lost_after = end;
+		}
 	}
-	former_leases_respect(c, end);
 	c->had_mandate = cluster_is_leading(c, now);
 	cluster_mesh_begin(c, now);
 	cluster_credit_begin(c);
 	own_lease_extend(c, now);
-	grants_send(c, now);
-	view_check(c, now);
-}
-
-void cluster_leader_resume(struct cluster *c, struct mono now)
-{
-	former_leases_respect(c, cluster_arbiter_former_leases(c));
-	own_lease_extend(c, now);
-	grants_send(c, now);
+	cluster_grants_send(c, now);
 	view_check(c, now);
 }
 
@@ -354,7 +339,7 @@ static void mandate_check(struct cluster *c, struct mono now)
 	if (leading && !c->had_mandate) {
 		/* Now leases can be given: not a heartbeat later. */
 		c->had_mandate = true;
-		grants_send(c, now);
+		cluster_grants_send(c, now);
 	} else if (!leading && c->had_mandate) {
 		c->had_mandate = false;
 		cluster_event(c, true, "leader without a majority: no lease is extended until it answers again");
@@ -384,7 +369,7 @@ void cluster_leader_tick(struct cluster *c, struct mono now)
 	}
 	view_check(c, now);
 	if (mono_reached(c->next_grant, now)) {
-		grants_send(c, now);
+		cluster_grants_send(c, now);
 	}
 }
 
@@ -553,6 +538,7 @@ static void leader_deposed(struct cluster *c, struct mono now, const struct leas
 void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const struct lease_ack *m)
 {
 	struct cluster_peer *peer = &c->peers[from];
+	bool first = !mono_is_set(peer->acked_sent);
 
 	if (m->stamp == peer->stamp) {
 		peer->flags = m->own_flags;
@@ -582,4 +568,9 @@ void cluster_on_ack(struct cluster *c, struct mono now, uint32_t from, const str
 	}
 	cluster_mesh_vouched(c, now, m);
 	cluster_leader_tick(c, now);
+	/* There were no votes to bring its stamp: only now it can be given a lease. Not a heartbeat later. */
+	if (first && mono_is_set(peer->acked_sent) && c->role == CLUSTER_ROLE_LEADER &&
+	    c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		cluster_grant_send(c, now, from);
+	}
 }

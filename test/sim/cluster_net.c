@@ -29,7 +29,10 @@ static void *checked(void *p)
 
 uint64_t sim_local(const struct sim_node *n, uint64_t t)
 {
-	return n->offset + (uint64_t)((int64_t)t + (int64_t)t / 1000000 * n->ppm);
+	/* Exact, so that it never goes back. */
+	int64_t seconds = (int64_t)(t / 1000000000), rest = (int64_t)(t % 1000000000);
+
+	return n->offset + t + (uint64_t)(seconds * n->ppm * 1000 + rest * n->ppm / 1000000);
 }
 
 static uint64_t true_time(const struct sim_node *n, uint64_t local)
@@ -484,7 +487,10 @@ void sim_suspend(struct sim *s, uint32_t pnn, uint64_t ns)
 /* What other nodes rely on is in the time of this clock: for a dead interval from now nothing can be said. */
 static void clock_was_wrong(struct sim *s)
 {
-	s->excused_until = s->now + ((uint64_t)s->opt.dead_ms * MS + (s->opt.bounded ? s->lock.ttl_ns : 0)) * 102 / 100;
+	uint64_t dead = (uint64_t)s->opt.dead_ms * MS;
+
+	/* A lease of the lock, too. */
+	s->excused_until = s->now + (s->opt.bounded ? 5 * dead / 2 + s->lock.ttl_ns : dead) * 102 / 100;
 }
 
 void sim_clock_jump(struct sim *s, uint32_t pnn, uint64_t ns)

@@ -115,6 +115,7 @@ struct sim_node {
 		uint64_t until;
 		uint64_t lied; /* helper that holds the lock as far as it knows */
 		bool held, unreachable, paused;
+		uint64_t slow_ns; /* more than the others' */
 	} lock; /* sim_lock.c */
 };
 
@@ -171,6 +172,7 @@ struct sim {
 		uint64_t ids, owner, expires;
 		uint32_t owner_node;
 		uint64_t latency_ns, ttl_ns;
+		uint64_t free_ns; /* a dead helper's lock is free after that; 0: some time */
 		uint32_t hang_permille;
 		bool lie; /* gives it once more to the next */
 		uint64_t asked;

@@ -44,7 +44,7 @@ void sim_lock_op(struct sim_node *n, bool want)
 		n->lock.helper = ++s->lock.ids;
 		n->lock.held = false;
 		s->lock.asked++;
-		later(n, TRY, n->lock.helper, latency(s), sim_local(n, s->now));
+		later(n, TRY, n->lock.helper, latency(s) + n->lock.slow_ns, sim_local(n, s->now));
 		return;
 	}
 	sim_trace(s, n, "lets go of the lock");
@@ -230,15 +230,22 @@ void sim_lock_event(struct sim *s, const struct sim_event *e)
 void sim_lock_crash(struct sim_node *n, bool machine)
 {
 	struct sim *s = n->sim;
-	uint64_t id = n->lock.helper;
+	uint64_t id = n->lock.helper, most = machine ? 3 * dead_ns(s) : dead_ns(s) / 8, ns = s->lock.free_ns;
 
 	n->lock.helper = n->lock.releasing = 0;
-	if (id == 0 || s->opt.quorum != CLUSTER_QUORUM_EXTERNAL ||
-	    (s->opt.bounded && (machine || sim_random(s, 4) == 0))) {
+	if (id == 0 || s->opt.quorum != CLUSTER_QUORUM_EXTERNAL) {
 		return;
 	}
-	later(n, RELEASE, id,
-	      sim_random(s, dead_ns(s) * (machine || sim_random(s, 8) == 0 ? 3 : 1) / (machine ? 1 : 8)), 0);
+	if (ns == 0) {
+		/* One in eight looks only now and then whether its daemon is there. */
+		ns = 1 + sim_random(s, sim_random(s, 8) == 0 ? 3 * dead_ns(s) : most);
+		if (s->opt.bounded && (machine || sim_random(s, 4) == 0)) {
+			return;
+		}
+	} else if (s->opt.bounded && machine) {
+		return; /* its lease has to end by itself */
+	}
+	later(n, RELEASE, id, ns, 0);
 }
 
 /* The file was removed, the helper killed, the lease revoked: told, but not yet heard of. */
