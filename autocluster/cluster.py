@@ -263,6 +263,39 @@ class Cluster:
     def running(self):
         return {node.pnn for node in self.nodes if node.process}
 
+    def next_node(self):
+        """What add_node() will make: its addresses are known before."""
+        if len(self.nodes) == MAX_NODES:
+            raise ClusterError(f"a cluster can have {MAX_NODES} nodes at most")
+        return Node(self, len(self.nodes))
+
+    def nodes_text(self):
+        """The nodes file of the first node that is on."""
+        for node in self.nodes:
+            if node.process:
+                with open(node.file("etc", "nodes") if self.namespaces else node.file("nodes"), encoding="utf-8") as f:
+                    return f.read()
+        raise ClusterError(f"no node of cluster {self.name} is on")
+
+    def add_node(self, text=None):
+        """One more node, switched on; text: its nodes file, otherwise that of the others, which have to have it on their list (ctdb node add)."""
+        with self.state.lock():
+            node = self.next_node()
+            if self.config.get("tls", True):
+                self.key = self._key_of(self.nodes[0])
+            node.install()
+            with open(node.file("etc", "nodes") if self.namespaces else node.file("nodes"), "w", encoding="utf-8") as f:
+                f.write(text or self.nodes_text())
+            self.nodes.append(node)
+            self.config["nodes"] = len(self.nodes)
+            self.state.write("cluster.json", json.dumps(self.config, indent=1) + "\n")
+            node.start()
+        return node
+
+    def _key_of(self, node):
+        with open(node.file("etc", "cluster.key") if self.namespaces else node.file("cluster.key"), encoding="ascii") as f:
+            return f.read().split()[0]
+
     @property
     def lock_file(self):
         return self.state.file("share", "ctdb.lock")
