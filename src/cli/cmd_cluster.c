@@ -17,6 +17,19 @@ static json_t *text_or_null(const char *text)
 
 /* ---- status ---- */
 
+static const char *status_word(const struct facts *f, uint32_t i)
+{
+	const struct ctdb_node *n = &f->nodes->nodes[i];
+
+	if (facts_unreachable(f, i)) {
+		return "UNREACHABLE";
+	}
+	if (n->flags == 0 && n->pnn == f->pnn && f->cluster != NULL && !f->cluster->state.active) {
+		return "INACTIVE";
+	}
+	return node_flags_text(n->flags, false, facts_partially(f, i));
+}
+
 static json_t *node_row(struct cli *cli, const struct facts *f, uint32_t i)
 {
 	const struct ctdb_node *n = &f->nodes->nodes[i];
@@ -24,8 +37,7 @@ static json_t *node_row(struct cli *cli, const struct facts *f, uint32_t i)
 	bool leads = f->has_leader && n->pnn == f->leader, this = n->pnn == f->pnn;
 	bool out = s != NULL && s->out_ms > 0, banned = f->ban_s != NULL && f->ban_s[i] > 0;
 	json_t *row = output_check(json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:s}", "pnn", (int)n->pnn, "address",
-					     node_address(n), "status",
-					     node_flags_text(n->flags, false, facts_partially(f, i)), "flags",
+					     node_address(n), "status", status_word(f, i), "flags",
 					     node_flags_json(n->flags), "leader", leads, "this", this, "role",
 					     leads && this ? "leader, this node"
 					     : leads       ? "leader"
@@ -139,7 +151,7 @@ static void print_callbacks(struct cli *cli)
 static void print_clusterd(struct cli *cli, const struct facts *f)
 {
 	const struct cluster_status *s = f->cluster;
-	char line[400], age[32];
+	char line[400];
 
 	if (f->membership != NULL || cli->opt.format == &output_json) {
 		output_field(&cli->out, "membership", "Membership", text_or_null(f->membership));
@@ -166,9 +178,6 @@ static void print_clusterd(struct cli *cli, const struct facts *f)
 								   : ", not held by this side",
 		 s->arbitration_detail[0] != '\0' ? ": " : "", s->arbitration_detail);
 	output_field(&cli->out, "arbitration", "Arbitration", output_string(line));
-	if (f->has_leader) {
-		output_field(&cli->out, "leader_since", "Leads for", output_string(age_text(s->leader_since_ms, age)));
-	}
 }
 
 int cmd_cluster_status(struct cli *cli, char **argv, int argc)
@@ -287,7 +296,9 @@ int cmd_cluster_view(struct cli *cli, char **argv, int argc)
 							       : output_check(json_null()));
 	output_field(&cli->out, "since_s", "Unchanged for (s)", number(s->since_ms / 1000));
 	output_field(&cli->out, "active", "That node acts on it", output_check(json_boolean(s->state.active)));
-	output_field(&cli->out, "reason", "Why not", text_or_null(s->state.active ? NULL : s->state.reason));
+	if (!s->state.active || cli->opt.format == &output_json) {
+		output_field(&cli->out, "reason", "Why not", text_or_null(s->state.active ? NULL : s->state.reason));
+	}
 	for (uint32_t i = 0; i < s->state.view.members.n; i++) {
 		json_array_append_new(rows, member_row(&s->state.view.members.v[i]));
 	}

@@ -1,5 +1,6 @@
 /* ctdb node list, status, ping, capabilities: the nodes as tables. */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "membership.h"
@@ -40,6 +41,15 @@ static json_t *number(uint64_t v)
 	return output_check(json_integer((json_int_t)v));
 }
 
+static json_t *error_of(const struct cli *cli, const struct ctdb_node *node)
+{
+	const char *text = ctdb_client_error(cli->c);
+	bool away = (node != NULL && (node->flags & CTDB_NODE_DISCONNECTED) != 0) ||
+		    strstr(text, "disconnected node") != NULL;
+
+	return output_string(away ? "it is disconnected" : text);
+}
+
 /* A row for each node; exit status 1 if one could not be asked. */
 static int ask_nodes(struct cli *cli, const char *word, ask_fn ask, const struct output_column *columns,
 		     size_t n_columns)
@@ -59,8 +69,7 @@ static int ask_nodes(struct cli *cli, const char *word, ask_fn ask, const struct
 		json_object_set_new(row, "pnn", number(pnns[i]));
 		json_object_set_new(row, "address", output_string(node != NULL ? node_address(node) : "?"));
 		err = ask(cli, pnns[i], row);
-		json_object_set_new(row, "error",
-				    err != 0 ? output_string(ctdb_client_error(cli->c)) : output_check(json_null()));
+		json_object_set_new(row, "error", err != 0 ? error_of(cli, node) : output_check(json_null()));
 		good = good && err == 0;
 		json_array_append_new(rows, row);
 		code = err == ENOTCONN ? cli_fail_api(cli, err, "node %u", pnns[i]) : 0;

@@ -234,6 +234,11 @@ static int carry_out(struct cli *cli, const struct order *o, uint32_t pnn, uint3
 	if (n == NULL) {
 		return cli_fail(cli, old ? EXIT_ERROR : EXIT_NOT_FOUND, "there is no node %u", pnn);
 	}
+	if ((n->flags & CTDB_NODE_DISCONNECTED) != 0 && pnn != ctdb_client_pnn(cli->c)) {
+		return cli_fail(cli, EXIT_ERROR,
+				"node %u is disconnected: it cannot be told to %s. Do it there, or when it is back",
+				pnn, o->verb);
+	}
 	already = ((n->flags & o->flag) != 0) == o->set;
 	if (already && old) {
 		fprintf(stderr, "Node %u is %s\n", pnn, o->old_already);

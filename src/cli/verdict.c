@@ -64,6 +64,14 @@ bool facts_partially(const struct facts *f, uint32_t i)
 	       (f->cluster->state.view.members.v[n->pnn].flags & NODE_FLAG_PARTIAL) != 0;
 }
 
+bool facts_unreachable(const struct facts *f, uint32_t i)
+{
+	const struct cluster_node_status *s = facts_node(f, i);
+
+	return s != NULL && !f->cluster->state.active && !s->reachable &&
+	       (f->nodes->nodes[i].flags & CTDB_NODE_DISCONNECTED) == 0;
+}
+
 const char *facts_why(const struct facts *f, uint32_t i, char buf[FACTS_WHY_SIZE])
 {
 	const struct ctdb_node *n = &f->nodes->nodes[i];
@@ -74,7 +82,8 @@ const char *facts_why(const struct facts *f, uint32_t i, char buf[FACTS_WHY_SIZE
 		snprintf(buf, FACTS_WHY_SIZE, "%u s left of its ban", f->ban_s[i]);
 	} else if (facts_partially(f, i)) {
 		snprintf(buf, FACTS_WHY_SIZE, "some of its interfaces are down");
-	} else if (s == NULL || n->pnn == f->pnn || (n->flags & CTDB_NODE_DISCONNECTED) == 0) {
+	} else if (s == NULL || n->pnn == f->pnn ||
+		   ((n->flags & CTDB_NODE_DISCONNECTED) == 0 && !facts_unreachable(f, i))) {
 		return buf;
 	} else if (s->differs) {
 		snprintf(buf, FACTS_WHY_SIZE, "its nodes list, arbitration or dead interval is another one");
@@ -155,6 +164,12 @@ static void since_ms(const struct facts *f, struct verdict *v, uint64_t ms)
 	}
 }
 
+/* Without a lease, whatever the last view said. */
+static bool no_lease(const struct facts *f)
+{
+	return f->cluster != NULL && !f->cluster->state.active && f->cluster->state.reason[0] != '\0';
+}
+
 static void self_is_inactive(const struct facts *f, struct verdict *v, uint32_t i)
 {
 	uint32_t flags = f->nodes->nodes[i].flags;
@@ -162,15 +177,17 @@ static void self_is_inactive(const struct facts *f, struct verdict *v, uint32_t 
 	char why_buf[FACTS_WHY_SIZE];
 	const char *more = facts_why(f, i, why_buf);
 
-	if (s != NULL && (flags & CTDB_NODE_DISCONNECTED) != 0 && f->cluster->state.reason[0] != '\0') {
+	if ((flags & CTDB_NODE_INACTIVE & ~CTDB_NODE_DISCONNECTED) == 0 && no_lease(f)) {
 		snprintf(v->reason, sizeof(v->reason), "this node (%u) takes no part in the cluster: %s", f->pnn,
 			 f->cluster->state.reason);
-		since_ms(f, v, s->out_ms);
+		if (s != NULL && s->out_ms > 0) {
+			since_ms(f, v, s->out_ms);
+		}
 	} else {
 		snprintf(v->reason, sizeof(v->reason), "this node (%u) is %s%s%s and takes no part in the cluster",
 			 f->pnn, why(flags), more[0] != '\0' ? ", " : "", more);
 	}
-	if ((flags & CTDB_NODE_DISCONNECTED) != 0) {
+	if ((flags & CTDB_NODE_INACTIVE & ~CTDB_NODE_DISCONNECTED) == 0) {
 		snprintf(
 			v->next, sizeof(v->next),
 			"see whether the other nodes run and can be reached: a node without a majority stays inactive");
@@ -183,7 +200,8 @@ static bool this_node(const struct facts *f, struct verdict *v)
 {
 	const struct ctdb_node *self = self_of(f);
 
-	if (self != NULL && (self->flags & CTDB_NODE_INACTIVE) == 0) {
+	if (self != NULL && (self->flags & CTDB_NODE_INACTIVE) == 0 &&
+	    (f->runstate != CTDB_RUNSTATE_RUNNING || !no_lease(f))) {
 		return false;
 	}
 	v->state = "INACTIVE";
@@ -202,8 +220,8 @@ static bool starting(const struct facts *f, struct verdict *v)
 		return false;
 	}
 	v->state = f->runstate == CTDB_RUNSTATE_SHUTDOWN ? "INACTIVE" : "STARTING";
-	snprintf(v->reason, sizeof(v->reason), "this node (%u) is in run state %s", f->pnn,
-		 ctdb_runstate_name(f->runstate));
+	snprintf(v->reason, sizeof(v->reason), "this node (%u) is in run state %s%s%s", f->pnn,
+		 ctdb_runstate_name(f->runstate), no_lease(f) ? ": " : "", no_lease(f) ? f->cluster->state.reason : "");
 	since(v, f->uptime.started, f->uptime.now);
 	if (f->runstate != CTDB_RUNSTATE_SHUTDOWN) {
 		snprintf(v->next, sizeof(v->next),

@@ -35,6 +35,8 @@ void verdict_make(const struct facts *f, struct verdict *v);
 const struct cluster_node_status *facts_node(const struct facts *f, uint32_t i);
 /* Some of its interfaces for public addresses are down, but nothing else is the matter. */
 bool facts_partially(const struct facts *f, uint32_t i);
+/* This node is not active, so its view is an old one, and it cannot reach node i, which is well in that view. */
+bool facts_unreachable(const struct facts *f, uint32_t i);
 /* Why it does not take part, as far as known here, else "": "its nodes list ... is another one". buf is returned. */
 #define FACTS_WHY_SIZE 160
 const char *facts_why(const struct facts *f, uint32_t i, char buf[FACTS_WHY_SIZE]);
