@@ -33,6 +33,11 @@
  *   LEADER    -> PROBING    somebody knows a higher term but no leader of it: leads on under a higher one
  *   LEADER    -> FOLLOWER   another leader, handed over, may not lead any more, no majority for D
  *
+ * External (a lock: cluster_arbiter.c) there are no votes. PROBING asks for the lock, CANDIDATE has it and writes its term, LEADER holds it;
+ * who gets it or loses it goes from role to role, entering FOLLOWER lets go of it. The lock counts: a side without it is
+ * not active however large it is. FOLLOWER -> PROBING also when the leader handed over, LEADER -> PROBING also when it lost the
+ * lock and asks again.
+ *
  * Who stands when: a node waits until its promise has ended (cold start: until all configured nodes are there, or D), then
  * rank * D/8 and a jitter; rank = live nodes with leader capability and lower pnn. Who was asked waits for the outcome. So
  * normally one node stands: 4 (N-1) messages.
@@ -43,7 +48,7 @@
  *
  * INVARIANTS (checked by test/sim after each step)
  *
- * 1 One vote a node and term, durable before it is sent or, the candidate's own, counted. Hence one leader a term. With arbitration none there is no majority
+ * 1 One vote a node and term, durable before it is sent or, the candidate's own, counted. Hence one leader a term. Without votes (none, external) there is no majority
  *   that two leaders would have to share: there the terms themselves are distributed, term mod 256 = 255 - pnn of the one who
  *   may use it (of two that stand at once the lower pnn has the higher term).
  * 2 Majority: at most one node leads with a mandate at any time. (It ends M after the sending of a grant that a majority
@@ -53,6 +58,7 @@
  *   given: these end D after a grant accepted by a majority, one of which is among the voters; voters tell what is left of
  *   their promise, r: so r + D - P after the vote. A node that was without lease for a while acts only under a view of the
  *   term of its new lease.)
+ *   2 and 3 hold as well for external, if nobody gets the lock before its former holder could know that it is lost; why: cluster_arbiter.c.
  * 4 Views are ordered by (term, number); a leader issues them only under its own term and mandate; a node never goes back.
  * 5 A node that is back within D (its clusterd or transportd was restarted) stays a member.
  * 6 None: of two leaders in one connected component the one of the lower term stands down. If they reach each other or have a
@@ -71,7 +77,7 @@
  *   most of the others have been reported, or the leader itself, it hands over instead.
  *
  * Clocks: only differences of each node's own monotonic clock count. A machine that was suspended as a whole (its clock too)
- * may act for up to D after it goes on or, if it is elected in that time, until its first view.
+ * may act for up to D after it goes on (external, bounded: until its lock seems to end) or, if it is elected in that time, until its first view.
  */
 
 enum cluster_role { CLUSTER_ROLE_FOLLOWER, CLUSTER_ROLE_PROBING, CLUSTER_ROLE_CANDIDATE, CLUSTER_ROLE_LEADER };

@@ -15,8 +15,8 @@
  *   CANDIDATE HELD, takes a new term. It is on disk: LEADER. Not in D/2, or LOST: FOLLOWER.
  *
  *   LEADER    HELD. Refused because of a higher term: by PROBING to CANDIDATE, lock in hand. LOST: PROBING, patient
- * until its own lease ends; FAILED then: hands over. The others keep their leases meanwhile. Its own lease has ended,
- * with nothing heard of the lock: FOLLOWER.
+ *             until its own lease ends (nobody's lease is taken away meanwhile); FAILED then: hands over. If its own
+ *             lease has ended and nothing is heard of the lock: FOLLOWER.
  *
  * A node asks under its old term and takes a new one with the lock in hand: who cannot get the lock never disturbs who
  * has it. Terms are distributed by pnn, so no two nodes ever lead the same one. They are milliseconds of the wall clock
@@ -124,7 +124,13 @@ struct mono cluster_arbiter_sure(const struct cluster *c, struct mono now)
 {
 	struct mono sure = c->cfg.arbiter_bounded ? now : c->arbiter.sure;
 
-	return cluster_arbiter_has(c) && mono_is_set(sure) ? mono_min(sure, c->arbiter.until) : MONO_NEVER;
+	if (!cluster_arbiter_has(c) || !mono_is_set(sure)) {
+		return MONO_NEVER;
+	}
+	if (mono_is_set(c->arbiter.until) && sure.ns >= c->arbiter.until.ns) {
+		sure.ns = c->arbiter.until.ns - 1;
+	}
+	return sure;
 }
 
 struct mono cluster_arbiter_leases_end(const struct cluster *c, struct mono now)
