@@ -1,0 +1,200 @@
+"""Nodes that keep the cluster from going on: they are banned for a while, and never too many."""
+
+import json
+import os
+import struct
+import threading
+
+import pytest
+from classic import Client, Closed
+from support import CAPTURE, PATIENCE, SLOW, output, wait_until
+
+SET_RECMODE, SET_TUNABLE, SET_BAN_STATE = 16, 48, 109
+
+
+def ctdb(cluster, pnn, *words):
+    return output(cluster.node(pnn).run(["ctdb", *words], timeout=4 * PATIENCE, check=False, **CAPTURE)).rstrip("\n")
+
+
+def status(cluster, pnn):
+    def ask():
+        done = cluster.node(pnn).run(["ctdb", "-o", "json", "cluster", "status"], timeout=4 * PATIENCE, check=False, **CAPTURE)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+    return wait_until(ask, what=f"the status of node {pnn}")
+
+
+def flags(cluster, pnn, of):
+    return status(cluster, pnn)["nodes"][of]["flags"]
+
+
+def client(cluster, pnn):
+    return Client(cluster.node(pnn).file("run", "ctdbd.socket"))
+
+
+def recover(cluster, pnn):
+    """Asks for a recovery; whether it has begun yet is not waited for."""
+    def ask():
+        try:
+            with client(cluster, pnn) as c:
+                c.control(SET_RECMODE, struct.pack("=I", 1))
+            return True
+        except (Closed, OSError):
+            return False
+    wait_until(ask, what=f"node {pnn} to take a request")
+
+
+def set_patience(cluster, seconds):
+    """What a recovery waits for a node."""
+    for node in cluster.nodes:
+        with client(cluster, node.pnn) as c:
+            c.good(SET_TUNABLE, struct.pack("=II", seconds, 15) + b"RecoverTimeout\0")
+
+
+def ban(cluster, pnn, seconds):
+    """0: ends one."""
+    with client(cluster, pnn) as c:
+        c.good(SET_BAN_STATE, struct.pack("=II", pnn, seconds))
+
+
+def log(cluster, pnn):
+    return cluster.node(pnn).log_tail(10000)
+
+
+class Sickness:
+    """The directory of a node's persistent databases is gone: each recovery fails there."""
+
+    def __init__(self, cluster, pnn):
+        self.node = cluster.node(pnn)
+        self.path = self.node.file("var", "persistent")
+        os.rename(self.path, self.path + ".gone")
+        # Those that run have the files open.
+        self.node.signal_program("ctdb-db-worker", 9)
+
+    def heal(self):
+        os.rename(self.path + ".gone", self.path)
+
+
+@pytest.fixture
+def cluster(cluster_factory):
+    cluster = cluster_factory(3)
+    ctdb(cluster, 0, "db", "attach", "kept.tdb", "--model", "persistent")
+    ctdb(cluster, 0, "db", "attach", "shared.tdb")
+    ctdb(cluster, 0, "record", "set", "kept.tdb", "key", "before")
+    return cluster
+
+
+def not_leader(cluster):
+    leader = status(cluster, 0)["leader"]
+    return leader, [pnn for pnn in range(3) if pnn != leader]
+
+
+def test_node_whose_recovery_fails_is_banned(cluster):
+    leader, (other, sick) = not_leader(cluster)
+    sickness = Sickness(cluster, sick)
+    recover(cluster, leader)
+    wait_until(lambda: "BANNED" in flags(cluster, other, sick), what=f"node {sick} to be banned")
+    cluster.wait_ready(2 * PATIENCE, [leader, other])
+    ctdb(cluster, other, "record", "set", "kept.tdb", "key", "without it")
+    ctdb(cluster, other, "record", "set", "shared.tdb", "key", "without it")
+    assert "is banned for 300 s" in log(cluster, leader) and "kept.tdb" in log(cluster, leader)
+    assert status(cluster, leader)["leader"] == leader
+    assert not status(cluster, sick)["ready"]
+    # Well again, and let in by command.
+    sickness.heal()
+    ban(cluster, sick, 0)
+    cluster.wait_ready(2 * PATIENCE)
+    assert ctdb(cluster, sick, "record", "get", "kept.tdb", "key") == "without it"
+    assert ctdb(cluster, sick, "record", "get", "shared.tdb", "key") == "without it"
+
+
+def test_ban_ends_by_itself(cluster):
+    leader, (other, sick) = not_leader(cluster)
+    sickness = Sickness(cluster, sick)
+    recover(cluster, leader)
+    wait_until(lambda: "BANNED" in flags(cluster, other, sick), what=f"node {sick} to be banned")
+    sickness.heal()
+    ban(cluster, sick, 1)  # the last one counts
+    wait_until(lambda: flags(cluster, other, sick) == [], what="the end of the ban")
+    cluster.wait_ready(2 * PATIENCE)
+
+
+def test_leader_that_is_sick_itself(cluster):
+    """It cannot ban itself: another leads, and bans it."""
+    sick, others = not_leader(cluster)
+    sickness = Sickness(cluster, sick)
+    recover(cluster, sick)
+    wait_until(lambda: "BANNED" in flags(cluster, others[0], sick), timeout=2 * PATIENCE, what=f"node {sick} to be banned")
+    cluster.wait_ready(2 * PATIENCE, others)
+    assert status(cluster, others[0])["leader"] in others
+    sickness.heal()
+    ban(cluster, sick, 0)
+    cluster.wait_ready(2 * PATIENCE)
+
+
+def test_two_of_three_are_sick(cluster):
+    """Who is left could not go on alone, so nobody is banned; it may as well be the leader's fault: another one tries."""
+    leader, others = not_leader(cluster)
+    sick = [Sickness(cluster, pnn) for pnn in others]
+    recover(cluster, leader)
+
+    def told():
+        return "may be at fault itself" in log(cluster, leader) or "too few nodes would be left" in log(cluster, leader)
+    wait_until(told, timeout=2 * PATIENCE, what="the leader to notice")
+    wait_until(lambda: any("may be at fault itself" in log(cluster, pnn) or "keeps the cluster from going on" in log(cluster, pnn) for pnn in others),
+               timeout=2 * PATIENCE, what="the next one to notice")
+    banned = {of for pnn in range(3) for of in range(3) if "BANNED" in flags(cluster, pnn, of)}
+    assert len(banned) <= 1, "a storm of bans"
+    for sickness in sick:
+        sickness.heal()
+    for pnn in banned:
+        ban(cluster, pnn, 0)
+    cluster.wait_ready(4 * PATIENCE)
+    assert ctdb(cluster, others[0], "record", "get", "kept.tdb", "key") == "before"
+
+
+@pytest.mark.skipif(SLOW, reason="the time-out is for processes at full speed")
+def test_worker_that_stands_still_is_replaced(cluster):
+    leader, (_, sick) = not_leader(cluster)
+    set_patience(cluster, 3)
+    cluster.fault(sick, "stop:ctdb-db-worker")
+    recover(cluster, leader)
+    wait_until(lambda: "has not moved" in log(cluster, sick), what="the node to notice")
+    cluster.wait_ready(2 * PATIENCE)
+    assert flags(cluster, leader, sick) == []
+
+
+@pytest.mark.skipif(SLOW, reason="the time-out is for processes at full speed")
+def test_node_whose_workers_always_stand_still_is_banned(cluster):
+    leader, (other, sick) = not_leader(cluster)
+    set_patience(cluster, 3)
+    end = threading.Event()
+
+    def stop_all():
+        while not end.wait(0.002):
+            try:
+                cluster.fault(sick, "stop:ctdb-db-worker")
+            except Exception:  # noqa: BLE001  none runs at this moment
+                pass
+    thread = threading.Thread(target=stop_all)
+    thread.start()
+    try:
+        wait_until(lambda: recover(cluster, leader) or "BANNED" in flags(cluster, other, sick), timeout=4 * PATIENCE, what=f"node {sick} to be banned")
+        cluster.wait_ready(2 * PATIENCE, [leader, other])
+    finally:
+        end.set()
+        thread.join()
+        cluster.node(sick).signal_program("ctdb-db-worker", 9)
+    ban(cluster, sick, 0)
+    cluster.wait_ready(2 * PATIENCE)
+
+
+@pytest.mark.skipif(SLOW, reason="the time-out is for processes at full speed")
+def test_node_whose_dbd_stands_still_is_banned(cluster):
+    leader, (other, sick) = not_leader(cluster)
+    set_patience(cluster, 3)
+    cluster.fault(sick, "stop:ctdb-dbd")
+    wait_until(lambda: "BANNED" in flags(cluster, other, sick), timeout=2 * PATIENCE, what=f"node {sick} to be banned")
+    cluster.wait_ready(2 * PATIENCE, [leader, other])
+    cluster.fault(sick, "cont:ctdb-dbd")
+    wait_until(lambda: ban(cluster, sick, 0) is None, what="the end of the ban")
+    cluster.wait_ready(2 * PATIENCE)
