@@ -234,8 +234,7 @@ int cmd_cluster_health(struct cli *cli, char **argv, int argc)
 								 : HEALTH_DEGRADED);
 	}
 	if (err != 0) {
-		snprintf(line, sizeof(line), "UNKNOWN: no answer from the daemon of this node (%s): is ctdbd started?",
-			 strerror(err));
+		snprintf(line, sizeof(line), "UNKNOWN: %s", membership_connect_text(err));
 	} else {
 		snprintf(line, sizeof(line), "UNKNOWN: %.600s", cli->error);
 		cli->error[0] = '\0'; /* it is the answer */

@@ -179,6 +179,7 @@ static int ask_status(struct cli *cli, uint32_t pnn, json_t *row)
 			    slots->generation != CTDB_GENERATION_INVALID ? number(slots->generation)
 									 : output_check(json_null()));
 	json_object_set_new(row, "ban_s", ban_s > 0 ? number(ban_s) : output_check(json_null()));
+	json_object_set_new(row, "active", output_check(json_boolean((flags_of(map, pnn) & CTDB_NODE_INACTIVE) == 0)));
 	row_from_clusterd(cli, pnn, row);
 	return 0;
 }

@@ -69,7 +69,7 @@ static int look(struct cli *cli, enum goal goal, char *why, size_t size)
 				err == EACCES || err == EPERM ? ": run ctdb as root" : "");
 	}
 	if (err != 0) {
-		snprintf(why, size, "no CTDB daemon listens (%s): start ctdbd, or see its log", strerror(err));
+		snprintf(why, size, "%s", membership_connect_text(err));
 		return -1;
 	}
 	if (goal == GOAL_STARTED) {
@@ -230,7 +230,8 @@ static int stream_ask(struct stream *s)
 	struct ctdb_blob blob = {.len = 0};
 	int err = membership_connect(cli, 2000);
 
-	s->at.timeout_ms = left < EVENTS_MS ? left : EVENTS_MS;
+	/* After a time without answers: at once, to say that they are back. */
+	s->at.timeout_ms = s->away_since != 0 ? 0 : left < EVENTS_MS ? left : EVENTS_MS;
 	err = err != 0 ? err : cluster_events_args_encode(cli->c, &s->at, &blob);
 	err = err != 0 ? err
 		       : membership_call(cli, CTDB_NODE_CURRENT, CLUSTER_PROC_EVENTS, &blob, s->at.timeout_ms + 5000,

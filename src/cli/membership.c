@@ -46,6 +46,21 @@ int membership_connect(struct cli *cli, uint32_t timeout_ms)
 	return ctdb_open(NULL, cli->opt.socket, timeout_ms, &cli->c);
 }
 
+const char *membership_connect_text(int err)
+{
+	switch (err) {
+	case EACCES:
+	case EPERM:
+		return "not permitted to connect to the CTDB daemon of this node: run ctdb as root";
+	case ETIMEDOUT:
+		return "the CTDB daemon of this node does not answer: see its log";
+	case EPROTO:
+		return "what listens at the socket does not speak the protocol of CTDB";
+	default:
+		return "no CTDB daemon of this node listens: start ctdbd, or see its log";
+	}
+}
+
 int membership_call(struct cli *cli, uint32_t node, enum cluster_proc proc, const struct ctdb_blob *payload,
 		    uint32_t timeout_ms, struct ctdb_data *result)
 {

@@ -29,6 +29,7 @@ void clock_pause(uint32_t ms);
 uint32_t clock_left(uint64_t until);
 /* Connects if there is no connection, dropping one that was lost. 0 or errno. */
 int membership_connect(struct cli *cli, uint32_t timeout_ms);
+const char *membership_connect_text(int err); /* why not, and what to do */
 
 /* ---- facts.c ---- */
 
