@@ -15,7 +15,7 @@ from . import product as products
 from . import samba
 from .errors import ClusterError
 from .machine import TOKEN, Machine, wait_for
-from .process import kill_all, with_environment
+from .process import kill_all, parent, with_environment
 from .state import State
 from .switch import Switch, private_address, public_address, second_address
 
@@ -148,17 +148,23 @@ class Node(Machine):
             self._freeze()
 
     def pause(self):
-        """Everything on the node stands still, as a virtual machine that its host does not run; packets go on to arrive."""
-        for process in self._all_but_keeper():
+        """Everything on the node stands still, as a virtual machine that its host does not run; packets go on to arrive. What was run from outside
+        (exec) goes on."""
+        for process in self._own_processes():
             process.signal(signal.SIGSTOP)
 
     def resume(self):
-        for process in self._all_but_keeper():
+        for process in self._own_processes():
             process.signal(signal.SIGCONT)
 
-    def _all_but_keeper(self):
-        keeper = self.require()
-        return [p for p in self.processes() if p.pid != keeper.pid]
+    def _own_processes(self):
+        """Those that descend from the keeper, without itself."""
+        family, found = {self.require().pid}, {p.pid: p for p in self.processes()}
+        while True:
+            children = {pid for pid in found if pid not in family and parent(pid) in family}
+            if not children:
+                return [found[pid] for pid in sorted(family) if pid in found and pid != self.require().pid]
+            family |= children
 
     def deaf(self, pnns):
         """Nothing from these nodes arrives here; they still hear this one."""

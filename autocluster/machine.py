@@ -91,8 +91,8 @@ class Machine:
         """Packets that match one of these rules of nft(8) are lost from now on, instead of those that matched the ones before."""
         text = f"add table {family} {table}\ndelete table {family} {table}\n"
         if rules:
-            lines = " ".join(f"{rule} counter drop;" for rule in rules)
-            text += f"table {family} {table} {{ chain lost {{ type filter hook {hook} priority 0; {lines} }} }}\n"
+            lines = "\n".join(f"{rule} counter drop" for rule in rules)
+            text += f"table {family} {table} {{\nchain lost {{\ntype filter hook {hook} priority 0\n{lines}\n}}\n}}\n"
         done = subprocess.run(["nsenter", "--target", str(self.require().pid), "--net", "--", "nft", "-f", "-"], input=text, text=True,
                               capture_output=True, check=False, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         if done.returncode != 0:

@@ -156,19 +156,20 @@ static void readable(struct tevent_context *ev, struct tevent_fd *fde, uint16_t 
 	}
 }
 
-/* The directory comes with the node's ctdbd. End of standard input ends us also before. */
-static void open_endpoint(struct watcher *w, const char *directory)
+/* clusterd has to be there first: a node that is starting still mounts directories over others. End of standard input
+ * ends us also before. */
+static int open_endpoint(struct watcher *w, const char *directory, char **err)
 {
-	char *err = NULL;
+	char *socket = talloc_asprintf(w, "%s/cluster", directory);
 	char c;
 
-	while (msg_open(w, w->ev, directory, w->endpoint, w->pnn, NULL, &w->m, &err) != 0) {
-		TALLOC_FREE(err);
+	while (socket != NULL && access(socket, F_OK) != 0) {
 		if (read(STDIN_FILENO, &c, 1) == 0) {
 			exit(0);
 		}
 		usleep(AGAIN_MS * 1000);
 	}
+	return msg_open(w, w->ev, directory, w->endpoint, w->pnn, NULL, &w->m, err);
 }
 
 int main(int argc, char **argv)
@@ -189,7 +190,10 @@ int main(int argc, char **argv)
 	if (w->ev == NULL || fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK) != 0) {
 		return 1;
 	}
-	open_endpoint(w, argv[1]);
+	if (open_endpoint(w, argv[1], &err) != 0) {
+		fprintf(stderr, "%s\n", err);
+		return 1;
+	}
 	w->clusterd = msg_client(w, w->m, &addr);
 	w->timer = mono_timer_new(w, w->ev, ask, w);
 	if (w->clusterd == NULL || w->timer == NULL ||
