@@ -1,5 +1,5 @@
 /* The simulated cluster with a lock: who holds it leads. By hand: test_cluster_lock --seed S --runs K [--etcd|--lock]
- * [--nodes N] [--fault NAME] [--trace]. */
+ * [--nodes N] [--fault NAME] [--trace], or --times. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -779,8 +779,48 @@ static void test_dies_at_each_step(void **state)
 	}
 }
 
+/* ---- how long it takes ---- */
+
+/* From the power cut of the leader of 5 nodes until another leads, and until all have a view without it; ms of virtual time. */
+static void tell_times(const char *name, enum kind kind, uint64_t free_ms, uint64_t ttl_ms)
+{
+	uint64_t leads_sum = 0, leads_most = 0, view_sum = 0, view_most = 0;
+	const uint64_t n = 200;
+
+	for (uint64_t seed = 1; seed <= n; seed++) {
+		struct sim *s = cluster_up(5, kind, seed);
+		uint64_t ms;
+
+		s->lock.free_ns = free_ms * MS;
+		s->lock.ttl_ns = ttl_ms * MS;
+		sim_run(s, s->now + 6000 * MS + sim_random(s, 2000 * MS));
+		sim_crash(s, 0, true);
+		ms = run_until(s, 60 * DEAD, another_leads, 0, false);
+		leads_sum += ms;
+		leads_most = ms > leads_most ? ms : leads_most;
+		ms += run_until(s, 60 * DEAD, left_out, 0, false);
+		view_sum += ms;
+		view_most = ms > view_most ? ms : view_most;
+		down(s);
+	}
+	printf("%-32s another leads after %llu ms (at most %llu), a view without it after %llu ms (%llu)\n", name,
+	       (unsigned long long)(leads_sum / n), (unsigned long long)leads_most, (unsigned long long)(view_sum / n),
+	       (unsigned long long)view_most);
+}
+
+static void test_times(void **state)
+{
+	tell_times("majority", MAJORITY, 0, 0);
+	tell_times("lock, free at once", LOCK, 1, 0);
+	tell_times("lock, free after 0.5 s", LOCK, 500, 0);
+	tell_times("lock, free after 10 s", LOCK, 10000, 0);
+	tell_times("etcd, ttl 2 s", ETCD, 1, 2000);
+	tell_times("etcd, ttl 5 s", ETCD, 1, 5000);
+}
+
 int main(int argc, char **argv)
 {
+	const struct CMUnitTest times[] = {cmocka_unit_test(test_times)};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_start),
 		cmocka_unit_test(test_start_with_one_missing),
@@ -810,5 +850,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_random_16),
 	};
 
+	if (argc == 2 && strcmp(argv[1], "--times") == 0) {
+		return cmocka_run_group_tests(times, NULL, NULL);
+	}
 	return argc > 1 ? by_hand(argc, argv) : cmocka_run_group_tests(tests, NULL, NULL);
 }
