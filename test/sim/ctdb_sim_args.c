@@ -10,7 +10,7 @@
 
 #define MOST_JOBS 256
 
-static const char *const arbitrations[SIM_ARBITRATIONS] = {"majority", "none"};
+static const char *const arbitrations[SIM_ARBITRATIONS] = {"majority", "none", "lock", "etcd"};
 
 static const struct {
 	const char *name;
@@ -27,6 +27,9 @@ static const struct {
 	{"deaf-leader", CLUSTER_FAULT_DEAF_LEADER, "a leader goes on when it hears of a higher term"},
 	{"all-stand", CLUSTER_FAULT_ALL_STAND, "all nodes stand for election at once"},
 	{"lease-is-all", CLUSTER_FAULT_LEASE_IS_ALL, "a node that was without lease acts under an old view"},
+	{"lock-blind", CLUSTER_FAULT_LOCK_BLIND, "a leader believes to have the lock until told otherwise"},
+	{"lock-hasty", CLUSTER_FAULT_LOCK_HASTY, "a new holder of the lock does not wait for older leases"},
+	{"lock-forever", CLUSTER_FAULT_LOCK_FOREVER, "leases outlast the lock"},
 };
 #define N_PLANTS (sizeof(plants) / sizeof(plants[0]))
 
@@ -55,7 +58,7 @@ static const char *const help_text =
 	"  --runs R              how many [100; with --trace 1]\n"
 	"  --steps K             a run is disturbed for K steps (packets, timers, ...), then left in peace\n"
 	"                        [for 10 dead intervals]\n"
-	"  --arbitration KIND    majority, none, or any [any]\n"
+	"  --arbitration KIND    majority, none, lock, etcd, or any [any]\n"
 	"  --profile LIST        what goes wrong, separated by commas: all, nothing, or some of\n"
 	"                        ";
 
@@ -131,8 +134,9 @@ static int parse_arbitration(const char *value, struct sim_args *args)
 			args->arbitration = a;
 		}
 	}
-	return args->arbitration >= 0 || strcmp(value, "any") == 0 ? 0
-								   : bad("arbitration", value, "majority, none or any");
+	return args->arbitration >= 0 || strcmp(value, "any") == 0
+		       ? 0
+		       : bad("arbitration", value, "majority, none, lock, etcd or any");
 }
 
 static int profile_add(const char *name, size_t len, unsigned *profile)

@@ -68,14 +68,27 @@ static uint32_t nodes_of(const struct sim_args *args, uint64_t seed)
 
 static enum sim_arbitration arbitration_of(const struct sim_args *args, uint64_t seed)
 {
-	static const enum sim_arbitration any[] = {SIM_MAJORITY, SIM_MAJORITY, SIM_MAJORITY, SIM_NONE};
+	static const enum sim_arbitration any[] = {SIM_BY_MAJORITY, SIM_BY_MAJORITY, SIM_BY_MAJORITY,
+						   SIM_BY_NONE,     SIM_BY_LOCK,     SIM_BY_ETCD};
 
+	if ((args->plant & CLUSTER_FAULT_LOCK_FOREVER) != 0 && args->arbitration < 0) {
+		return SIM_BY_ETCD;
+	}
+	if ((args->plant & (CLUSTER_FAULT_LOCK_BLIND | CLUSTER_FAULT_LOCK_HASTY)) != 0 && args->arbitration < 0) {
+		return SIM_BY_LOCK;
+	}
 	return args->arbitration >= 0 ? (enum sim_arbitration)args->arbitration
 				      : any[draw(seed, 2, sizeof(any) / sizeof(any[0]))];
 }
 
 struct sim_options sim_options_of(const struct sim_args *args, uint64_t seed, enum sim_arbitration *arbitration)
 {
+	static const enum cluster_quorum quorums[SIM_ARBITRATIONS] = {
+		CLUSTER_QUORUM_MAJORITY,
+		CLUSTER_QUORUM_NONE,
+		CLUSTER_QUORUM_EXTERNAL,
+		CLUSTER_QUORUM_EXTERNAL,
+	};
 	struct sim_options opt = {
 		.seed = seed,
 		.nodes = nodes_of(args, seed),
@@ -85,7 +98,8 @@ struct sim_options sim_options_of(const struct sim_args *args, uint64_t seed, en
 	};
 
 	*arbitration = arbitration_of(args, seed);
-	opt.quorum = *arbitration == SIM_NONE ? CLUSTER_QUORUM_NONE : CLUSTER_QUORUM_MAJORITY;
+	opt.quorum = quorums[*arbitration];
+	opt.bounded = *arbitration == SIM_BY_ETCD;
 	opt.dead_ms = draw(seed, 3, 2) == 0 ? 1000 : 100;
 	opt.heartbeat_ms = opt.dead_ms / (draw(seed, 4, 2) == 0 ? 4 : 3);
 	return opt;
@@ -136,12 +150,12 @@ static bool all_agree(const struct sim *s, const char **why)
 static void converge(struct sim *s, struct sim_stats *stats)
 {
 	uint64_t begin = s->now, since = s->now, views = s->n_views;
+	unsigned limit = s->opt.quorum == CLUSTER_QUORUM_EXTERNAL ? SIM_CONVERGE_LOCK_D : SIM_CONVERGE_D;
 	const char *why = "", *was = "";
 
 	while (!sim_failed(s) && s->now < since + SIM_PEACE_D * dead_ns(s)) {
-		if (since > begin + SIM_CONVERGE_D * dead_ns(s)) {
-			sim_fail(s, "no agreement in %d dead intervals after everything was well: %s", SIM_CONVERGE_D,
-				 was);
+		if (since > begin + limit * dead_ns(s)) {
+			sim_fail(s, "no agreement in %d dead intervals after everything was well: %s", limit, was);
 			return;
 		}
 		sim_run(s, s->now + dead_ns(s) / 32);
@@ -164,7 +178,7 @@ static bool other_can_lead(const struct sim *s, uint32_t leader)
 {
 	for (uint32_t p = 0; p < s->opt.nodes; p++) {
 		if (p != leader && !s->nodes[p].cannot_lead && s->nodes[p].flags == 0) {
-			return s->opt.quorum == CLUSTER_QUORUM_NONE || s->opt.nodes >= 3;
+			return s->opt.quorum != CLUSTER_QUORUM_MAJORITY || s->opt.nodes >= 3;
 		}
 	}
 	return false;
@@ -187,7 +201,9 @@ static bool others_act(const struct sim *s, uint32_t but)
 static void lose(struct sim *s, uint32_t leader)
 {
 	sim_trace(s, NULL, "the leader, node %u, is taken away", (unsigned)leader);
-	switch (sim_random(s, 4)) {
+	/* Its lock is free soon: how it stays is up to the troubles. A lease that ends by itself takes its time. */
+	s->lock.free_ns = dead_ns(s) / 32;
+	switch (sim_random(s, s->opt.bounded ? 3 : 4)) {
 	case 0:
 		sim_leave(s, leader);
 		break;
@@ -255,6 +271,7 @@ bool sim_one_run(const struct sim_args *args, uint64_t seed, struct sim_stats *s
 	struct sim *s = sim_new(&opt);
 	bool ok;
 
+	s->lock.ttl_ns = dead_ns(s) + draw(seed, 5, 4 * dead_ns(s));
 	disturb(s, args->steps);
 	if (!sim_failed(s) && opt.quorum == CLUSTER_QUORUM_NONE && sim_random(s, 2) == 0) {
 		thin_network(s);

@@ -296,7 +296,7 @@ void sim_lock_trouble(struct sim *s)
 
 void sim_lock_calm(struct sim *s)
 {
-	s->lock.latency_ns = 2 * MS;
+	s->lock.latency_ns = dead_ns(s) / 500;
 	s->lock.hang_permille = 0;
 	for (uint32_t p = 0; p < s->opt.nodes; p++) {
 		s->nodes[p].lock.unreachable = false;
