@@ -35,7 +35,8 @@ static json_t *node_row(struct cli *cli, const struct facts *f, uint32_t i)
 	const struct ctdb_node *n = &f->nodes->nodes[i];
 	const struct cluster_node_status *s = facts_node(f, i);
 	bool leads = f->has_leader && n->pnn == f->leader, this = n->pnn == f->pnn;
-	bool out = s != NULL && s->out_ms > 0, banned = f->ban_s != NULL && f->ban_s[i] > 0;
+	int64_t since_s = facts_since_s(f, i);
+	bool banned = f->ban_s != NULL && f->ban_s[i] > 0;
 	json_t *row = output_check(json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:s}", "pnn", (int)n->pnn, "address",
 					     node_address(n), "status", status_word(f, i), "flags",
 					     node_flags_json(n->flags), "leader", leads, "this", this, "role",
@@ -47,12 +48,13 @@ static json_t *node_row(struct cli *cli, const struct facts *f, uint32_t i)
 
 	json_object_set_new(row, "why", text_or_null(facts_why(f, i, why)));
 	if (cli->opt.format != &output_json) {
-		json_object_set_new(row, "out",
-				    out ? output_string(age_text(s->out_ms, age)) : output_check(json_null()));
+		json_object_set_new(row, "for",
+				    since_s >= 0 ? output_string(age_text((uint64_t)since_s * 1000, age))
+						 : output_check(json_null()));
 		return row;
 	}
 	json_object_set_new(row, "partially_online", output_check(json_boolean(facts_partially(f, i))));
-	json_object_set_new(row, "out_s", out ? number(s->out_ms / 1000) : output_check(json_null()));
+	json_object_set_new(row, "since_s", since_s >= 0 ? number((uint64_t)since_s) : output_check(json_null()));
 	json_object_set_new(row, "ban_s", banned ? number(f->ban_s[i]) : output_check(json_null()));
 	json_object_set_new(row, "reachable",
 			    s != NULL ? output_check(json_boolean(s->reachable)) : output_check(json_null()));
@@ -69,7 +71,7 @@ static json_t *node_row(struct cli *cli, const struct facts *f, uint32_t i)
 static void print_nodes(struct cli *cli, const struct facts *f)
 {
 	static const struct output_column columns[] = {{"pnn", "NODE"},  {"address", "ADDRESS"}, {"status", "STATUS"},
-						       {"role", "ROLE"}, {"out", "OUT FOR"},     {"why", "WHY"}};
+						       {"role", "ROLE"}, {"for", "FOR"},         {"why", "WHY"}};
 	json_t *rows = output_check(json_array());
 	bool more = false;
 
@@ -81,7 +83,7 @@ static void print_nodes(struct cli *cli, const struct facts *f)
 		}
 		row = node_row(cli, f, i);
 		more = more || json_is_string(json_object_get(row, "why")) ||
-		       json_is_string(json_object_get(row, "out"));
+		       json_is_string(json_object_get(row, "for"));
 		json_array_append_new(rows, row);
 	}
 	output_rows(&cli->out, "nodes", columns, more ? 6 : 4, rows);

@@ -6,6 +6,8 @@
 
 /* The leader says so each second. */
 #define LEADER_WAIT_MS 2000U
+#define HISTORY_MS     2000U
+#define EVENTS_ROUNDS  6U /* all that clusterd keeps */
 
 /* What every daemon can tell. 0 or errno. */
 static int ask_classic(struct cli *cli, struct facts *f)
@@ -59,6 +61,61 @@ static int ask_clusterd(struct cli *cli, struct facts *f)
 	return 0;
 }
 
+/* The newest change of each node's flags. */
+static void note_event(struct facts *f, uint64_t *since_us, const struct cluster_event_record *e)
+{
+	for (uint32_t i = 0; e->kind == CLUSTER_EVENT_FLAGS && i < f->nodes->n; i++) {
+		if (f->nodes->nodes[i].pnn == e->node) {
+			since_us[i] = e->realtime_us;
+		}
+	}
+	if (e->kind == CLUSTER_EVENT_INACTIVE) {
+		f->inactive_us = e->realtime_us;
+	} else if (e->kind == CLUSTER_EVENT_ACTIVE) {
+		f->inactive_us = 0;
+	}
+}
+
+/* Since when nodes are not well, from the events that clusterd keeps. 0 or ENOTCONN. */
+static int ask_history(struct cli *cli, struct facts *f)
+{
+	/* One that never was: all events are told. */
+	struct cluster_events_args at = {.incarnation = 1};
+	uint64_t *since_us = talloc_zero_array(cli->c, uint64_t, f->nodes->n + 1);
+	struct cluster_events events = {.events = {.n = 1}};
+
+	for (unsigned i = 0; since_us != NULL && i < EVENTS_ROUNDS && events.events.n > 0; i++) {
+		struct ctdb_data result = {.len = 0};
+		struct ctdb_blob blob = {.len = 0};
+		int err = cluster_events_args_encode(cli->c, &at, &blob);
+
+		err = err != 0 ? err
+			       : membership_call(cli, CTDB_NODE_CURRENT, CLUSTER_PROC_EVENTS, &blob, HISTORY_MS,
+						 &result);
+		err = err != 0 ? err : cluster_events_decode(cli->c, result.data, result.len, &events);
+		if (err != 0) {
+			return err == ENOTCONN ? err : 0;
+		}
+		for (uint32_t k = 0; k < events.events.n; k++) {
+			note_event(f, since_us, &events.events.v[k]);
+		}
+		at.incarnation = events.incarnation;
+		at.after = events.newest;
+	}
+	f->since_us = since_us;
+	return 0;
+}
+
+static bool all_well(const struct facts *f)
+{
+	bool well = f->cluster->state.active;
+
+	for (uint32_t i = 0; i < f->nodes->n; i++) {
+		well = well && (f->nodes->nodes[i].flags & ~(uint32_t)CTDB_NODE_DELETED) == 0;
+	}
+	return well;
+}
+
 static int ask_leader(struct cli *cli, struct facts *f)
 {
 	uint32_t own = cli->opt.timeout_ms;
@@ -79,6 +136,9 @@ static int ask(struct cli *cli, struct facts *f)
 		.pnn = ctdb_client_pnn(cli->c), .generation = CTDB_GENERATION_INVALID, .leader = CTDB_NODE_UNKNOWN};
 	err = ask_classic(cli, f);
 	err = err != 0 ? err : ask_clusterd(cli, f);
+	if (err == 0 && f->cluster != NULL && !all_well(f)) {
+		err = ask_history(cli, f);
+	}
 	if (err != 0 || f->has_leader || (f->cluster != NULL && f->cluster->arbitration == CLUSTER_ARBITRATION_LOST)) {
 		return err;
 	}

@@ -153,13 +153,26 @@ static void advise(const struct facts *f, struct verdict *v, uint32_t i)
 	}
 }
 
-/* The time when something began that lasts for ms. */
-static void since_ms(const struct facts *f, struct verdict *v, uint64_t ms)
+int64_t facts_since_s(const struct facts *f, uint32_t i)
+{
+	const struct cluster_node_status *s = facts_node(f, i);
+
+	if (s != NULL && s->out_ms > 0) {
+		return (int64_t)(s->out_ms / 1000);
+	}
+	if (f->since_us == NULL || f->since_us[i] == 0 || f->nodes->nodes[i].flags == 0) {
+		return -1;
+	}
+	return (int64_t)f->uptime.now.tv_sec - (int64_t)(f->since_us[i] / 1000000);
+}
+
+/* Something lasts for s seconds; below 0: not known. */
+static void since_s(const struct facts *f, struct verdict *v, int64_t s)
 {
 	struct timeval t = f->uptime.now;
 
-	if (t.tv_sec != 0) {
-		t.tv_sec -= (time_t)(ms / 1000);
+	if (t.tv_sec != 0 && s >= 0) {
+		t.tv_sec -= (time_t)s;
 		since(v, t, f->uptime.now);
 	}
 }
@@ -173,16 +186,13 @@ static bool no_lease(const struct facts *f)
 static void self_is_inactive(const struct facts *f, struct verdict *v, uint32_t i)
 {
 	uint32_t flags = f->nodes->nodes[i].flags;
-	const struct cluster_node_status *s = facts_node(f, i);
 	char why_buf[FACTS_WHY_SIZE];
 	const char *more = facts_why(f, i, why_buf);
 
+	since_s(f, v, f->inactive_us != 0 ? (int64_t)f->uptime.now.tv_sec - (int64_t)(f->inactive_us / 1000000) : -1);
 	if ((flags & CTDB_NODE_INACTIVE & ~CTDB_NODE_DISCONNECTED) == 0 && no_lease(f)) {
 		snprintf(v->reason, sizeof(v->reason), "this node (%u) takes no part in the cluster: %s", f->pnn,
 			 f->cluster->state.reason);
-		if (s != NULL && s->out_ms > 0) {
-			since_ms(f, v, s->out_ms);
-		}
 	} else {
 		snprintf(v->reason, sizeof(v->reason), "this node (%u) is %s%s%s and takes no part in the cluster",
 			 f->pnn, why(flags), more[0] != '\0' ? ", " : "", more);
@@ -282,7 +292,6 @@ static void count_nodes(const struct facts *f, uint32_t *total, uint32_t *well, 
 static void degraded(const struct facts *f, struct verdict *v, uint32_t total, uint32_t well, uint32_t ill)
 {
 	const struct ctdb_node *n = &f->nodes->nodes[ill];
-	const struct cluster_node_status *s = facts_node(f, ill);
 	char why_buf[FACTS_WHY_SIZE], more[32] = "";
 	const char *reason = facts_why(f, ill, why_buf);
 
@@ -293,8 +302,10 @@ static void degraded(const struct facts *f, struct verdict *v, uint32_t total, u
 	snprintf(v->reason, sizeof(v->reason), "%u of %u nodes %s well; node %u is %s%s%s%s", well, total,
 		 well == 1 ? "is" : "are", n->pnn, facts_partially(f, ill) ? "partially online" : why(n->flags),
 		 reason[0] != '\0' ? ": " : "", reason, more);
-	if (s != NULL && s->out_ms > 0) {
-		since_ms(f, v, s->out_ms);
+	if (f->cluster != NULL) {
+		since_s(f, v, facts_since_s(f, ill));
+	} else {
+		since(v, f->uptime.recovery_finished, f->uptime.now);
 	}
 	advise(f, v, ill);
 }
@@ -313,11 +324,11 @@ void verdict_make(const struct facts *f, struct verdict *v)
 		v->ready = false;
 		return;
 	}
-	since(v, f->uptime.recovery_finished, f->uptime.now);
 	if (ill < f->nodes->n) {
 		degraded(f, v, total, well, ill);
 		return;
 	}
+	since(v, f->uptime.recovery_finished, f->uptime.now);
 	v->state = "OK";
 	snprintf(v->reason, sizeof(v->reason), total == 1 ? "the only node is active" : "all %u nodes are active",
 		 total);
