@@ -54,12 +54,12 @@ class _Node:
 
 class Watch:
     """with Watch(cluster) as watch: ... asks all nodes again and again what they are. At the end: fails if a node was active in a view that leaves out
-    another one whose lease was not over, if somebody was banned, or if two led with a higher and a lower term at the same time."""
+    another one whose lease was not over, or if somebody was banned."""
 
     def __init__(self, cluster):
         self.cluster, self.wrong, self.samples = cluster, [], 0
         self.latest = {}      # pnn: State
-        self.leases = {}      # pnn: (end of the newest lease that it told, when that was)
+        self.leases = {}      # pnn: (end of the newest lease that it told, under which view, when that was)
         self.inactive = {}    # pnn: how many looks found it not active
         self.leaving = set()  # stopped in order: gave their lease back, though nobody may have seen it
         self._stop = threading.Event()
@@ -121,12 +121,12 @@ class Watch:
                 self.leases.pop(pnn, None)  # given back
                 self.leaving.discard(pnn)
                 return
-            for other, (lease_until, told) in self.leases.items():
-                # What the other one told before this one was asked, it can rely on until then.
-                if other not in state.members | self.leaving and told < state.asked and state.asked < lease_until:
+            for other, (lease_until, view, told) in self.leases.items():
+                # What the other one told before this one was asked, it can rely on until then, unless that is newer than what this one knows.
+                if other not in state.members | self.leaving and told < state.asked < lease_until and view < (state.term, state.number):
                     self.wrong.append(f"node {pnn} {state} acts without node {other}, whose lease lasts {(lease_until - state.asked) / 1e6} ms longer; "
                                       f"it: {self.latest.get(other)}")
-            self.leases[pnn] = (state.lease_until, now_ns())
+            self.leases[pnn] = (state.lease_until, (state.term, state.number), now_ns())
 
     def leader(self, nodes=None):
         """The leader that all of these nodes (those that run) are active under; None: there is none."""

@@ -204,7 +204,8 @@ static int hold(struct etcd_lock *l)
 		case ETCD_LOCK_FAILED:
 			if (!mono_before(mono_now(), l->until)) {
 				helper_say("%s is lost: etcd was not reached for %u s: %s", l->key, l->ttl_s,
-					   etcd_error(l->etcd));
+					   etcd_error(l->etcd)[0] != '\0' ? etcd_error(l->etcd)
+									  : "this node stood still");
 				return EXIT_TROUBLE;
 			}
 			break;
