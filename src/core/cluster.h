@@ -116,7 +116,9 @@ enum cluster_fault {
 	CLUSTER_FAULT_LEASE_IS_ALL = 512, /* after a time without lease acts at once under the view it has */
 	CLUSTER_FAULT_LOCK_BLIND = 1024,  /* a leader believes to have the lock until it is told otherwise */
 	CLUSTER_FAULT_LOCK_HASTY = 2048,  /* a new holder does not wait for leases of a former one */
-	CLUSTER_FAULT_LOCK_FOREVER = 4096 /* leases outlast what the lock says how long it lasts */
+	CLUSTER_FAULT_LOCK_FOREVER = 4096, /* leases outlast what the lock says how long it lasts */
+	CLUSTER_FAULT_MESH_BLIND = 8192,  /* a leader does not look at the links of others */
+	CLUSTER_FAULT_MESH_HASTY = 16384  /* who is left out for its links is so before its lease has ended */
 };
 #endif
 

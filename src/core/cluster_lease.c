@@ -182,7 +182,7 @@ static struct mono leave_out_time(const struct cluster *c, const struct cluster_
 {
 	struct mono t = peer->lost_after;
 
-	if (mono_is_set(t) && !CLUSTER_PLANTED(c, HASTY_DROP)) {
+	if (mono_is_set(t) && !CLUSTER_PLANTED(c, HASTY_DROP) && !(peer->barred && CLUSTER_PLANTED(c, MESH_HASTY))) {
 		t = mono_plus(t, cluster_margin_ns(c));
 	} else {
 		t = MONO_NEVER;

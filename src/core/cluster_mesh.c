@@ -593,6 +593,9 @@ static void look_around(struct cluster *c, struct mono now)
 	static const struct set none;
 	struct graph seen, g, stay;
 
+	if (CLUSTER_PLANTED(c, MESH_BLIND)) {
+		return;
+	}
 	look(c, now, &seen);
 	edges_update(c, now, &seen);
 	take_back(c, now, &seen);

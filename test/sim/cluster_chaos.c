@@ -149,13 +149,14 @@ static const struct {
 	{SIM_FLAGS, 1, flags_of_one},
 	{SIM_CLOCK, 1, clock_of_one},
 	{SIM_LOCK, 2, sim_lock_trouble},
+	{SIM_ONE_WAY, 1, sim_one_way_trouble},
 };
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
 
 const char *sim_trouble_name(enum sim_trouble trouble)
 {
 	static const char *const names[] = {"loss",  "delay", "disk",  "partition",  "pause",
-					    "crash", "leave", "flags", "clock-jump", "lock"};
+					    "crash", "leave", "flags", "clock-jump", "lock", "one-way"};
 
 	return (unsigned)trouble < sizeof(names) / sizeof(names[0]) ? names[trouble] : NULL;
 }
@@ -225,6 +226,7 @@ void sim_chaos_end(struct sim *s, bool full)
 	s->write_ns = MS;
 	s->disturbed = s->now;
 	sim_lock_calm(s);
+	sim_one_way_calm(s);
 	if (full) {
 		heal(s);
 	} else {

@@ -13,6 +13,30 @@ void sim_mute(struct sim *s, uint32_t a, uint32_t b, bool mute)
 	s->disturbed = s->now;
 }
 
+void sim_one_way_trouble(struct sim *s)
+{
+	uint32_t leader = sim_leader(s);
+
+	for (uint32_t i = 0; i <= s->opt.nodes / 3; i++) {
+		uint32_t a = (uint32_t)sim_random(s, s->opt.nodes), b = (uint32_t)sim_random(s, s->opt.nodes);
+
+		/* Mostly from the leader: that is where it hurts. */
+		if (leader != CLUSTER_NODE_NONE && sim_random(s, 2) == 0) {
+			a = leader;
+		}
+		sim_mute(s, a, b, sim_random(s, 3) != 0);
+	}
+}
+
+void sim_one_way_calm(struct sim *s)
+{
+	for (uint32_t a = 0; a < s->opt.nodes && s->n_mute > 0; a++) {
+		for (uint32_t b = 0; b < s->opt.nodes; b++) {
+			sim_mute(s, a, b, false);
+		}
+	}
+}
+
 static unsigned active_nodes(const struct sim *s, uint32_t but)
 {
 	unsigned n = 0;

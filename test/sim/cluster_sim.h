@@ -35,6 +35,7 @@ enum sim_trouble {
 	SIM_FLAGS,     /* stopped, banned, and back */
 	SIM_CLOCK,     /* a machine's clock leaps ahead, or stands still together with the machine */
 	SIM_LOCK,      /* arbitration from outside */
+	SIM_ONE_WAY,   /* packets in one direction are lost, and no link is told to be down */
 	SIM_TROUBLES
 };
 #define SIM_TROUBLE_BIT(t) (1U << (t))
@@ -268,6 +269,8 @@ void sim_election_step(struct sim *s, const struct sim_node *n);
 /* ---- cluster_links.c ---- */
 void sim_mute(struct sim *s, uint32_t a, uint32_t b,
 	      bool mute); /* packets from a to b get lost, unnoticed by the links */
+void sim_one_way_trouble(struct sim *s);
+void sim_one_way_calm(struct sim *s);
 void sim_banned(struct sim *s, uint32_t by, uint32_t pnn);
 bool sim_mesh_complete(const struct sim *s, uint32_t *a, uint32_t *b);
 

@@ -30,6 +30,8 @@ static const struct {
 	{"lock-blind", CLUSTER_FAULT_LOCK_BLIND, "a leader believes to have the lock until told otherwise"},
 	{"lock-hasty", CLUSTER_FAULT_LOCK_HASTY, "a new holder of the lock does not wait for older leases"},
 	{"lock-forever", CLUSTER_FAULT_LOCK_FOREVER, "leases outlast the lock"},
+	{"mesh-blind", CLUSTER_FAULT_MESH_BLIND, "a leader does not look at the links of others"},
+	{"mesh-hasty", CLUSTER_FAULT_MESH_HASTY, "who is left out for its links still has its lease"},
 };
 #define N_PLANTS (sizeof(plants) / sizeof(plants[0]))
 

@@ -122,11 +122,16 @@ static void disturb(struct sim *s, uint64_t steps)
 	s->step_limit = 0;
 }
 
-/* Arbitration none: not every pair is linked, but the network is connected. */
+/* Not every pair is linked, but the network is connected. */
 static void thin_network(struct sim *s)
 {
+	uint32_t a, b;
+
 	sim_chaos_end(s, false);
-	sim_run(s, s->now + 12 * dead_ns(s));
+	sim_run(s, s->now + 24 * dead_ns(s));
+	if (!sim_failed(s) && !sim_mesh_complete(s, &a, &b)) {
+		sim_fail(s, "nodes %u and %u act, but have not reached each other for 24 dead intervals", (unsigned)a, (unsigned)b);
+	}
 	if (!sim_failed(s) && s->opt.quorum == CLUSTER_QUORUM_NONE && sim_leaders_in_component(s) > 1) {
 		sim_fail(s, "more than one leader in a connected network");
 	}
@@ -273,7 +278,7 @@ bool sim_one_run(const struct sim_args *args, uint64_t seed, struct sim_stats *s
 
 	s->lock.ttl_ns = dead_ns(s) + draw(seed, 5, 4 * dead_ns(s));
 	disturb(s, args->steps);
-	if (!sim_failed(s) && opt.quorum == CLUSTER_QUORUM_NONE && sim_random(s, 2) == 0) {
+	if (!sim_failed(s) && sim_random(s, opt.quorum == CLUSTER_QUORUM_NONE ? 2 : 4) == 0) {
 		thin_network(s);
 	}
 	if (!sim_failed(s)) {
