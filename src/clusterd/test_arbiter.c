@@ -429,6 +429,32 @@ static void test_bounded(void **state)
 	until_true(w, is_idle, "the end of the helper");
 }
 
+/* All options of etcd reach the program; the password does not stand on the command line. */
+static void test_etcd_arguments(void **state)
+{
+	struct world *w = *state;
+	char *file = talloc_asprintf(w, "%s/helper", w->base), *err = NULL;
+
+	w->conf.cluster.arbitration = CONF_ARBITRATION_ETCD;
+	w->conf.cluster.etcd_endpoints = talloc_strdup(w, "a:1, https://b:2");
+	w->conf.cluster.etcd_key = talloc_strdup(w, "/k");
+	w->conf.cluster.etcd_ttl = 7000;
+	w->conf.cluster.etcd_ca = w->conf.cluster.etcd_cert = w->conf.cluster.etcd_cert_key = file;
+	w->conf.cluster.etcd_user = file;
+	assert_int_equal(symlink("helper", talloc_asprintf(w, "%s/ctdb-lock-etcd", w->base)), 0);
+	helper(w, talloc_asprintf(
+			  w,
+			  "[ $# = 16 ] && [ \"$*\" = '--endpoints a:1, https://b:2 --key /k --ttl 7 --ca %s --cert %s "
+			  "--cert-key %s --user-file %s --name node 0 (10.0.0.1)' ] && printf 1 || printf 3",
+			  file, file, file, file));
+	ask(w);
+	(void)next_told(w, CLUSTER_ARBITER_CONTENDED);
+	w->conf.cluster.etcd_user = talloc_strdup(w, "/no/file");
+	assert_int_equal(arbiter_start(w->cd, &w->config, &err), ENOENT);
+	assert_string_equal(err,
+			    "/no/file, the etcd user file in [cluster], cannot be read: No such file or directory");
+}
+
 /* The daemon may block or ignore signals for its own purposes (lesson H-109). */
 static void test_helper_has_default_signals(void **state)
 {
@@ -494,6 +520,7 @@ int main(void)
 		T(test_asked_again_at_once),
 		T(test_released_while_trying),
 		T(test_bounded),
+		T(test_etcd_arguments),
 		T(test_helper_has_default_signals),
 		T(test_program_vanishes),
 		T(test_programs_that_are_not_there),
