@@ -99,6 +99,71 @@ static void test_default_signals(void **state)
 	assert_int_equal(WTERMSIG(r.status), SIGTERM);
 }
 
+static bool runs(pid_t pid)
+{
+	char path[64], letter = 'Z';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	if (f == NULL) {
+		return false;
+	}
+	(void)!fscanf(f, "%*d (%*[^)]) %c", &letter);
+	fclose(f);
+	return letter != 'Z';
+}
+
+static void group_exited(void *priv, struct proc *p, int wait_status)
+{
+	int *status = priv;
+
+	*status = wait_status;
+}
+
+static char *read_pipe(TALLOC_CTX *mem, int fd)
+{
+	char *text = talloc_zero_array(mem, char, 100);
+
+	assert_true(read(fd, text, 99) >= 0);
+	close(fd);
+	return text;
+}
+
+/* Output and errors apart; what a program leaves behind can be signalled, and dies with its handle. */
+static void test_group(void **state)
+{
+	struct tevent_context *ev = tevent_context_init(NULL);
+	char *argv[] = {(char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c",
+			(char *)(uintptr_t) "sleep 1000 & echo $!; echo error >&2; exit 3", NULL};
+	int out[2], err[2], status = -1;
+	struct proc *p = NULL;
+	pid_t pid, child;
+
+	assert_int_equal(pipe(out), 0);
+	assert_int_equal(pipe(err), 0);
+	assert_int_equal(proc_spawn_group(ev, ev, argv, out[1], err[1], SIGTERM, group_exited, &status, &p), 0);
+	close(out[1]);
+	close(err[1]);
+	pid = proc_pid(p);
+	while (status == -1) {
+		assert_int_equal(tevent_loop_once(ev), 0);
+	}
+	assert_int_equal(WEXITSTATUS(status), 3);
+	assert_int_equal(proc_pid(p), -1);
+	child = atoi(read_pipe(ev, out[0]));
+	assert_string_equal(read_pipe(ev, err[0]), "error\n");
+	assert_true(runs(child));
+	assert_int_equal(getpgid(child), pid);
+	assert_int_equal(proc_kill_group(p, 0), 0);
+	talloc_free(p);
+	for (int i = 0; i < 1000 && runs(child); i++) {
+		usleep(10000);
+	}
+	assert_false(runs(child));
+	talloc_free(ev);
+}
+
 static void test_output_cut(void **state)
 {
 	struct result r = run("head -c 3000000 /dev/zero | tr '\\0' x; exit 0", 60000, 100000);
@@ -391,6 +456,7 @@ int main(void)
 		T(test_output),
 		T(test_signalled),
 		T(test_default_signals),
+		T(test_group),
 		T(test_output_cut),
 		T(test_output_complete),
 		T(test_not_found),
