@@ -133,7 +133,6 @@ static char *read_pipe(TALLOC_CTX *mem, int fd)
 /* Output and errors apart; what a program leaves behind can be signalled, and dies with its handle. */
 static void test_group(void **state)
 {
-	struct tevent_context *ev = tevent_context_init(NULL);
 	char *argv[] = {(char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c",
 			(char *)(uintptr_t) "sleep 1000 & echo $!; echo error >&2; exit 3", NULL};
 	int out[2], err[2], status = -1;
@@ -161,7 +160,6 @@ static void test_group(void **state)
 		usleep(10000);
 	}
 	assert_false(runs(child));
-	talloc_free(ev);
 }
 
 static void test_output_cut(void **state)
