@@ -548,6 +548,7 @@ void cluster_on_handover(struct cluster *c, struct mono now, uint32_t from, cons
 	}
 	c->peers[from].leaving = m->leaving && c->peers[from].incarnation == m->incarnation;
 	if (c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		c->arbiter.term_over = m->term;
 		cluster_arbiter_stand(c, now, mono_plus(now, cluster_dead_ns(c) / 2), "the leader handed over");
 		return;
 	}

@@ -143,6 +143,7 @@ struct cluster {
 		bool led;                /* PROBING: led until it lost the lock */
 		unsigned refusals;       /* in a row */
 		uint64_t term_seen;      /* the highest that anybody told */
+		uint64_t term_over;      /* its leader has handed over to this node */
 		unsigned deposed;        /* times since */
 		struct mono deposed_since;
 		struct {

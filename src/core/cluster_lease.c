@@ -489,6 +489,9 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 			      (unsigned long long)m->term);
 		return;
 	}
+	if (m->term == c->arbiter.term_over && m->term == c->term && c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
+		return; /* overtaken by the handover: nobody leads this term any more */
+	}
 	if (cluster_arbiter_is_old_news(c, m)) {
 		cluster_arbiter_outbid(c, now, false);
 	}

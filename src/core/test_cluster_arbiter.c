@@ -334,6 +334,29 @@ static void test_lock_is_looked_at_each_time(void **state)
 	talloc_free(b);
 }
 
+/* A grant that its sender's handover has overtaken does not end the candidacy. */
+static void test_handover_overtakes(void **state)
+{
+	struct bench *b = bench_new(false, 0);
+	struct cluster_msg m = {.kind = CLUSTER_MSG_HANDOVER,
+				.u.handover = {.term = 254, .incarnation = 1, .nodes_hash = 1}};
+
+	grant(b, 254, 0);
+	cluster_message(b->c, b->now, PEER, &m);
+	assert_int_equal(b->asked, 1);
+	grant(b, 254, 0);
+	assert_int_equal(cluster_role(b->c), CLUSTER_ROLE_PROBING);
+	tell(b, CLUSTER_ARBITER_CONTENDED);
+	tick(b, 40);
+	assert_int_equal(b->asked, 2);
+	grant(b, 254, 0);
+	tell(b, CLUSTER_ARBITER_HELD);
+	tick(b, 1);
+	assert_int_equal(cluster_role(b->c), CLUSTER_ROLE_LEADER);
+	assert_int_equal(b->let_go, 0);
+	talloc_free(b);
+}
+
 /* A grant of a former leader with a higher term, on its way for long: not followed. One that answers what this node
  * said since it has the lock: followed. */
 static void test_old_news(void **state)
@@ -469,12 +492,19 @@ static void test_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_contended_changes_nothing),   cmocka_unit_test(test_held_too_late),
-		cmocka_unit_test(test_held_without_being_asked),    cmocka_unit_test(test_no_answer),
-		cmocka_unit_test(test_bounded_needs_a_time),        cmocka_unit_test(test_lock_is_looked_at),
-		cmocka_unit_test(test_lock_is_looked_at_each_time), cmocka_unit_test(test_old_news),
-		cmocka_unit_test(test_terms_are_used_up),           cmocka_unit_test(test_terms_and_the_wall_clock),
-		cmocka_unit_test(test_leaves_in_any_state),         cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_contended_changes_nothing),
+		cmocka_unit_test(test_held_too_late),
+		cmocka_unit_test(test_held_without_being_asked),
+		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_bounded_needs_a_time),
+		cmocka_unit_test(test_lock_is_looked_at),
+		cmocka_unit_test(test_lock_is_looked_at_each_time),
+		cmocka_unit_test(test_handover_overtakes),
+		cmocka_unit_test(test_old_news),
+		cmocka_unit_test(test_terms_are_used_up),
+		cmocka_unit_test(test_terms_and_the_wall_clock),
+		cmocka_unit_test(test_leaves_in_any_state),
+		cmocka_unit_test(test_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
