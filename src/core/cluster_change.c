@@ -315,7 +315,7 @@ static void prepare_send(struct cluster *c, struct mono now)
 
 static void change_abort(struct cluster *c, struct mono now, const char *why)
 {
-	cluster_nodes_forget(c);
+	cluster_nodes_give_up(c);
 	change_end(c, false, "%s: nothing was changed", why);
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		if (p != c->cfg.pnn && member_ready(c, now, p)) {

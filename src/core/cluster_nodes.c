@@ -366,6 +366,12 @@ static void pending_written(struct cluster *c, struct mono now, int ret, const c
 	struct cluster_nodes_mark mark = mark_of(p);
 
 	n->pending = NULL;
+	if (n->pending_given_up) {
+		/* it is there all the same, and is to be removed */
+		n->file_prepared = ret == 0 ? mark : n->file_prepared;
+		talloc_free(p);
+		return;
+	}
 	if (ret == 0) {
 		talloc_free(n->next);
 		n->next = p;
@@ -411,6 +417,7 @@ bool cluster_nodes_prepare(struct cluster *c, struct cluster_nodes_prepared *p, 
 		return false;
 	}
 	n->pending = talloc_steal(n, p);
+	n->pending_given_up = false;
 	n->pending_to = answer_to;
 	n->pending_phase = phase;
 	n->write_again = MONO_NEVER;
@@ -422,6 +429,13 @@ void cluster_nodes_forget(struct cluster *c)
 {
 	TALLOC_FREE(c->nodes->next);
 	cluster_nodes_sync(c, MONO_NEVER);
+}
+
+/* Who asked for it was told that nothing is changed. */
+void cluster_nodes_give_up(struct cluster *c)
+{
+	c->nodes->pending_given_up = c->nodes->pending != NULL;
+	cluster_nodes_forget(c);
 }
 
 /* ---- steps ---- */

@@ -16,6 +16,7 @@ struct cluster_nodes {
 	TALLOC_CTX *list_mem;
 	struct cluster_nodes_prepared *next;    /* prepared for; NULL: no change is under way here */
 	struct cluster_nodes_prepared *pending; /* being written; counts from then on */
+	bool pending_given_up;                  /* meanwhile: it will not count */
 	uint32_t pending_to;                    /* who gets the answer then, CLUSTER_NODE_NONE: nobody */
 	enum cluster_nodes_phase pending_phase;
 
@@ -51,6 +52,7 @@ int cluster_list_difference(const struct cluster_list *a, const struct cluster_l
 bool cluster_nodes_prepare(struct cluster *c, struct cluster_nodes_prepared *p, uint32_t answer_to,
 			   enum cluster_nodes_phase phase);
 void cluster_nodes_forget(struct cluster *c);
+void cluster_nodes_give_up(struct cluster *c); /* also what is being written */
 void cluster_nodes_switch(struct cluster *c, struct mono now);
 void cluster_nodes_sync(struct cluster *c, struct mono now);
 void cluster_nodes_step_send(struct cluster *c, struct mono now, uint32_t to, enum cluster_nodes_phase phase,

@@ -303,6 +303,31 @@ static void test_slow_disk(void **state)
 	down(s);
 }
 
+/* The leader's own disk: what was given up is not done when it has been written at last. */
+static void test_slow_disk_of_leader(void **state)
+{
+	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_NONE; q++) {
+		struct sim *s = up(4, "a b c", q, 5);
+		uint32_t leader = sim_leader(s);
+		char *why = NULL;
+
+		s->write_ns = 60000 * MS;
+		assert_int_equal(change(s, "a b c d", &why), 0);
+		s->write_ns = MS;
+		run_to_end(s);
+		assert_false(s->nodes[leader].file.done);
+		sim_run(s, s->now + 300 * DEAD * MS);
+		for (uint32_t p = 0; p < 3; p++) {
+			assert_file(s, p, "a b c");
+			assert_acts(s, p);
+		}
+		assert_int_equal(change(s, "a b c d", &why), 0);
+		run_to_end(s);
+		assert_true(s->nodes[leader].file.done);
+		down(s);
+	}
+}
+
 static void test_differing_file_and_adopt(void **state)
 {
 	struct sim *s = up(4, "a b c d", CLUSTER_QUORUM_MAJORITY, 7);
@@ -720,6 +745,7 @@ int main(void)
 		cmocka_unit_test(test_no_majority_of_the_new_list),
 		cmocka_unit_test(test_read_only_file),
 		cmocka_unit_test(test_slow_disk),
+		cmocka_unit_test(test_slow_disk_of_leader),
 		cmocka_unit_test(test_differing_file_and_adopt),
 		cmocka_unit_test(test_crash_at_each_step),
 		cmocka_unit_test(test_histories),
