@@ -587,11 +587,12 @@ int arbiter_start(struct clusterd *cd, struct cluster_config *config, char **err
 	}
 	holder = talloc_asprintf(a, "node %u (%s)", (unsigned)d->pnn, d->nodes->v[d->pnn].text);
 	a->timer = mono_timer_new(a, d->ev, arbiter_due, a);
-	ret = holder == NULL || a->timer == NULL ? ENOMEM : lock_command(a, d->conf, holder, &a->argv, err);
+	ret = holder == NULL || a->timer == NULL ? ENOMEM : lock_command(cd, d->conf, holder, &a->argv, err);
 	if (ret != 0 || a->argv == NULL) {
 		talloc_free(a);
 		return ret;
 	}
+	talloc_steal(a, a->argv);
 	slash = strrchr(a->argv[0], '/');
 	a->name = slash != NULL ? slash + 1 : a->argv[0];
 	a->cd = cd;
