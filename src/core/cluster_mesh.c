@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/cluster_internal.h"
+#include "core/cluster_set.h"
 
 /*
  * The leader knows links by what acknowledgements say (lease_ack.reachable), its own by itself. A link is BAD while one
@@ -31,76 +32,6 @@
 #define BACKOFF_MAX_NS (60 * MONO_NS_PER_S)
 #define PEACE_NS       (600 * MONO_NS_PER_S)
 #define EDGES_MAX      (NODES_MAX * (NODES_MAX - 1) / 2)
-
-struct set {
-	uint64_t w[NODES_MAX / 64];
-};
-
-static bool set_has(const struct set *s, uint32_t p)
-{
-	return (s->w[p / 64] >> (p % 64) & 1) != 0;
-}
-
-static void set_add(struct set *s, uint32_t p)
-{
-	s->w[p / 64] |= 1ULL << (p % 64);
-}
-
-static void set_del(struct set *s, uint32_t p)
-{
-	s->w[p / 64] &= ~(1ULL << (p % 64));
-}
-
-static unsigned set_count(const struct set *s)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < NODES_MAX / 64; i++) {
-		n += (unsigned)__builtin_popcountll(s->w[i]);
-	}
-	return n;
-}
-
-static struct set set_and(const struct set *a, const struct set *b)
-{
-	struct set s;
-
-	for (unsigned i = 0; i < NODES_MAX / 64; i++) {
-		s.w[i] = a->w[i] & b->w[i];
-	}
-	return s;
-}
-
-static struct set set_or(const struct set *a, const struct set *b)
-{
-	struct set s;
-
-	for (unsigned i = 0; i < NODES_MAX / 64; i++) {
-		s.w[i] = a->w[i] | b->w[i];
-	}
-	return s;
-}
-
-static struct set set_without(const struct set *a, const struct set *b)
-{
-	struct set s;
-
-	for (unsigned i = 0; i < NODES_MAX / 64; i++) {
-		s.w[i] = a->w[i] & ~b->w[i];
-	}
-	return s;
-}
-
-/* Lowest member; NODES_MAX: none. */
-static uint32_t set_first(const struct set *s)
-{
-	for (unsigned i = 0; i < NODES_MAX / 64; i++) {
-		if (s->w[i] != 0) {
-			return i * 64 + (uint32_t)__builtin_ctzll(s->w[i]);
-		}
-	}
-	return NODES_MAX;
-}
 
 /* ---- what is known of links ---- */
 
@@ -138,16 +69,6 @@ static bool says_down(const struct cluster *c, struct mono now, uint32_t a, uint
 static bool pair_bad(const struct cluster *c, struct mono now, uint32_t a, uint32_t b)
 {
 	return says_down(c, now, a, b) || says_down(c, now, b, a);
-}
-
-static struct set set_of(const uint8_t bits[32])
-{
-	struct set s = {{0}};
-
-	for (unsigned i = 0; i < NODES_MAX / 8; i++) {
-		s.w[i / 8] |= (uint64_t)bits[i] << (8 * (i % 8));
-	}
-	return s;
 }
 
 /* Nodes that report, and those that they reach though the leader's link to them is down. */

@@ -150,13 +150,14 @@ static const struct {
 	{SIM_CLOCK, 1, clock_of_one},
 	{SIM_LOCK, 2, sim_lock_trouble},
 	{SIM_ONE_WAY, 1, sim_one_way_trouble},
+	{SIM_CULPRIT, 1, sim_culprit_trouble},
 };
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
 
 const char *sim_trouble_name(enum sim_trouble trouble)
 {
 	static const char *const names[] = {"loss",  "delay", "disk",  "partition",  "pause",
-					    "crash", "leave", "flags", "clock-jump", "lock", "one-way"};
+					    "crash", "leave", "flags", "clock-jump", "lock", "one-way", "culprit"};
 
 	return (unsigned)trouble < sizeof(names) / sizeof(names[0]) ? names[trouble] : NULL;
 }

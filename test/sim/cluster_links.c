@@ -37,14 +37,16 @@ void sim_one_way_calm(struct sim *s)
 	}
 }
 
-static unsigned active_nodes(const struct sim *s, uint32_t but)
+void sim_culprit_trouble(struct sim *s)
 {
-	unsigned n = 0;
+	for (uint32_t i = 0; i <= sim_random(s, 3); i++) {
+		uint32_t leader = sim_leader(s), by = (uint32_t)sim_random(s, s->opt.nodes);
 
-	for (uint32_t p = 0; p < s->opt.nodes; p++) {
-		n += p != but && sim_acts(s, &s->nodes[p]) ? 1 : 0;
+		if (leader != CLUSTER_NODE_NONE && sim_random(s, 4) != 0) {
+			by = leader;
+		}
+		sim_culprit(s, by, (uint32_t)sim_random(s, s->opt.nodes), 1 + (uint32_t)sim_random(s, 100));
 	}
-	return n;
 }
 
 /* Invariant 11. Carried out at once: the order is a packet like others, which the stories of the daemons are about. */
@@ -66,7 +68,9 @@ void sim_banned(struct sim *s, uint32_t by, uint32_t pnn)
 	s->banned_by = by;
 	s->banned_at = s->now;
 	s->ban_pnn = pnn;
-	s->ban_left = active_nodes(s, pnn);
+	if (s->chaos) {
+		sim_set_flags(s, pnn, NODE_FLAG_BANNED);
+	}
 }
 
 /* Whether all that act under one leader reach each other (invariant 8); for a network that has been as it is for long.

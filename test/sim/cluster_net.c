@@ -519,6 +519,17 @@ void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags)
 	}
 }
 
+void sim_culprit(struct sim *s, uint32_t by, uint32_t pnn, uint32_t credits)
+{
+	struct sim_node *n = &s->nodes[by];
+
+	if (n->c != NULL && !n->paused) {
+		sim_trace(s, n, "is told that node %u failed, %u credits", (unsigned)pnn, (unsigned)credits);
+		(void)cluster_culprit(n->c, (struct mono){sim_local(n, s->now)}, pnn, credits, "failed");
+		after_input(s, n);
+	}
+}
+
 /* ---- steps ---- */
 
 static void defer(struct sim *s, struct sim_node *n, const struct sim_event *e)

@@ -36,6 +36,7 @@ enum sim_trouble {
 	SIM_CLOCK,     /* a machine's clock leaps ahead, or stands still together with the machine */
 	SIM_LOCK,      /* arbitration from outside */
 	SIM_ONE_WAY,   /* packets in one direction are lost, and no link is told to be down */
+	SIM_CULPRIT,   /* daemons report nodes that fail, rightly or not */
 	SIM_TROUBLES
 };
 #define SIM_TROUBLE_BIT(t) (1U << (t))
@@ -160,7 +161,7 @@ struct sim {
 	bool cut[SIM_NODES][SIM_NODES];
 	bool mute[SIM_NODES][SIM_NODES]; /* from, to; see sim_mute() */
 	int n_mute;
-	uint32_t n_bans, banned_by, ban_pnn, ban_left; /* the last one, and how many were left that act */
+	uint32_t n_bans, banned_by, ban_pnn; /* the last one */
 	uint64_t banned_at;
 	uint32_t loss_permille, slow_permille; /* packets lost; packets delayed a lot (so reordered) */
 	uint32_t write_fail_permille;
@@ -269,6 +270,8 @@ void sim_election_step(struct sim *s, const struct sim_node *n);
 /* ---- cluster_links.c ---- */
 void sim_mute(struct sim *s, uint32_t a, uint32_t b,
 	      bool mute); /* packets from a to b get lost, unnoticed by the links */
+void sim_culprit(struct sim *s, uint32_t by, uint32_t pnn, uint32_t credits);
+void sim_culprit_trouble(struct sim *s);
 void sim_one_way_trouble(struct sim *s);
 void sim_one_way_calm(struct sim *s);
 void sim_banned(struct sim *s, uint32_t by, uint32_t pnn);

@@ -206,6 +206,7 @@ static void tell_invariants(const struct sim_args *args)
 		"nobody acts who is banned or stopped, or who is not in its own view",
 		"arbitration none: one leader in each connected part of the network",
 		"in a network that stays incomplete, those that act reach each other",
+		"only a leader that acts bans, rarely, and never itself",
 		"the loss of a leader costs at most 4 packets for each node, and nobody who is well stops acting",
 		"once all is well everybody agrees within 12 dead intervals (lock, etcd: 24), and nothing changes "
 		"afterwards",
