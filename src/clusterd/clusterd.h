@@ -131,6 +131,7 @@ extern const struct cluster_nodes_ops nodes_ops;
 /* Before the core exists: the list, and a change that was under way, into config. */
 int nodes_start(struct clusterd *cd, struct cluster_config *config, char **err);
 void nodes_watch(struct clusterd *cd); /* the core exists */
+void nodes_look(struct clusterd *cd); /* after each input */
 void nodes_fill(struct cluster_server *server);
 bool nodes_differ(const struct clusterd *cd, const struct conf_nodes *nodes); /* from the list in use */
 

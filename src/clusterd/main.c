@@ -137,6 +137,7 @@ void clusterd_after(struct clusterd *cd)
 		subscribers_tell_lease(cd, lease);
 	}
 	changes_look(cd, changed);
+	nodes_look(cd);
 	leader_look(cd);
 	mono_timer_set(cd->timer, cluster_wakeup(cd->core));
 	if (cd->leave_timer != NULL && cluster_left(cd->core)) {

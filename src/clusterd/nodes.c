@@ -374,6 +374,11 @@ bool nodes_differ(const struct clusterd *cd, const struct conf_nodes *nodes)
 	return nodes_digest(cd->d->conf, nodes) != cluster_nodes_list(cd->core)->hash;
 }
 
+void nodes_look(struct clusterd *cd)
+{
+	nodes_change_look(cd->nodes);
+}
+
 void nodes_fill(struct cluster_server *server)
 {
 	server->get_nodes = on_get_nodes;

@@ -61,6 +61,8 @@ char *nodes_text_difference(TALLOC_CTX *mem, const struct conf_nodes *here, cons
 
 /* ---- nodes_change.c ---- */
 int nodes_change_start(struct nodes *n);
+/* After each input: who waits for a leader that is none any more is told. */
+void nodes_change_look(struct nodes *n);
 void nodes_change_fill(struct cluster_server *server);
 /* The core's word about the change that was begun; must not call the core. */
 void nodes_change_done(struct nodes *n, bool done, const char *text);

@@ -31,6 +31,7 @@ struct nodes_change {
 	struct nodes *n;
 	struct op *op;        /* the one that runs */
 	struct dlist waiting; /* RELOADs */
+	struct dlist forwards;
 	unsigned n_waiting;
 	struct tevent_immediate *im;
 	bool step_done; /* what the core said last */
@@ -390,9 +391,17 @@ static void lead(struct nodes_change *ch, struct rpc_call *call, const struct cl
 }
 
 struct forward {
+	struct dlist link;
 	struct rpc_call *call;
 	uint32_t leader;
+	uint64_t term;
 };
+
+static int forward_destructor(struct forward *f)
+{
+	dlist_remove(&f->link);
+	return 0;
+}
 
 static void forwarded(struct tevent_req *req)
 {
@@ -419,7 +428,9 @@ static void forward(struct nodes_change *ch, struct rpc_call *call, const struct
 	struct tevent_req *req = NULL;
 
 	if (f != NULL && leader < cd->d->nodes->n && cd->peers[leader] != NULL) {
-		*f = (struct forward){.call = call, .leader = leader};
+		*f = (struct forward){.call = call, .leader = leader, .term = cluster_term(cd->core)};
+		dlist_add_tail(&ch->forwards, &f->link);
+		talloc_set_destructor(f, forward_destructor);
 		req = cluster_change_nodes_send(f, cd->d->ev, cd->peers[leader], arg, FORWARD_TIMEOUT_MS);
 	}
 	if (req == NULL) {
@@ -428,6 +439,26 @@ static void forward(struct nodes_change *ch, struct rpc_call *call, const struct
 		return;
 	}
 	tevent_req_set_callback(req, forwarded, f);
+}
+
+/* A leader that is gone does not answer, and what it had begun the next one finishes or gives up. */
+void nodes_change_look(struct nodes *n)
+{
+	struct nodes_change *ch = n->change;
+	uint64_t term = cluster_term(n->cd->core);
+	struct dlist *e, *next;
+
+	for (e = ch->forwards.next; e != &ch->forwards; e = next) {
+		struct forward *f = dlist_entry(e, struct forward, link);
+
+		next = e->next;
+		if (f->term != term) {
+			refuse(f->call, CLUSTER_NODE_NONE,
+			       "leader node %u was lost meanwhile: look with 'ctdb node list' whether it was done",
+			       (unsigned)f->leader);
+			talloc_free(f);
+		}
+	}
 }
 
 static void dispatch(struct nodes_change *ch, struct rpc_call *call, const struct cluster_nodes_change_args *arg)
@@ -482,6 +513,7 @@ int nodes_change_start(struct nodes *n)
 	ch->n = n;
 	ch->im = tevent_create_immediate(ch);
 	dlist_init(&ch->waiting);
+	dlist_init(&ch->forwards);
 	n->change = ch;
 	return ch->im == NULL ? ENOMEM : 0;
 }
