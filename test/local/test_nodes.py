@@ -290,7 +290,6 @@ def test_no_majority_no_change(cluster_factory):
     assert text(cluster, 0) == was
 
 
-@pytest.mark.slow
 def test_killed_in_the_middle(cluster_factory):
     """clusterd of the leader, or of others, is killed at random moments of changes: in the end all have the same list, and each answer was true."""
     cluster = cluster_factory(3)
@@ -298,20 +297,20 @@ def test_killed_in_the_middle(cluster_factory):
     base = cluster.node(0).address.rpartition(".")[0]
     # A fourth node that never runs has another address each time.
     wait_until(lambda: run(cluster, 0, "node", "add", f"{base}.100").returncode == 0, what="the first change")
-    with Load(cluster, [0, 1, 2]) as load:
-        for i in range(101, 116):
+    with Load(cluster, [1]) as load:
+        for i in range(101, 109):
             lead = leader(cluster)
-            victim = lead if i % 3 else rnd.choice([pnn for pnn in range(3) if pnn != lead])
+            victim = lead if i % 3 else (lead + 1) % 3
             process = cluster.node((lead + 1) % 3).popen(["ctdb", "node", "replace", "3", f"{base}.{i}"], text=True, stdin=CAPTURE["stdin"],
-                                                        stdout=-1, stderr=-1)
+                                                         stdout=-1, stderr=-1)
             time.sleep(rnd.random() * 0.05)
             cluster.fault(victim, "kill:ctdb-clusterd")
             said = process.communicate(timeout=4 * PATIENCE)
-            # Other nodes: the fourth is not there.
-            wait_until(lambda: all(status(cluster, pnn)["ready"] for pnn in range(3)), 4 * PATIENCE, "three nodes that serve")
             wait_until(lambda: len({text(cluster, pnn) for pnn in range(3)}) == 1 and
                        not any(os.path.exists(path(cluster, pnn, "nodes.next")) for pnn in range(3)),
-                       what=lambda: f"agreement after change {i}: {[text(cluster, pnn) for pnn in range(3)]} {said}")
+                       what=lambda i=i, said=said: f"agreement after change {i}: {[text(cluster, pnn) for pnn in range(3)]} {said}")
             if process.returncode == 0:
                 assert text(cluster, 0).split()[3] == f"{base}.{i}"
+            for pnn in range(3):
+                wait_until(lambda pnn=pnn: status(cluster, pnn)["ready"], what=f"node {pnn} to serve")
     load.check(0)
