@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(KEEP),--keep)
 
 T := 60
 
-.PHONY: fuzz bench-codec bench-stream help build demo test test-unit test-cluster test-asan test-valgrind test-arch deps deps-build deps-test deps-arch clean install
+.PHONY: fuzz bench-codec bench-stream bench-failover help build demo test test-unit test-cluster test-asan test-valgrind test-arch deps deps-build deps-test deps-arch clean install
 .DEFAULT_GOAL := build
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make fuzz T=60      every fuzz target for T seconds, with clang and libFuzzer (two at a time)"
 	@echo "make bench-codec    what encoding and decoding of the messages about records costs"
 	@echo "make bench-stream   bulk data between two nodes, against GnuTLS alone"
+	@echo "make bench-failover how long a cluster needs after faults, and false alarms (root, half an hour)"
 	@echo "make test-valgrind  unit tests and a loopback cluster under valgrind"
 	@echo "make test-arch      i386 and s390x: unit tests, and a cluster of x86-64, i386 and s390x nodes (root, half an hour)"
 	@echo "make deps           install the Debian packages that building and testing need (root)"
@@ -58,6 +59,9 @@ bench-codec: build
 
 bench-stream: build
 	@$(BUILD)/bin/ctdb-bench stream
+
+bench-failover: deps-test build
+	@bench/failover --build $(BUILD)
 
 test-arch: deps-arch build
 	@$(PYTHON) test/arch/run --build $(BUILD)
