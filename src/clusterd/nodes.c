@@ -109,16 +109,18 @@ static void told(struct tevent_req *req)
 	struct tell *t = tevent_req_callback_data(req, struct tell);
 	struct reload_nodes_result result;
 	int ret = reload_nodes_recv(req, t, &result);
+	/* One that is not there reads the file when it starts, or has just done so. */
+	bool there = ret != ENOENT && ret != ECONNREFUSED;
 
 	talloc_free(req);
 	if (ret == 0 || ++t->tries >= TELL_TRIES) {
-		if (ret != 0) {
+		if (ret != 0 && there) {
 			log_error("%s still uses the former nodes list (%s): restart it", t->endpoint, strerror(ret));
 		}
 		talloc_free(t);
 		return;
 	}
-	if (t->tries == 1) {
+	if (t->tries == 1 && there) {
 		log_info("%s does not take the new nodes list yet (%s): asking again", t->endpoint, strerror(ret));
 	}
 	mono_timer_set(t->timer, mono_add_ms(mono_now(), TELL_RETRY_MS));
@@ -456,8 +458,9 @@ int nodes_start(struct clusterd *cd, struct cluster_config *config, char **err)
 	return ret != 0 ? ret : nodes_change_start(n);
 }
 
-/* The core runs. */
+/* The core runs. A former clusterd may have written the file and ended before the others were told. */
 void nodes_watch(struct clusterd *cd)
 {
+	daemons_follow(cd->nodes);
 	mono_timer_set(cd->nodes->timer, mono_add_ms(mono_now(), LOOK_MS));
 }

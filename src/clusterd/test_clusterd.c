@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "clusterd.h"
+#include "protocol/reload_rpc.h"
 #include "shared/msg.h"
 
 #define LIMIT_S 30
@@ -192,6 +193,45 @@ static void test_single_node_is_up(void **state)
 	assert_true(strncmp(status.verdict, "healthy: 1 of 1 nodes active, leader node 0 since ", 50) == 0);
 	assert_true(status.state.lease_until > mono_now().ns);
 	assert_int_equal(stop(f, SIGTERM), 0);
+}
+
+static void on_reload_nodes(void *priv, struct rpc_call *call)
+{
+	struct reload_nodes_result result = {.nodes = 1};
+
+	++*(unsigned *)priv;
+	reload_nodes_reply(call, &result);
+}
+
+static int reload_serve(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)
+{
+	static const struct reload_server server = {.nodes = on_reload_nodes};
+
+	return reload_dispatch(&server, priv, call, proc, buf, len);
+}
+
+/* One that was killed after it wrote the nodes file had not told the others to read it. */
+static void test_others_read_the_nodes_file_again(void **state)
+{
+	struct fixture *f = *state;
+	struct cluster_status status;
+	struct mono end = limit();
+	unsigned told = 0;
+	struct msg *db;
+	char *err = NULL;
+
+	assert_int_equal(msg_open(f, f->ev, path_of(f, "run/msg"), "db", 0, NULL, &db, &err), 0);
+	assert_int_equal(msg_serve(db, RELOAD_INTERFACE, RELOAD_VERSION, reload_serve, &told), 0);
+	for (unsigned starts = 1; starts <= 2; starts++) {
+		start(f);
+		wait_active(f, &status);
+		while (told < starts && mono_before(mono_now(), end)) {
+			turn(f);
+		}
+		assert_int_equal(told, starts);
+		stop(f, SIGKILL);
+	}
+	talloc_free(db);
 }
 
 /* The subscriber does nothing: a restarted daemon tells it of itself, and never that the node is not active. */
@@ -444,6 +484,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_single_node_is_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_others_read_the_nodes_file_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_subscription_survives_a_kill, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stopped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ban, setup, teardown),
