@@ -9,7 +9,9 @@ import pytest
 from classic import Client, Closed
 from support import CAPTURE, PATIENCE, SLOW, output, wait_until
 
-SET_RECMODE, SET_TUNABLE, SET_BAN_STATE = 16, 48, 109
+SET_RECMODE, SET_TUNABLE, GET_NODEMAP, SET_BAN_STATE, INTERFACE_CALL = 16, 48, 91, 109, 513
+CLUSTER_INTERFACE, SET_OWN_FLAGS, GET_STATE = 0x20C70001, 7, 1
+UNHEALTHY, PARTIAL = 0x02, 0x100
 
 
 def ctdb(cluster, pnn, *words):
@@ -150,6 +152,31 @@ def test_two_of_three_are_sick(cluster):
         ban(cluster, pnn, 0)
     cluster.wait_ready(4 * PATIENCE)
     assert ctdb(cluster, others[0], "record", "get", "kept.tdb", "key") == "before"
+
+
+def cluster_call(cluster, pnn, procedure, payload=b""):
+    """A call of clusterd's interface on a node."""
+    with client(cluster, pnn) as c:
+        data = c.good(INTERFACE_CALL, struct.pack("=7I", CLUSTER_INTERFACE, 1, procedure, 5000, pnn, 8, len(payload)) + b"cluster\0" + payload)
+    status, length = struct.unpack_from("=iI", data)
+    assert status == 0
+    return data[8 : 8 + length]
+
+
+def test_flags_that_the_old_map_does_not_have(cluster):
+    """Interfaces that are down are told by the view, but not to clients that know nothing of it."""
+    def old_flags():
+        with client(cluster, 1) as c:
+            return struct.unpack_from("=III", c.good(GET_NODEMAP), 4)[1]
+
+    def set_flags(on, off):
+        cluster_call(cluster, 0, SET_OWN_FLAGS, struct.pack(">IIII", on, off, 0, 0))
+    set_flags(UNHEALTHY | PARTIAL, 0)
+    wait_until(lambda: old_flags() != 0, what="node 1 to hear of it")
+    assert old_flags() == UNHEALTHY
+    assert struct.pack(">II", 0, UNHEALTHY | PARTIAL) in cluster_call(cluster, 1, GET_STATE)
+    set_flags(0, UNHEALTHY | PARTIAL)
+    cluster.wait_ready(2 * PATIENCE)
 
 
 @pytest.mark.skipif(SLOW, reason="the time-out is for processes at full speed")
