@@ -122,6 +122,15 @@ static void disk(struct sim *s)
 		  (unsigned)s->write_fail_permille);
 }
 
+static void resign(struct sim *s)
+{
+	uint32_t leader = sim_leader(s);
+
+	if (leader != CLUSTER_NODE_NONE && !s->nodes[leader].paused) {
+		(void)sim_resign(s, leader, sim_random(s, 2) == 0 ? CLUSTER_NODE_NONE : victim(s));
+	}
+}
+
 static void clock_of_one(struct sim *s)
 {
 	if (sim_random(s, 2) == 0) {
@@ -151,6 +160,7 @@ static const struct {
 	{SIM_LOCK, 2, sim_lock_trouble},
 	{SIM_ONE_WAY, 1, sim_one_way_trouble},
 	{SIM_CULPRIT, 1, sim_culprit_trouble},
+	{SIM_LEAVE, 1, resign},
 };
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
 

@@ -239,7 +239,8 @@ static void check_components(struct sim *s)
 {
 	uint64_t dead = (uint64_t)s->opt.dead_ms * MS;
 
-	if (s->opt.quorum != CLUSTER_QUORUM_NONE || s->loss_permille > 0 || s->now < s->disturbed + 8 * dead) {
+	if (s->opt.quorum != CLUSTER_QUORUM_NONE || s->loss_permille > 0 || s->n_mute > 0 ||
+	    s->now < s->disturbed + 8 * dead) {
 		return;
 	}
 	if (!several_leaders(s) || sim_leaders_in_component(s) <= 1) {

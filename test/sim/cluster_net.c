@@ -322,7 +322,7 @@ static bool tick_is_due(struct sim *s, struct sim_node *n, const struct sim_even
 	return true;
 }
 
-static void after_input(struct sim *s, struct sim_node *n)
+void sim_after_input(struct sim *s, struct sim_node *n)
 {
 	act_update(n);
 	sim_check_view(s, n);
@@ -390,7 +390,7 @@ void sim_start(struct sim *s, uint32_t pnn)
 			sim_schedule(s, s->now + sim_random(s, 5 * MS), SIM_LINK, pnn, p);
 		}
 	}
-	after_input(s, n);
+	sim_after_input(s, n);
 }
 
 static void deferred_drop(struct sim_node *n)
@@ -442,7 +442,7 @@ void sim_leave(struct sim *s, uint32_t pnn)
 	cluster_leave(n->c, (struct mono){sim_local(n, s->now)});
 	n->act.active = false;
 	n->leaving = true;
-	after_input(s, n);
+	sim_after_input(s, n);
 }
 
 int sim_resign(struct sim *s, uint32_t pnn, uint32_t to)
@@ -455,7 +455,7 @@ int sim_resign(struct sim *s, uint32_t pnn, uint32_t to)
 	}
 	sim_trace(s, n, "is asked to resign");
 	ret = cluster_resign(n->c, (struct mono){sim_local(n, s->now)}, to);
-	after_input(s, n);
+	sim_after_input(s, n);
 	return ret;
 }
 
@@ -502,7 +502,7 @@ void sim_clock_jump(struct sim *s, uint32_t pnn, uint64_t ns)
 	s->disturbed = s->now;
 	clock_was_wrong(s);
 	if (n->c != NULL && !n->paused) {
-		after_input(s, n); /* timers are due earlier now */
+		sim_after_input(s, n); /* timers are due earlier now */
 	}
 }
 
@@ -515,7 +515,7 @@ void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags)
 		n->flags = n->core_flags = flags;
 		sim_trace(s, n, "own flags 0x%x", (unsigned)flags);
 		cluster_set_flags(n->c, (struct mono){sim_local(n, s->now)}, flags);
-		after_input(s, n);
+		sim_after_input(s, n);
 	}
 }
 
@@ -580,7 +580,7 @@ static void input(struct sim *s, struct sim_node *n, struct sim_event *e)
 	case SIM_CHAOS:
 		break;
 	}
-	after_input(s, n);
+	sim_after_input(s, n);
 }
 
 void sim_resume(struct sim *s, uint32_t pnn)

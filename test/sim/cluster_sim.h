@@ -118,7 +118,7 @@ struct sim_node {
 		uint64_t lied; /* helper that holds the lock as far as it knows */
 		bool held, unreachable, paused;
 		uint64_t slow_ns; /* more than the others' */
-	} lock; /* sim_lock.c */
+	} lock;                   /* sim_lock.c */
 };
 
 struct sim_options {
@@ -215,6 +215,7 @@ int sim_resign(struct sim *s, uint32_t pnn, uint32_t to); /* as cluster_resign()
 void sim_pause(struct sim *s, uint32_t pnn, uint64_t ns);
 void sim_suspend(struct sim *s, uint32_t pnn, uint64_t ns); /* the machine as a whole, its clock too */
 void sim_resume(struct sim *s, uint32_t pnn);
+void sim_after_input(struct sim *s, struct sim_node *n);
 void sim_clock_jump(struct sim *s, uint32_t pnn, uint64_t ns); /* ahead */
 void sim_set_flags(struct sim *s, uint32_t pnn, uint32_t flags);
 /* Runs until the time, or until a check failed. */

@@ -192,7 +192,7 @@ static void tell_sum(const struct sim_args *args, const struct sim_stats *st)
 	printf("; where only the leader was lost: %llu\n", (unsigned long long)st->packets_centi.n);
 	tell_figure("packets of such an election, for each node (bound 4)", &st->packets_centi, 100, "packets");
 	tell_figure("time without a leader", &st->leaderless_milli, 1000, "dead intervals");
-	tell_figure("agreement after all was well (bound 12, lock and etcd 24)", &st->converge_milli, 1000,
+	tell_figure("agreement after all was well (bound 12, with a lock 24)", &st->converge_milli, 1000,
 		    "dead intervals");
 }
 
@@ -205,10 +205,11 @@ static void tell_invariants(const struct sim_args *args)
 		"views are ordered, all that have one have the same, and no node goes back",
 		"nobody acts who is banned or stopped, or who is not in its own view",
 		"arbitration none: one leader in each connected part of the network",
-		"in a network that stays incomplete, those that act reach each other",
+		"in a network that stays incomplete, those that act reach each other, and views come to rest",
 		"only a leader that acts bans, rarely, and never itself",
-		"the loss of a leader costs at most 4 packets for each node, and nobody who is well stops acting",
-		"once all is well everybody agrees within 12 dead intervals (lock, etcd: 24), and nothing changes "
+		"the loss of a leader costs at most 4 packets for each node, and nobody who is well stops acting "
+		"(etcd and a crash apart)",
+		"once all is well everybody agrees within 12 dead intervals (with a lock 24), and nothing changes "
 		"afterwards",
 	};
 

@@ -15,15 +15,15 @@ struct sim_args {
 	bool trace;
 };
 
-enum sim_arbitration { SIM_BY_MAJORITY, SIM_BY_NONE, SIM_BY_LOCK, SIM_BY_ETCD, SIM_ARBITRATIONS };
+enum sim_arbitration { SIM_MAJORITY, SIM_NONE, SIM_LOCKED, SIM_ETCD, SIM_ARBITRATIONS };
 const char *sim_arbitration_name(enum sim_arbitration arbitration);
 const char *sim_plant_name(unsigned fault); /* of one bit */
 
-#define SIM_CHAOS_D         10 /* dead intervals of disturbances */
-#define SIM_CONVERGE_D      12 /* dead intervals in which everybody has to agree once all is well */
-#define SIM_CONVERGE_LOCK_D 24 /* likewise with a lock, which outlives its holder, and is asked for only now and then  \
-				*/
-#define SIM_PEACE_D 3          /* so long it has to last */
+#define SIM_CHAOS_D    10 /* dead intervals of disturbances */
+#define SIM_CONVERGE_D 12 /* dead intervals in which everybody has to agree once all is well */
+#define SIM_LOCK_D     24 /* with a lock: it is free 3 after its holder crashed, and asked for again after 5 */
+#define SIM_THIN_D     20 /* dead intervals in which it settles who can be a member where links are missing */
+#define SIM_PEACE_D    3  /* so long it has to last */
 
 /* A number with its mean and greatest value. Units are in the name of what it counts. */
 struct sim_figure {

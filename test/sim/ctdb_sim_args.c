@@ -27,9 +27,9 @@ static const struct {
 	{"deaf-leader", CLUSTER_FAULT_DEAF_LEADER, "a leader goes on when it hears of a higher term"},
 	{"all-stand", CLUSTER_FAULT_ALL_STAND, "all nodes stand for election at once"},
 	{"lease-is-all", CLUSTER_FAULT_LEASE_IS_ALL, "a node that was without lease acts under an old view"},
-	{"lock-blind", CLUSTER_FAULT_LOCK_BLIND, "a leader believes to have the lock until told otherwise"},
-	{"lock-hasty", CLUSTER_FAULT_LOCK_HASTY, "a new holder of the lock does not wait for older leases"},
-	{"lock-forever", CLUSTER_FAULT_LOCK_FOREVER, "leases outlast the lock"},
+	{"lock-blind", CLUSTER_FAULT_LOCK_BLIND, "a leader believes to have the lock until it is told otherwise"},
+	{"lock-hasty", CLUSTER_FAULT_LOCK_HASTY, "a new holder of the lock does not wait for the former one's leases"},
+	{"lock-forever", CLUSTER_FAULT_LOCK_FOREVER, "leases outlast the lock's own lease in etcd"},
 	{"mesh-blind", CLUSTER_FAULT_MESH_BLIND, "a leader does not look at the links of others"},
 	{"mesh-hasty", CLUSTER_FAULT_MESH_HASTY, "who is left out for its links still has its lease"},
 };
