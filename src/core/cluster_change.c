@@ -207,6 +207,10 @@ static int may_begin(const struct cluster *c, struct mono now, TALLOC_CTX *mem, 
 		*why = talloc_strdup(mem, "this node does not lead: ask again in a moment");
 		return ESTALE;
 	}
+	if (n->change.text[0] != '\0' && n->change.phase == CLUSTER_CHANGE_PREPARING) {
+		*why = talloc_asprintf(mem, "a former change of the nodes list is not finished: %s", n->change.text);
+		return EBUSY;
+	}
 	if (n->change.phase != CLUSTER_CHANGE_NONE || n->next != NULL || n->pending != NULL || n->writing ||
 	    n->file_hash != n->list.hash) {
 		*why = talloc_strdup(mem, "another change of the nodes list is under way: try again in a moment");
@@ -507,7 +511,7 @@ struct mono cluster_nodes_wakeup(const struct cluster *c, struct mono now)
 void cluster_on_nodes_answer(struct cluster *c, struct mono now, uint32_t from, const struct cluster_nodes_answer *m)
 {
 	struct cluster_nodes *n = c->nodes;
-	char why[300];
+	char why[sizeof(n->change.text)];
 
 	if (c->role != CLUSTER_ROLE_LEADER) {
 		return;
@@ -526,7 +530,13 @@ void cluster_on_nodes_answer(struct cluster *c, struct mono now, uint32_t from, 
 		n->change.answered[from] = true;
 	} else if (n->change.asked) {
 		change_abort(c, now, why);
-	} else if (from == c->cfg.pnn) {
+	} else if (from != c->cfg.pnn) {
+		/* It may have been decided, so it is not given up: whoever waits for the end of it has to know why. */
+		if (strcmp(n->change.text, why) != 0) {
+			cluster_event(c, true, "change of the nodes list: cannot be finished: %s", why);
+		}
+		snprintf(n->change.text, sizeof(n->change.text), "%s", why);
+	} else {
 		n->change.phase = CLUSTER_CHANGE_NONE;
 		n->carry_on_at = mono_plus(now, cluster_dead_ns(c));
 	}

@@ -8,6 +8,8 @@
 
 #include "core/cluster_nodes_internal.h"
 
+#define COMPLAIN_NS (60 * MONO_NS_PER_S)
+
 /* ---- lists ---- */
 
 int cluster_list_copy(TALLOC_CTX *mem, const struct cluster_list *from, struct cluster_list *to)
@@ -359,6 +361,16 @@ static void answer_send(struct cluster *c, struct mono now, uint32_t to, enum cl
 	}
 }
 
+/* It is tried each dead interval. */
+static void complain(struct cluster *c, struct mono now, const char *what, const char *why)
+{
+	struct cluster_nodes *n = c->nodes;
+	bool again = mono_is_set(n->complained) && now.ns < n->complained.ns + COMPLAIN_NS;
+
+	n->complained = again ? n->complained : now;
+	cluster_event(c, !again, "%s: %s", what, why);
+}
+
 static void pending_written(struct cluster *c, struct mono now, int ret, const char *why)
 {
 	struct cluster_nodes *n = c->nodes;
@@ -383,7 +395,7 @@ static void pending_written(struct cluster *c, struct mono now, int ret, const c
 					 "a change of the nodes list is about this node");
 		}
 	} else {
-		cluster_event(c, true, "a change of the nodes list is refused: %s", why);
+		complain(c, now, "a change of the nodes list is refused", why);
 		talloc_free(p);
 	}
 	answer_send(c, now, n->pending_to, n->pending_phase, &mark, ret == 0, why);
@@ -397,7 +409,7 @@ void cluster_nodes_written(struct cluster *c, struct mono now, int ret, const ch
 	if (n->what == CLUSTER_NODES_WRITE_PREPARED) {
 		pending_written(c, now, ret, why);
 	} else if (ret != 0) {
-		cluster_event(c, true, "the nodes file: %s: trying again", why);
+		complain(c, now, "the new nodes list is used, but not in the file yet: tried again", why);
 		n->write_again = mono_plus(now, cluster_dead_ns(c));
 	} else {
 		n->file_prepared.next = 0;

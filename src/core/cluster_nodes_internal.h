@@ -27,6 +27,7 @@ struct cluster_nodes {
 	enum cluster_nodes_write what;
 	struct cluster_nodes_mark writing_mark; /* PREPARED, LIST: what will be there */
 	struct mono write_again;
+	struct mono complained; /* that a file cannot be written: not each time that it is tried */
 
 	/* Leading. */
 	struct {
@@ -36,7 +37,7 @@ struct cluster_nodes {
 		uint32_t target; /* pnn that it is about */
 		struct mono since, next_send;
 		bool answered[NODES_MAX];
-		char text[256];
+		char text[256]; /* why it does not get on; "": it does, as far as is known */
 	} change;
 	uint32_t number; /* last used in this term */
 	uint64_t number_term;

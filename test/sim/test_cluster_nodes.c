@@ -303,6 +303,38 @@ static void test_slow_disk(void **state)
 	down(s);
 }
 
+/* A change that has to be carried on, but cannot: said to who wants the next one. */
+static void test_carried_on_and_refused(void **state)
+{
+	struct sim *s = up(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
+	uint32_t leader = sim_leader(s), odd = (leader + 1) % 3, other = (leader + 2) % 3;
+	char *why = NULL, said[200];
+
+	s->nodes[odd].file.read_only = true;
+	assert_int_equal(change(s, "a b c d", &why), 0);
+	sim_pause(s, odd, 300 * MS);
+	for (unsigned i = 0; i < 3000 && s->nodes[other].file.prepared == NULL; i++) {
+		sim_run(s, s->now + MS / 10);
+	}
+	assert_non_null(s->nodes[other].file.prepared);
+	sim_crash(s, leader, false);
+	sim_run(s, s->now + 10 * DEAD * MS);
+	assert_int_equal(sim_leader(s), other);
+	assert_int_equal(change(s, "a b c e", &why), EBUSY);
+	snprintf(said, sizeof(said),
+		 "a former change of the nodes list is not finished: node %u refuses: cannot be written: read-only "
+		 "file system",
+		 (unsigned)odd);
+	assert_string_equal(why, said);
+	s->nodes[odd].file.read_only = false;
+	sim_start(s, leader);
+	sim_run(s, s->now + 10 * DEAD * MS);
+	for (uint32_t p = 0; p < 3; p++) {
+		assert_file(s, p, "a b c d");
+	}
+	down(s);
+}
+
 /* The leader's own disk: what was given up is not done when it has been written at last. */
 static void test_slow_disk_of_leader(void **state)
 {
@@ -745,6 +777,7 @@ int main(void)
 		cmocka_unit_test(test_no_majority_of_the_new_list),
 		cmocka_unit_test(test_read_only_file),
 		cmocka_unit_test(test_slow_disk),
+		cmocka_unit_test(test_carried_on_and_refused),
 		cmocka_unit_test(test_slow_disk_of_leader),
 		cmocka_unit_test(test_differing_file_and_adopt),
 		cmocka_unit_test(test_crash_at_each_step),
