@@ -54,7 +54,9 @@ void sim_banned(struct sim *s, uint32_t by, uint32_t pnn)
 {
 	uint64_t dead = (uint64_t)s->opt.dead_ms * MS;
 
-	if (s->n_bans > 0 && s->banned_by == by && s->banned_at + 9 * dead > s->now) {
+	/* Who was started again does not know of it. */
+	if (s->n_bans > 0 && s->banned_by == by && s->banned_incarnation == s->nodes[by].incarnation &&
+	    s->banned_at + 9 * dead > s->now) {
 		sim_fail(s, "node %u bans node %u %.1f ms after another one", (unsigned)by, (unsigned)pnn,
 			 (double)(s->now - s->banned_at) / 1e6);
 	}
@@ -66,6 +68,7 @@ void sim_banned(struct sim *s, uint32_t by, uint32_t pnn)
 	}
 	s->n_bans++;
 	s->banned_by = by;
+	s->banned_incarnation = s->nodes[by].incarnation;
 	s->banned_at = s->now;
 	s->ban_pnn = pnn;
 	if (s->chaos) {

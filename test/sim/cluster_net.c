@@ -526,7 +526,7 @@ void sim_culprit(struct sim *s, uint32_t by, uint32_t pnn, uint32_t credits)
 	if (n->c != NULL && !n->paused) {
 		sim_trace(s, n, "is told that node %u failed, %u credits", (unsigned)pnn, (unsigned)credits);
 		(void)cluster_culprit(n->c, (struct mono){sim_local(n, s->now)}, pnn, credits, "failed");
-		after_input(s, n);
+		sim_after_input(s, n);
 	}
 }
 
