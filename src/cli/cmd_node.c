@@ -162,7 +162,7 @@ static int ask_status(struct cli *cli, uint32_t pnn, json_t *row)
 	struct ctdb_vnnmap *slots = NULL;
 	enum ctdb_runstate runstate;
 	enum ctdb_recmode recmode;
-	uint32_t ban_s = 0;
+	uint32_t ban_s = 0, flags;
 	int err = ctdb_get_nodemap(cli->c, pnn, cli->c, &map);
 
 	err = err != 0 ? err : ctdb_get_runstate(cli->c, pnn, &runstate);
@@ -172,14 +172,16 @@ static int ask_status(struct cli *cli, uint32_t pnn, json_t *row)
 	if (err != 0) {
 		return err;
 	}
-	json_object_set_new(row, "flags", node_flags_json(flags_of(map, pnn)));
+	flags = flags_of(map, pnn);
+	(void)membership_own_flags(cli, pnn, &flags);
+	json_object_set_new(row, "flags", node_flags_json(flags));
 	json_object_set_new(row, "runstate", output_string(ctdb_runstate_name(runstate)));
 	json_object_set_new(row, "recovery", output_check(json_boolean(recmode != CTDB_RECMODE_NORMAL)));
 	json_object_set_new(row, "generation",
 			    slots->generation != CTDB_GENERATION_INVALID ? number(slots->generation)
 									 : output_check(json_null()));
 	json_object_set_new(row, "ban_s", ban_s > 0 ? number(ban_s) : output_check(json_null()));
-	json_object_set_new(row, "active", output_check(json_boolean((flags_of(map, pnn) & CTDB_NODE_INACTIVE) == 0)));
+	json_object_set_new(row, "active", output_check(json_boolean((flags & CTDB_NODE_INACTIVE) == 0)));
 	row_from_clusterd(cli, pnn, row);
 	return 0;
 }

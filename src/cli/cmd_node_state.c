@@ -51,6 +51,7 @@ static int send_order(struct cli *cli, const struct order *o, uint32_t pnn, uint
 struct look {
 	uint32_t flags;       /* as this node sees it */
 	uint32_t own_flags;   /* as it says itself */
+	bool is_told;         /* somebody is there to tell the others */
 	bool active;          /* it may act, as its clusterd says; an earlier daemon: as its flags say */
 	bool recovered, here; /* its databases; those of this node */
 	bool member_here;     /* this node takes part */
@@ -75,6 +76,20 @@ static int look_databases(struct cli *cli, uint32_t pnn, bool *recovered, uint32
 	return 0;
 }
 
+/* False: the last active node has stopped, or this one is cut off; the views here do not change then. */
+static bool is_told(struct cli *cli, const struct ctdb_nodemap *here, uint32_t pnn)
+{
+	struct cluster_status *s = NULL;
+
+	for (uint32_t i = 0; i < here->n; i++) {
+		if (here->nodes[i].pnn != pnn && (here->nodes[i].flags & CTDB_NODE_INACTIVE) == 0) {
+			return membership_status(cli, CTDB_NODE_CURRENT, &s) != 0 ||
+			       s->arbitration != CLUSTER_ARBITRATION_LOST;
+		}
+	}
+	return false;
+}
+
 static int look_at(struct cli *cli, uint32_t pnn, struct look *l)
 {
 	struct ctdb_nodemap *here = NULL, *there = NULL;
@@ -95,7 +110,9 @@ static int look_at(struct cli *cli, uint32_t pnn, struct look *l)
 		return ENOENT;
 	}
 	l->flags = n->flags;
+	l->is_told = is_told(cli, here, pnn);
 	l->own_flags = own->flags;
+	(void)membership_own_flags(cli, pnn, &l->own_flags);
 	l->member_here = (self->flags & CTDB_NODE_INACTIVE) == 0;
 	l->active = membership_status(cli, pnn, &s) == 0 ? s->state.active : (own->flags & CTDB_NODE_INACTIVE) == 0;
 	return 0;
@@ -106,7 +123,10 @@ static const char *missing(const struct order *o, const struct look *l)
 {
 	bool other = (l->own_flags & ~o->flag & CTDB_NODE_INACTIVE) != 0; /* inactive for another reason */
 
-	if (((l->flags & o->flag) != 0) != o->set || ((l->own_flags & o->flag) != 0) != o->set) {
+	if (((l->own_flags & o->flag) != 0) != o->set) {
+		return "it has not taken the order";
+	}
+	if (((l->flags & o->flag) != 0) != o->set && (l->is_told || !o->set)) {
 		return "the others do not know it yet";
 	}
 	if (o->flag == CTDB_NODE_DISABLED) {
@@ -223,6 +243,7 @@ static int carry_out(struct cli *cli, const struct order *o, uint32_t pnn, uint3
 	struct ctdb_nodemap *map = NULL;
 	const struct ctdb_node *n;
 	struct look l = {.flags = 0};
+	uint32_t flags;
 	int code, err = ctdb_get_nodemap(cli->c, CTDB_NODE_CURRENT, cli->c, &map);
 	bool already;
 
@@ -239,7 +260,9 @@ static int carry_out(struct cli *cli, const struct order *o, uint32_t pnn, uint3
 				"node %u is disconnected: it cannot be told to %s. Do it there, or when it is back",
 				pnn, o->verb);
 	}
-	already = ((n->flags & o->flag) != 0) == o->set;
+	flags = n->flags;
+	(void)membership_own_flags(cli, pnn, &flags);
+	already = ((flags & o->flag) != 0) == o->set;
 	if (already && old) {
 		fprintf(stderr, "Node %u is %s\n", pnn, o->old_already);
 		return EXIT_OK;

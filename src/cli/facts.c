@@ -41,6 +41,11 @@ static int ask_clusterd(struct cli *cli, struct facts *f)
 	if (err != 0 || ban_s == NULL) {
 		return err == ENOTCONN ? err : 0;
 	}
+	for (uint32_t i = 0; i < f->nodes->n; i++) {
+		if (f->nodes->nodes[i].pnn == f->pnn) {
+			(void)membership_own_flags(cli, CTDB_NODE_CURRENT, &f->nodes->nodes[i].flags);
+		}
+	}
 	f->cluster = status;
 	f->ban_s = ban_s;
 	f->leader = membership_leader(status);
@@ -64,15 +69,18 @@ static int ask_clusterd(struct cli *cli, struct facts *f)
 /* The newest change of each node's flags. */
 static void note_event(struct facts *f, uint64_t *since_us, const struct cluster_event_record *e)
 {
-	for (uint32_t i = 0; e->kind == CLUSTER_EVENT_FLAGS && i < f->nodes->n; i++) {
-		if (f->nodes->nodes[i].pnn == e->node) {
+	bool inactive = e->kind == CLUSTER_EVENT_INACTIVE, flags = e->kind == CLUSTER_EVENT_FLAGS;
+
+	/* A node that nobody leads hears of its own flags by ceasing to be active. */
+	for (uint32_t i = 0; i < f->nodes->n; i++) {
+		uint32_t pnn = f->nodes->nodes[i].pnn;
+
+		if ((flags && pnn == e->node) || (inactive && pnn == f->pnn)) {
 			since_us[i] = e->realtime_us;
 		}
 	}
-	if (e->kind == CLUSTER_EVENT_INACTIVE) {
-		f->inactive_us = e->realtime_us;
-	} else if (e->kind == CLUSTER_EVENT_ACTIVE) {
-		f->inactive_us = 0;
+	if (inactive || e->kind == CLUSTER_EVENT_ACTIVE) {
+		f->inactive_us = inactive ? e->realtime_us : 0;
 	}
 }
 

@@ -110,6 +110,18 @@ int membership_own(struct cli *cli, uint32_t node, struct cluster_own *own)
 	return err != 0 ? err : cluster_own_decode(cli->c, result.data, result.len, own);
 }
 
+bool membership_own_flags(struct cli *cli, uint32_t pnn, uint32_t *flags)
+{
+	const uint32_t mask = CTDB_NODE_STOPPED | CTDB_NODE_BANNED | CTDB_NODE_DISABLED;
+	struct cluster_own own;
+
+	if (membership_own(cli, pnn, &own) != 0) {
+		return false;
+	}
+	*flags = (*flags & ~mask) | (own.flags & mask);
+	return true;
+}
+
 /* The first time it only learns where things stand, so nothing is missed between a look and the wait for a change. */
 int membership_pause(struct cli *cli, struct cluster_events_args *at, uint32_t wait_ms)
 {

@@ -14,6 +14,9 @@ int membership_call(struct cli *cli, uint32_t node, enum cluster_proc proc, cons
 		    uint32_t timeout_ms, struct ctdb_data *result);
 int membership_status(struct cli *cli, uint32_t node, struct cluster_status **status);
 int membership_own(struct cli *cli, uint32_t node, struct cluster_own *own);
+/* Puts the flags that a node has given itself, as it says now, into *flags: views change only while somebody leads.
+ * False: an earlier daemon. */
+bool membership_own_flags(struct cli *cli, uint32_t node, uint32_t *flags);
 /* Waits for a change that clusterd of this node sees, at most so long, or until wait_ms passed if it cannot be asked.
  * 0, or ENOTCONN. */
 int membership_pause(struct cli *cli, struct cluster_events_args *at, uint32_t wait_ms);
