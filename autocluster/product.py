@@ -8,7 +8,7 @@ import subprocess
 
 from .errors import ClusterError
 
-SUITE = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-lock-fcntl", "ctdb-lock-etcd", "ctdb-dbd", "ctdb-dbkeep", "ctdb-db-worker", "ctdb"]
+SUITE = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-dbd", "ctdb-dbkeep", "ctdb-db-worker", "ctdb"]
 
 
 def default_bindir():
