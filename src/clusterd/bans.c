@@ -8,6 +8,7 @@
 
 /* The core counts on, so a ban that was not told comes again. */
 #define TIMEOUT_MS 5000
+#define BAN_MAX    (30U * 24 * 3600)
 
 struct order {
 	struct clusterd *cd;
@@ -53,7 +54,13 @@ static void on_culprit(void *priv, struct rpc_call *call, const struct cluster_c
 	struct clusterd *cd = priv;
 	int ret = call->source_node == cd->d->pnn ? 0 : EPERM;
 
+	if (ret == 0 && arg->ban_seconds > BAN_MAX) {
+		ret = EINVAL;
+	}
 	if (ret == 0) {
+		if (arg->ban_seconds > 0) {
+			cluster_set_ban(cd->core, arg->ban_seconds);
+		}
 		ret = cluster_culprit(cd->core, mono_now(), arg->pnn, arg->credits, arg->reason);
 	}
 	if (ret != 0) {

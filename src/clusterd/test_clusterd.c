@@ -31,6 +31,7 @@ struct fixture {
 	unsigned told; /* STATE_CHANGED */
 	bool told_active;
 	uint64_t lease_until;
+	uint32_t ban_seconds; /* that culprit() gives */
 };
 
 static void write_file(const char *path, const char *text)
@@ -423,7 +424,8 @@ static void test_unhealthy(void **state)
 static int culprit(struct fixture *f, uint32_t pnn, uint32_t credits)
 {
 	char reason[] = "test";
-	struct cluster_culprit_args arg = {.pnn = pnn, .credits = credits, .reason = reason};
+	struct cluster_culprit_args arg = {
+		.pnn = pnn, .credits = credits, .ban_seconds = f->ban_seconds, .reason = reason};
 	struct tevent_req *req = cluster_culprit_send(f, f->ev, f->client, &arg, 5000);
 	int ret;
 
@@ -445,6 +447,9 @@ static void test_culprit(void **state)
 	assert_int_equal(culprit(f, 7, 1), EINVAL);
 	assert_int_equal(culprit(f, 0, 0), EINVAL);
 	assert_int_equal(culprit(f, 0, 101), EINVAL);
+	f->ban_seconds = 30 * 24 * 3600 + 1;
+	assert_int_equal(culprit(f, 0, 1), EINVAL);
+	f->ban_seconds = 30 * 24 * 3600;
 	/* Not before it has led for a while. */
 	do {
 		assert_true(mono_before(mono_now(), end));

@@ -217,6 +217,7 @@ int cluster_resign(struct cluster *c, struct mono now, uint32_t to);
 /* A daemon of this node: node pnn kept an action of the whole cluster from succeeding. Counts while this node leads. 0, EINVAL (no
  * such node, credits not 1 to 100). reason: for people. */
 int cluster_culprit(struct cluster *c, struct mono now, uint32_t pnn, uint32_t credits, const char *reason);
+void cluster_set_ban(struct cluster *c, uint32_t seconds); /* length of bans from now on; at least 1 */
 
 /*
  * The arbiter (EXTERNAL): one who takes, holds and releases the lock for this node. Answers never come from inside the op.

@@ -131,6 +131,11 @@ static bool may_judge(const struct cluster *c, struct mono now)
 	       now.ns >= c->elected.ns + cluster_dead_ns(c);
 }
 
+void cluster_set_ban(struct cluster *c, uint32_t seconds)
+{
+	c->cfg.ban_s = seconds;
+}
+
 int cluster_culprit(struct cluster *c, struct mono now, uint32_t pnn, uint32_t credits, const char *reason)
 {
 	struct cluster_peer *peer;

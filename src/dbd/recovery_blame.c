@@ -9,14 +9,16 @@
 #include "shared/msg.h"
 
 /*
- * Credits, of which 2 for each configured node (at least 6) mean a ban: 1 for an error that a node reports, at most one a second; as many as there are
- * nodes if it cost everybody a time-out. That a node is not ready yet (EAGAIN, ESTALE) counts only when no recovery has come to its end for so long: it may
- * have to do with a view or link that is just changing. Times: a node's own part fails after 2/3 of RecoverTimeout, others wait for all of it, so that the
- * one at fault is named.
+ * Credits, of which 2 for each configured node (at least 6) mean a ban: 1 for an error that a node reports, at most one
+ * a second; as many as there are nodes if it cost everybody a time-out. That a node is not ready yet (EAGAIN, ESTALE)
+ * counts only when no recovery has come to its end for so long: it may have to do with a view or link that is just
+ * changing. Times: a node's own part fails after 2/3 of RecoverTimeout, others wait for all of it, so that the one at
+ * fault is named.
  */
 #define SPACING_MS  1000
 #define CREDITS_MAX 100
 #define TIMEOUT_MS  5000
+#define BAN_MAX     (30U * 24 * 3600)
 
 static uint32_t timeout_ms(const struct recovery *r)
 {
@@ -36,17 +38,23 @@ static void reported(struct tevent_req *req)
 
 	talloc_free(req);
 	if (ret != 0) {
-		log_ratelimited(LOG_LVL_NOTICE, 10000, "ctdb-clusterd was not told who keeps the recovery from going on: %s", strerror(ret));
+		log_ratelimited(LOG_LVL_NOTICE, 10000,
+				"ctdb-clusterd was not told who keeps the recovery from going on: %s", strerror(ret));
 	}
 }
 
 static void report(struct recovery *r, uint32_t node, uint32_t credits, const char *text)
 {
 	char reason[201];
-	struct cluster_culprit_args arg = {.pnn = node, .credits = credits < CREDITS_MAX ? credits : CREDITS_MAX, .reason = reason};
+	struct cluster_culprit_args arg = {
+		.pnn = node, .credits = credits < CREDITS_MAX ? credits : CREDITS_MAX, .reason = reason};
 	struct msg_addr addr = {.endpoint = "cluster", .node = NODE_SELF};
 	struct tevent_req *req;
 
+	arg.ban_seconds = tunable(r->dbd->clients, CLASSIC_TUNABLE_RECOVERY_BAN_PERIOD);
+	if (arg.ban_seconds > BAN_MAX) {
+		arg.ban_seconds = BAN_MAX;
+	}
 	snprintf(reason, sizeof(reason), "%s", text);
 	if (r->clusterd == NULL) {
 		r->clusterd = msg_client(r, r->dbd->d->msg, &addr);
@@ -97,7 +105,8 @@ void recovery_blame_missing(struct recovery *r, uint32_t node, struct mono since
 	struct mono now = mono_now();
 	uint32_t limit = timeout_ms(r);
 
-	if (mono_ms_between(since, now) >= limit && (!mono_is_set(r->blamed[node]) || mono_ms_between(r->blamed[node], now) >= limit)) {
+	if (mono_ms_between(since, now) >= limit &&
+	    (!mono_is_set(r->blamed[node]) || mono_ms_between(r->blamed[node], now) >= limit)) {
 		recovery_blame(r, node, ETIMEDOUT, "it is in the cluster, but its ctdb-dbd cannot be reached");
 	}
 }
