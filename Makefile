@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(KEEP),--keep)
 
 T := 60
 
-.PHONY: fuzz bench-codec bench-stream bench-failover help build demo test test-unit test-cluster test-asan test-valgrind test-arch deps deps-build deps-test deps-arch clean install
+.PHONY: sim fuzz bench-codec bench-stream bench-failover help build demo test test-unit test-cluster test-asan test-valgrind test-arch deps deps-build deps-test deps-arch clean install
 .DEFAULT_GOAL := build
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test-unit      unit tests and simulations only"
 	@echo "make test-cluster   tests with several processes only: local, netns, samba"
 	@echo "make test-asan      unit and loopback tests with the address and undefined behaviour sanitizers"
+	@echo "make sim            100,000 simulated clusters of 3 to 64 nodes that fail in all ways, and some of 128 and 256"
 	@echo "make fuzz T=60      every fuzz target for T seconds, with clang and libFuzzer (two at a time)"
 	@echo "make bench-codec    what encoding and decoding of the messages about records costs"
 	@echo "make bench-stream   bulk data between two nodes, against GnuTLS alone"
@@ -50,6 +51,11 @@ test-asan: deps-test
 
 test-valgrind: deps-test build
 	@$(PYTHON) test/run --build $(BUILD) valgrind
+
+sim: build
+	@$(BUILD)/bin/ctdb-sim --runs 100000
+	@$(BUILD)/bin/ctdb-sim --runs 100 --nodes 128
+	@$(BUILD)/bin/ctdb-sim --runs 20 --nodes 256
 
 fuzz: deps-test
 	@$(PYTHON) test/fuzz/run --time $(T)

@@ -58,12 +58,12 @@ static uint64_t draw(uint64_t seed, uint64_t property, uint64_t below)
 	return sim_random(&s, below);
 }
 
-/* Small clusters more often than large ones, which cost more: the number is near the cube of an even draw. */
+/* Small clusters more often than large ones, which cost more: it goes with the fifth power of an even draw. */
 static uint32_t nodes_of(const struct sim_args *args, uint64_t seed)
 {
 	uint64_t range = args->nodes_max - args->nodes_min + 1, x = draw(seed, 1, 1000);
 
-	return args->nodes_min + (uint32_t)(range * x * x * x / 1000000000ULL);
+	return args->nodes_min + (uint32_t)(range * x * x * x * x * x / 1000000000000000ULL);
 }
 
 static enum sim_arbitration arbitration_of(const struct sim_args *args, uint64_t seed)
