@@ -157,10 +157,10 @@ class Watch:
         for span in self.spans(pnn, since):
             if span.begin > until:
                 break
-            if span.begin > last:
+            if span.begin > last + 1e-6:  # less is rounding
                 found.append((last, span.begin))
             last = max(last, span.until)
-        if last < until:
+        if last < until - 1e-6:
             found.append((last, until))
         return found
 
