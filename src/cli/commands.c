@@ -72,7 +72,6 @@ const struct command commands[] = {
 	{"node", "reload", "", 0, 0, OPT_NODE | OPT_DRY_RUN, cmd_node_reload, "Make this node's nodes file that of all nodes",
 	 "Differences are carried out one node at a time, removals first. A node that is kept out because its nodes file differs gets the "
 	 "list as well.\n"},
-	{NULL, "reloadnodes", "", 0, 0, OPT_NODE | OPT_DRY_RUN, cmd_node_reload, "As ctdb node reload", NULL},
 	{"node", "list", "", 0, 0, OPT_NODE, cmd_node_list, "Nodes, their addresses and flags",
 	 "As the node that is asked sees them.\n"},
 	{"node", "status", "[NODES]", 0, 1, OPT_NODE, cmd_node_status, "What nodes say of themselves",
@@ -144,6 +143,7 @@ const struct command commands[] = {
 	{NULL, "enable", "", 0, 0, OPT_NODE, cmd_old_enable, "As ctdb node enable", NULL},
 	{NULL, "ban", "SECONDS", 1, 1, OPT_NODE, cmd_old_ban, "As ctdb node ban", NULL},
 	{NULL, "unban", "", 0, 0, OPT_NODE, cmd_old_unban, "As ctdb node unban", NULL},
+	{NULL, "reloadnodes", "", 0, 0, OPT_NODE | OPT_DRY_RUN, cmd_node_reload, "As ctdb node reload", NULL},
 	{NULL, "pnn", "", 0, 0, 0, cmd_old_pnn, "Number of this node", NULL},
 	{NULL, "leader", "", 0, 0, 0, cmd_old_leader, "Number of the node that leads, or UNKNOWN", NULL},
 	{NULL, "runstate", "[STATE...]", 0, 16, OPT_NODE, cmd_old_runstate,

@@ -21,7 +21,7 @@ void help_overview(FILE *f)
 		}
 		snprintf(name, sizeof(name), "%s%s%s %s", c->object != NULL ? c->object : "",
 			 c->object != NULL ? " " : "", c->verb, c->args);
-		fprintf(f, "  %-30s %s\n", name, c->summary);
+		fprintf(f, "  %-31s  %s\n", name, c->summary);
 	}
 	fputs("\nOptions:\n"
 	      "  -o, --output FORMAT   text, json or table\n"
