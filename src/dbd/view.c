@@ -37,7 +37,7 @@ uint32_t view_node_flags(const struct dbd *dbd, uint32_t pnn)
 	const struct cluster_state *s = dbd->view;
 
 	if (pnn < dbd->d->nodes->n && dbd->d->nodes->v[pnn].deleted) {
-		return CLASSIC_NODE_FLAG_DELETED;
+		return CLASSIC_NODE_FLAG_DELETED | CLASSIC_NODE_FLAG_DISCONNECTED;
 	}
 	for (uint32_t i = 0; s != NULL && i < s->view.members.n; i++) {
 		if (s->view.members.v[i].pnn != pnn) {

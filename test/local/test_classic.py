@@ -217,8 +217,8 @@ def test_questions_by_message(clients):
     assert struct.unpack("=i", a.next_message(reply)[1])[0] == leader
     a.message(CONNECTED, 0xFB03000000000000, struct.pack("=I4xQI4x", 0, reply, 10))  # DISABLE_TAKEOVER_RUNS: all do
     assert {struct.unpack("=i", a.next_message(reply)[1])[0] for _ in range(2)} == {0, 1}
-    a.message(CONNECTED, 0xFB04000000000000, struct.pack("=I4xQI4x", 0, reply, 10))  # DISABLE_RECOVERIES: refused
-    assert {struct.unpack("=i", a.next_message(reply)[1])[0] for _ in range(2)} == {-1}
+    a.message(CONNECTED, 0xFB04000000000000, struct.pack("=I4xQI4x", 0, reply, 10))  # DISABLE_RECOVERIES: all agree
+    assert {struct.unpack("=i", a.next_message(reply)[1])[0] for _ in range(2)} == {0, 1}
     a.message(1, 0xF800000000000000, struct.pack("=I4xQ", 0, reply))  # MEM_DUMP
     assert b"talloc" in a.next_message(reply)[1]
     # Nobody wants an answer; nobody can get one; too short.
