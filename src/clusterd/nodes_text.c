@@ -47,10 +47,13 @@ char *nodes_text_difference(TALLOC_CTX *mem, const struct conf_nodes *here, cons
 	uint32_t n = here->n > there->n ? here->n : there->n;
 
 	for (uint32_t p = 0; p < n; p++) {
-		char *a = p < here->n ? nodes_line(mem, &here->v[p]) : NULL;
-		char *b = p < there->n ? nodes_line(mem, &there->v[p]) : NULL;
-		char *text = NULL;
+		char *a, *b, *text = NULL;
 
+		if (p < here->n && p < there->n && here->v[p].deleted && there->v[p].deleted) {
+			continue;
+		}
+		a = p < here->n ? nodes_line(mem, &here->v[p]) : NULL;
+		b = p < there->n ? nodes_line(mem, &there->v[p]) : NULL;
 		if (a == NULL || b == NULL) {
 			text = talloc_asprintf(mem, "node %u (\"%s\") is %s its nodes file", (unsigned)p,
 					       a != NULL ? a : b, a != NULL ? "missing in" : "only in");
