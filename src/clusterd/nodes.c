@@ -13,6 +13,7 @@
 #define ASK_TIMEOUT_MS 3000
 #define TELL_RETRY_MS  1000
 #define TELL_TRIES     30
+#define TEXT_MAX       32768 /* of a list, in packets */
 
 /* ---- digest ---- */
 
@@ -86,8 +87,14 @@ static int on_parse(void *priv, TALLOC_CTX *mem, const char *text, struct cluste
 {
 	struct clusterd *cd = priv;
 	struct conf_nodes *nodes;
-	int ret = conf_nodes_parse(mem, "new nodes list", text, &nodes, err);
+	int ret;
 
+	if (strlen(text) > TEXT_MAX) {
+		*err = talloc_asprintf(mem, "the nodes list is longer than %d bytes: remove spaces and empty lines",
+				       TEXT_MAX);
+		return E2BIG;
+	}
+	ret = conf_nodes_parse(mem, "new nodes list", text, &nodes, err);
 	return ret != 0 ? ret : list_make(mem, cd->d->conf, nodes, text, list);
 }
 

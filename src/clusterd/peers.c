@@ -23,7 +23,8 @@ int peers_set(struct clusterd *cd)
 	}
 	for (uint32_t p = 0; p < nodes->n; p++) {
 		if (p == cd->d->pnn || nodes->v[p].deleted) {
-			TALLOC_FREE(cd->peers[p]);
+			/* Stays below cd->peers: a request that is under way needs it until its end. */
+			cd->peers[p] = NULL;
 			continue;
 		}
 		if (cd->peers[p] != NULL) {
