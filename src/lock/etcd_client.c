@@ -177,15 +177,16 @@ static enum etcd_result post(struct etcd *e, unsigned server, const char *path, 
 {
 	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
 	const char *base = e->config->servers[server];
-	char url[600], auth[600];
+	char url[600], *auth = NULL;
 	CURLcode code;
 	bool go_on;
 
 	snprintf(url, sizeof(url), "%s%s", base, path);
 	headers = curl_slist_append(headers, "Expect:");
-	if (e->token != NULL) {
-		snprintf(auth, sizeof(auth), "Authorization: %s", e->token);
+	/* signed tokens can be long */
+	if (e->token != NULL && asprintf(&auth, "Authorization: %s", e->token) >= 0) {
 		headers = curl_slist_append(headers, auth);
+		free(auth);
 	}
 	e->reply_len = 0;
 	e->curl_error[0] = '\0';

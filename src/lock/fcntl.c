@@ -297,6 +297,9 @@ int main(int argc, char **argv)
 	if (!helper_parent_open(&h.parent)) {
 		return EXIT_TROUBLE;
 	}
+	/* Nothing is to be given back by hand, and SIGKILL reaches a stopped process too: it would keep the lock from
+	 * all. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	ret = h.recheck_ms != 0 ? start_checker(&h) : 0;
 	if (ret != 0) {
 		helper_say("cannot start the process that checks %s: %s", h.path, strerror(ret));

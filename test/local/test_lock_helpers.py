@@ -225,6 +225,16 @@ def test_h108_ends_with_its_parent(bindir, base, request, kind):
     helper.close()
 
 
+def test_h108_a_stopped_one_ends_with_its_parent(program, lock, start):
+    with subprocess.Popen(["/bin/sh", "-c", '"$@" & echo $! >&2; wait', "sh", program, lock], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        pid = int(parent.stderr.readline())
+        assert parent.stdout.read(1) == b"0"
+        os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the end of the helper")
+    start(program, lock).held()
+
+
 def test_h108_nobody_reads_any_more(program, lock, start):
     helper = start(program, lock).held()
     helper.process.stdout.close()
@@ -489,6 +499,7 @@ class FakeEtcd(ThreadingHTTPServer):
         self.answers = {"/v3/kv/range": {"header": header}, "/v3/lease/grant": {"ID": "42", "TTL": "2"}, "/v3/kv/txn": {"succeeded": True},
                         "/v3/lease/keepalive": {"result": {"header": header, "ID": "42", "TTL": "2"}}, "/v3/lease/revoke": {}}
         self.seen = []
+        self.authorization = None
         super().__init__((free_address(), 2379), Handler)
         self.endpoint = f"{self.server_address[0]}:2379"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -504,6 +515,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.seen.append((self.path, body))
+        self.server.authorization = self.headers.get("Authorization")
         answer = self.server.answers.get(self.path, (404, b"404 page not found\n"))
         answer = answer(body) if callable(answer) else answer
         status, data = answer if isinstance(answer, tuple) else (200, json.dumps(answer).encode() + b"\n")
@@ -538,6 +550,16 @@ def test_renewal_that_one_leader_did(fake, etcd_program, start):
     helper = start(etcd_program, "--endpoints", fake.endpoint, "--ttl", "2").held()
     fake.hold()
     wait_until(lambda: len(helper.untils()) >= 4, what="renewals")
+
+
+def test_long_token(fake, etcd_program, base, start):
+    """As with etcd --auth-token=jwt."""
+    path = os.path.join(base, "user")
+    with open(path, "w", encoding="ascii", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+        f.write("root:secret\n")
+    fake.answers["/v3/auth/authenticate"] = {"token": "t" * 2000}
+    start(etcd_program, "--endpoints", fake.endpoint, "--ttl", "2", "--user-file", path).held()
+    assert fake.authorization == "t" * 2000
 
 
 def test_lost_answer_was_yes(fake, etcd_program, start):
