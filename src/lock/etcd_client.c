@@ -172,6 +172,18 @@ static const char *hint_for(CURLcode code)
 	}
 }
 
+/* Short: it is part of a line of status. */
+static const char *transfer_error(struct etcd *e, CURLcode code)
+{
+	long os_errno = 0;
+
+	if (code == CURLE_COULDNT_CONNECT && curl_easy_getinfo(e->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK &&
+	    os_errno != 0) {
+		return strerror((int)os_errno);
+	}
+	return e->curl_error[0] != '\0' ? e->curl_error : curl_easy_strerror(code);
+}
+
 static enum etcd_result post(struct etcd *e, unsigned server, const char *path, const char *body, uint64_t ms,
 			     long *status)
 {
@@ -203,8 +215,7 @@ static enum etcd_result post(struct etcd *e, unsigned server, const char *path, 
 		return ETCD_ENDED;
 	}
 	if (code != CURLE_OK) {
-		set_error(e, "%s: %s%s", base, e->curl_error[0] != '\0' ? e->curl_error : curl_easy_strerror(code),
-			  hint_for(code));
+		set_error(e, "%s: %s%s", base, transfer_error(e, code), hint_for(code));
 		return ETCD_UNREACHABLE;
 	}
 	return ETCD_OK;
@@ -437,6 +448,7 @@ static bool start_curl(struct etcd *e)
 	}
 	curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, e->curl_error);
 	curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, take_reply);
 	curl_easy_setopt(h, CURLOPT_WRITEDATA, e);

@@ -599,7 +599,7 @@ def test_h106_told_to_end_while_etcd_hangs(fake, etcd_program, start):
     (["--endpoints", "a:1", "--cert", "/c"], "--cert and --cert-key go together"), (["--endpoints", "a:1", "--key", ""], "--key is empty"),
     (["--endpoints", ",".join(["a:1"] * 40)], "more than 32 servers"), (["--nonsense"], "nonsense"),
     (["--endpoints", "no-such-host.invalid:1"], "Could not resolve host: no-such-host.invalid"),
-    (["--endpoints", "127.0.0.1:1"], "does etcd run there? Check etcd endpoints"),
+    (["--endpoints", "127.0.0.1:1"], "ctdb-lock-etcd: http://127.0.0.1:1: Connection refused: does etcd run there? Check etcd endpoints\n"),
 ])
 def test_etcd_bad_arguments(etcd_program, start, arguments, expect):
     helper = start(etcd_program, *arguments)
