@@ -6,9 +6,10 @@ import subprocess
 import time
 
 import pytest
+from autocluster.cluster import Cluster
 from lockwatch import Watch, log, status
 from olddaemon import find_debian_root
-from support import PATIENCE, wait_until
+from support import CAPTURE, PATIENCE, TOP, output, wait_until
 
 # Goes wrong when a file of the node says so: "no" it fails, "hang" it does not answer.
 SICK = """#!/bin/sh
@@ -316,3 +317,18 @@ def test_ctdbd_does_not_start_without_its_helper(bindir, base, lines, expect):
     done = subprocess.run([os.path.join(bindir, "ctdbd"), "-i"], env={**os.environ, "CTDB_BASE": base}, timeout=PATIENCE, check=False,
                           capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 1 and expect in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("option, line", [("--lock", "cluster lock = "), ("--etcd", "etcd endpoints = 127.")])
+def test_autocluster_makes_such_clusters(bindir, option, line):
+    name, tool = f"t{os.getpid()}-cli", os.path.join(TOP, "autocluster", "autocluster")
+    try:
+        output(subprocess.run([tool, "up", name, "--nodes", "2", "--loopback", option, "--bindir", bindir], timeout=4 * PATIENCE, check=False, **CAPTURE))
+        cluster = Cluster.open(name)
+        with open(cluster.node(1).file("ctdb.conf"), encoding="utf-8") as f:
+            assert line in f.read()
+        assert output(subprocess.run([tool, "status", name], timeout=PATIENCE, check=False, **CAPTURE)).startswith(f"{name}: 2 nodes, loopback, arbitration {option[2:]}")
+        processes = [p for machine in (*cluster.nodes, cluster.etcd) for p in machine.processes()]
+    finally:
+        output(subprocess.run([tool, "down", name], timeout=4 * PATIENCE, check=False, **CAPTURE))
+    assert processes and not [p for p in processes if p.alive()]
