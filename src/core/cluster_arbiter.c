@@ -426,6 +426,7 @@ void cluster_arbiter_answered(struct cluster *c, struct mono now, enum cluster_a
 
 	if (state == CLUSTER_LOCK_RELEASING) {
 		if (answer == CLUSTER_ARBITER_RELEASED) {
+			c->arbiter.text[0] = '\0'; /* what was said of it is over */
 			released(c);
 		}
 		return;
