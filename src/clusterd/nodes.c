@@ -107,6 +107,7 @@ struct tell {
 	struct rpc_client *client;
 	struct mono_timer *timer;
 	unsigned tries;
+	bool at_start;
 };
 
 static void tell_now(void *priv);
@@ -120,7 +121,8 @@ static void told(struct tevent_req *req)
 	bool there = ret != ENOENT && ret != ECONNREFUSED;
 
 	talloc_free(req);
-	if (ret == 0 || ++t->tries >= TELL_TRIES) {
+	/* At our start, which is mostly that of the node: not later, when somebody may be editing the file. */
+	if (ret == 0 || (t->at_start && !there) || ++t->tries >= TELL_TRIES) {
 		if (ret != 0 && there) {
 			log_error("%s still uses the former nodes list (%s): restart it", t->endpoint, strerror(ret));
 		}
@@ -151,7 +153,7 @@ static int tell_destructor(struct tell *t)
 	return 0;
 }
 
-static void tell_start(struct nodes *n, const char *endpoint)
+static void tell_start(struct nodes *n, const char *endpoint, bool at_start)
 {
 	struct msg_addr addr = {.node = NODE_SELF};
 	struct tell *t = talloc_zero(n, struct tell);
@@ -162,6 +164,7 @@ static void tell_start(struct nodes *n, const char *endpoint)
 	}
 	t->n = n;
 	t->endpoint = endpoint;
+	t->at_start = at_start;
 	t->client = msg_client(t, n->cd->d->msg, &addr);
 	t->timer = mono_timer_new(t, n->cd->d->ev, tell_now, t);
 	if (t->client == NULL || t->timer == NULL) {
@@ -175,13 +178,13 @@ static void tell_start(struct nodes *n, const char *endpoint)
 }
 
 /* One that is being told a list is told again: it may just have read the former one. */
-static void daemons_follow(struct nodes *n)
+static void daemons_follow(struct nodes *n, bool at_start)
 {
 	while (!dlist_empty(&n->tells)) {
 		talloc_free(dlist_entry(n->tells.next, struct tell, link));
 	}
-	tell_start(n, "transport");
-	tell_start(n, "db");
+	tell_start(n, "transport", at_start);
+	tell_start(n, "db", at_start);
 }
 
 /* ---- the files ---- */
@@ -196,7 +199,7 @@ static void written(struct tevent_req *req)
 	TALLOC_FREE(n->writing);
 	if (ret == 0 && n->what == CLUSTER_NODES_WRITE_LIST) {
 		log_notice("%s: the new nodes list was written", n->file.path);
-		daemons_follow(n);
+		daemons_follow(n, false);
 	}
 	cluster_nodes_written(n->cd->core, mono_now(), ret, err != NULL ? err : strerror(ret));
 	talloc_free(tmp);
@@ -468,6 +471,6 @@ int nodes_start(struct clusterd *cd, struct cluster_config *config, char **err)
 /* The core runs. A former clusterd may have written the file and ended before the others were told. */
 void nodes_watch(struct clusterd *cd)
 {
-	daemons_follow(cd->nodes);
+	daemons_follow(cd->nodes, true);
 	mono_timer_set(cd->nodes->timer, mono_add_ms(mono_now(), LOOK_MS));
 }

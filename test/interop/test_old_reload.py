@@ -35,4 +35,4 @@ def test_reloadnodes(tool):
         assert tool.run("listnodes", pnn=pnn).split() == [nodes[0].address, nodes[1].address, nodes[2].address, other]
         with open(nodes[pnn].file("nodes"), encoding="utf-8") as f:
             assert f.read() == new
-    assert tool.run("reloadnodes", pnn=2) == ""  # nothing is to be done any more
+    wait_until(lambda: tool.run("reloadnodes", pnn=2) == "", what="that nothing is to be done any more")
