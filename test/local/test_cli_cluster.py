@@ -411,3 +411,14 @@ def test_old_forms_of_questions(cluster):
     assert int(good(cluster, 0, "getpid")) in {p.pid for p in cluster.node(0).find_program("ctdb-dbd")}
     done = run(cluster, 0, "setleaderrole", "perhaps")
     assert done.returncode == ERROR and "neither on nor off" in done.stderr
+
+
+def test_leader_resigns_with_a_lock(cluster_factory):
+    """It answers when another one has the lock; what is told of the lock goes along."""
+    cluster = cluster_factory(3, arbitration="lock")
+    for _ in range(3):
+        doc = as_json(cluster, 0, "leader", "resign")
+        assert doc["former"] != doc["leader"] == leader(cluster)
+        former, now = (as_json(cluster, pnn, "cluster", "status")["arbitration"] for pnn in (doc["former"], doc["leader"]))
+        assert former == {"method": "lock", "state": "held", "detail": None}
+        assert now == {"method": "lock", "state": "held", "detail": "held by this node"}
