@@ -190,3 +190,69 @@ def test_fake_refuses_bad_states(build):
                          ("pnn -1\n", ':1: "-1" is no number'), ("runstate WALKING\n", ":1: no such run state"), ("what\n", ':1: "what" is not known')):
         with pytest.raises(RuntimeError, match="state" + words):
             FakeProgram(build, lines)
+
+
+# ---- health, waiting, orders: a daemon without clusterd ----
+
+@pytest.mark.parametrize("lines, status, state", [
+    (HEALTHY, 0, "OK"),
+    (HEALTHY.replace("10.0.0.3\n", "10.0.0.3 disconnected\n"), 1, "DEGRADED"),
+    (HEALTHY.replace("10.0.0.2\n", "10.0.0.2 banned\n"), 2, "INACTIVE"),
+    (HEALTHY + "recmode active\n", 2, "RECOVERING"),
+    (HEALTHY + "runstate startup\n", 2, "STARTING"),
+])
+def test_health(bindir, fake, lines, status, state):
+    fake.say(lines)
+    for form in ("text", "json"):
+        done = subprocess.run([os.path.join(bindir, "ctdb"), "--socket", fake.path, "-o", form, "cluster", "health"], capture_output=True, text=True,
+                              timeout=LIMIT, check=False)
+        assert (done.returncode, done.stderr) == (status, ""), done.stdout
+        if form == "text":
+            assert done.stdout.startswith(state + ": ") and len(done.stdout.splitlines()) == 1
+        else:
+            doc = json.loads(done.stdout)
+            assert (doc["status"], doc["state"]) == (status, state)
+
+
+def test_health_without_a_daemon(bindir, tmp_path):
+    done = subprocess.run([os.path.join(bindir, "ctdb"), "--socket", str(tmp_path / "none"), "cluster", "health"], capture_output=True, text=True,
+                          timeout=LIMIT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "UNKNOWN: no CTDB daemon of this node listens: start ctdbd, or see its log\n", "")
+
+
+def test_wait_and_its_end(tool, fake):
+    fake.say(HEALTHY + "recmode active\n")
+    assert tool("cluster", "wait", "--for", "member") == "this node is a member of the cluster\n"
+    assert "RECOVERING" in tool("cluster", "wait", "--for", "recovered", "-t", "0.3", status=TIMEOUT)
+    fake.say(HEALTHY)
+    assert tool("cluster", "wait", "--for", "serving") == "this node serves\n"
+
+
+def test_earlier_daemon_has_neither_views_nor_events(tool):
+    assert "earlier" in tool("cluster", "view", status=ERROR)
+    assert "earlier" in tool("cluster", "events", status=ERROR)
+    assert "earlier" in tool("leader", "resign", status=ERROR)
+    assert as_json(tool, "leader", "show") == {"schema": 1, "leader": 0, "this": False}
+
+
+def test_orders_that_would_harm(tool, fake):
+    fake.say(HEALTHY.replace("10.0.0.1\n", "10.0.0.1 stopped\n").replace("10.0.0.3\n", "10.0.0.3 banned\n"))
+    assert "last active" in tool("node", "stop", "1", status=ERROR)
+    assert "last active" in tool("node", "ban", "1", "10", status=ERROR)
+    fake.say(HEALTHY.replace("10.0.0.1\n", "10.0.0.1 banned\n"))
+    assert "2 of 3 nodes are banned" in tool("node", "ban", "2", "10", status=ERROR)
+    fake.say(HEALTHY.replace("10.0.0.3\n", "10.0.0.3 disconnected\n"))
+    assert "node 2 is disconnected" in tool("node", "continue", "2", status=ERROR)
+    assert not [line for line in fake.seen if "STOP" in line or "BAN" in line or "CONTINUE" in line]
+
+
+def test_node_status_bits(bindir, fake):
+    fake.say(MIXED)
+
+    def bits(*words):
+        return subprocess.run([os.path.join(bindir, "ctdb"), "--socket", fake.path, "nodestatus", *words], capture_output=True, text=True,
+                              timeout=LIMIT, check=False).returncode
+
+    assert [bits(pnn) for pnn in ("0", "1", "2", "4", "5")] == [8, 2, 1, 36, 0]
+    assert bits() == 2 and bits("0,2") == 9 and bits("all") == 1 | 2 | 4 | 8 | 32
+    assert bits("3") == ERROR  # deleted
