@@ -154,7 +154,7 @@ def test_h110_the_file_is_removed(cluster):
         wait_until(lambda: "the cluster lock was lost: " in log(cluster, leader), what="the loss")
         watch.wait_leader()
         cluster.wait_ready(2 * PATIENCE)
-        assert os.path.exists(cluster.lock_file)
+        wait_until(lambda: os.path.exists(cluster.lock_file), what="a new file")
 
 
 @pytest.mark.parametrize("kind", ["lock"], indirect=True)
