@@ -202,6 +202,8 @@ static void test_no_lease(void **state)
 	assert_false(facts_unreachable(&f, 2));
 	assert_string_equal(facts_why(&f, 0, why), "no link to it");
 	assert_string_equal(facts_why(&f, 1, why), "");
+	node_status[1].barred_by = 2;
+	expect(&f, "INACTIVE", false, "takes no part", "between this node and node 2");
 	f.runstate = CTDB_RUNSTATE_STARTUP;
 	expect(&f, "STARTING", false, "STARTUP: no leader: 1 of 3", "wait");
 	f.runstate = CTDB_RUNSTATE_RUNNING;

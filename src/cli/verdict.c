@@ -185,19 +185,24 @@ static bool no_lease(const struct facts *f)
 
 static void self_is_inactive(const struct facts *f, struct verdict *v, uint32_t i)
 {
+	const struct cluster_node_status *s = facts_node(f, i);
 	uint32_t flags = f->nodes->nodes[i].flags;
+	bool itself_well = (flags & CTDB_NODE_INACTIVE & ~CTDB_NODE_DISCONNECTED) == 0;
 	char why_buf[FACTS_WHY_SIZE];
 	const char *more = facts_why(f, i, why_buf);
 
 	since_s(f, v, f->inactive_us != 0 ? (int64_t)f->uptime.now.tv_sec - (int64_t)(f->inactive_us / 1000000) : -1);
-	if ((flags & CTDB_NODE_INACTIVE & ~CTDB_NODE_DISCONNECTED) == 0 && no_lease(f)) {
+	if (itself_well && no_lease(f)) {
 		snprintf(v->reason, sizeof(v->reason), "this node (%u) takes no part in the cluster: %s", f->pnn,
 			 f->cluster->state.reason);
 	} else {
 		snprintf(v->reason, sizeof(v->reason), "this node (%u) is %s%s%s and takes no part in the cluster",
 			 f->pnn, why(flags), more[0] != '\0' ? ", " : "", more);
 	}
-	if ((flags & CTDB_NODE_INACTIVE & ~CTDB_NODE_DISCONNECTED) == 0) {
+	if (itself_well && s != NULL && s->barred_by != CLUSTER_NODE_NONE) {
+		snprintf(v->next, sizeof(v->next), "check the network between this node and node %u (ctdb node links)",
+			 s->barred_by);
+	} else if (itself_well) {
 		snprintf(
 			v->next, sizeof(v->next),
 			"see whether the other nodes run and can be reached: a node without a majority stays inactive");
