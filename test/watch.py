@@ -27,6 +27,7 @@ class NodeWatch:
         self.spans, self.states = [], []  # states: (time, view, leader, active, members)
         self.process, self.ending = None, False
         self.seen = (0, 0)  # newest view since the node was switched on
+        self.rests = []  # (time of an extension, what was left of the lease)
         self.answers = []
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -80,6 +81,7 @@ class NodeWatch:
         if not self.states or not self.states[-1][3] or not self.spans:
             return
         last = self.spans[-1]
+        self.rests.append((now, last.until - now))
         if last.until >= now:
             last.until = max(last.until, until)
         elif until > now:
@@ -139,6 +141,11 @@ class Watch:
     def states(self, pnn, since=0.0):
         with self.lock:
             return [state for state in self.nodes[pnn].states if state[0] > since]
+
+    def least_rest(self, pnn, since):
+        """What was left of the node's lease when it was extended, at the worst; None: it never was."""
+        with self.lock:
+            return min((rest for at, rest in self.nodes[pnn].rests if at > since), default=None)
 
     def agreed(self, pnns):
         """True: all of these act under one view, and they are its members."""

@@ -11,7 +11,7 @@ class Told(NodeWatch):
 
     def __init__(self, pnn, lines):  # pylint: disable=super-init-not-called
         self.node = type("Node", (), {"pnn": pnn})()
-        self.spans, self.states, self.answers, self.seen = [], [], [], (0, 0)
+        self.spans, self.states, self.answers, self.rests, self.seen = [], [], [], [], (0, 0)
         for line in lines:
             self._take(line.split())
 
@@ -44,6 +44,7 @@ def test_one_view_is_one_side():
     w = watch([state(1, 1, 0, 3, "0,1"), lease(2, 5)], [state(1, 1, 0, 4, "0,1"), lease(3, 6)])
     assert not w.two_sides()
     assert w.gaps(0, NOW - 98, NOW - 96) == []
+    assert round(w.least_rest(0, NOW - 100), 3) == 1
 
 
 def test_left_out_while_it_acts():

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "protocol/cluster_rpc.h"
@@ -183,6 +184,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: watcher DIRECTORY ENDPOINT PNN\n");
 		return 2;
 	}
+	(void)setpriority(PRIO_PROCESS, 0, -10); /* as the daemons that are told this */
 	w = talloc_zero(NULL, struct watcher);
 	w->ev = tevent_context_init(w);
 	w->endpoint = argv[2];
