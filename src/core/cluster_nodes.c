@@ -390,6 +390,9 @@ static void pending_written(struct cluster *c, struct mono now, int ret, const c
 		n->file_prepared = mark;
 		if (n->pending_phase == CLUSTER_NODES_ADOPT) {
 			cluster_nodes_switch(c, now);
+			/* There is a cluster that has this list: not a second one before it is heard. */
+			cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER, "takes the nodes list of another node");
+			cluster_stand_later(c, now, cluster_dead_ns(c));
 		} else if (cluster_nodes_bars(c, c->cfg.pnn) && c->role != CLUSTER_ROLE_FOLLOWER) {
 			cluster_role_set(c, now, CLUSTER_ROLE_FOLLOWER,
 					 "a change of the nodes list is about this node");

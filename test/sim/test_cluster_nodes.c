@@ -383,6 +383,32 @@ static void test_differing_file_and_adopt(void **state)
 	down(s);
 }
 
+/* Nobody it was in touch with has the same address in both lists: it does not lead before it has heard them. */
+static void test_adopted_list_is_quite_another(void **state)
+{
+	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_NONE; q++) {
+		struct sim *s = up(3, "a b c", q, 7);
+		uint32_t leader = sim_leader(s), odd = leader == 2 ? 1 : 2;
+		char *why = NULL;
+
+		sim_crash(s, odd, false);
+		sim_nodes_set(s, odd, odd == 2 ? "x y c" : "x b y");
+		sim_start(s, odd);
+		sim_run(s, s->now + 5 * DEAD * MS);
+		s->nodes[leader].file.ended = false;
+		assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, local_now(s, leader), s, odd, &why), 0);
+		for (unsigned i = 0; i < 4 * DEAD; i++) {
+			sim_run(s, s->now + MS);
+			assert_acts(s, leader);
+			assert_int_equal(sim_leader(s), leader);
+		}
+		assert_true(s->nodes[leader].file.done);
+		assert_file(s, odd, "a b c");
+		assert_acts(s, odd);
+		down(s);
+	}
+}
+
 /* The new list is with all members or with none, and no node is left that is neither in the cluster nor differs openly.
  */
 static const char *common_list(const struct sim *s)
@@ -756,13 +782,15 @@ static void test_histories(void **state)
 	const char *first = getenv("SIM_SEED"), *runs = getenv("SIM_RUNS");
 	uint64_t seed = first != NULL ? strtoull(first, NULL, 10) : 1;
 	uint64_t end = seed + (runs != NULL ? strtoull(runs, NULL, 10) : (first != NULL ? 1 : 300));
-	unsigned done = 0;
+	unsigned done = 0, done_by_lock = 0;
 
 	for (; seed < end; seed++) {
 		done += history(seed, CLUSTER_QUORUM_MAJORITY);
+		done_by_lock += seed % 3 == 0 ? history(seed, CLUSTER_QUORUM_EXTERNAL) : 0;
 	}
 	if (first == NULL) {
 		assert_true(done > 100);
+		assert_true(done_by_lock > 30);
 	}
 }
 
@@ -780,6 +808,7 @@ int main(void)
 		cmocka_unit_test(test_carried_on_and_refused),
 		cmocka_unit_test(test_slow_disk_of_leader),
 		cmocka_unit_test(test_differing_file_and_adopt),
+		cmocka_unit_test(test_adopted_list_is_quite_another),
 		cmocka_unit_test(test_crash_at_each_step),
 		cmocka_unit_test(test_histories),
 	};
