@@ -596,7 +596,6 @@ static void test_damaged_copy_is_no_source(void **state)
 	assert_int_equal(w->n_targets, 2);
 }
 
-/* A member that cannot go on is not asked in a tight loop. */
 /* H-073: who does not answer, who answers with an error, whose step failed: named, and nobody else. */
 static void test_who_failed_is_named(void **state)
 {
@@ -635,6 +634,42 @@ static void test_who_failed_is_named(void **state)
 	assert_int_equal(w->blame, ENOMEM);
 }
 
+/* H-073, K-22: the first failure of a step does not hide the next one. */
+static void test_all_who_failed_are_named(void **state)
+{
+	struct world *w = *state;
+	struct recovery_id none = {0};
+	struct rec_db failed = {.id = id_of(2), .db_id = 5, .status = EIO};
+	struct mono when;
+
+	lead(w);
+	reply(w, 1, 1, ENOMEM, &none, NULL);
+	assert_int_equal(w->culprit, 1);
+	reply(w, 2, 1, EIO, &none, NULL);
+	assert_int_equal(w->culprits, 2);
+	assert_int_equal(w->culprit, 2);
+	assert_int_equal(w->blame, EIO);
+	assert_true(rec_leader_wants_restart(w->leader, &when));
+	w->now = when;
+	lead(w);
+	for (uint32_t p = 0; p < 3; p++) {
+		reply(w, p, 2, 0, &none, NULL);
+	}
+	rec_leader_on_prepared(w->leader, 0, &failed, w->now);
+	rec_leader_on_prepared(w->leader, 2, &failed, w->now);
+	assert_int_equal(w->culprits, 4);
+	assert_int_equal(w->culprit, 2);
+	assert_true(rec_leader_wants_restart(w->leader, &when));
+	w->now = when;
+	lead(w);
+	reply(w, 1, 3, 0, &none, NULL);
+	assert_true(rec_leader_wants_restart(w->leader, &when));
+	w->now = when;
+	lead(w); /* two have said nothing */
+	assert_int_equal(w->culprits, 6);
+	assert_int_equal(w->blame, ETIMEDOUT);
+}
+
 /* H-075: a record that stays locked fails the node where it is locked, before others lose patience with it. */
 static void test_patience_with_locks(void **state)
 {
@@ -653,6 +688,7 @@ static void test_patience_with_locks(void **state)
 	assert_int_equal(w->status, ETIMEDOUT);
 }
 
+/* A member that cannot go on is not asked in a tight loop. */
 static void test_restarts_slow_down(void **state)
 {
 	struct world *w = *state;
@@ -812,6 +848,7 @@ int main(void)
 		TEST(test_source),
 		TEST(test_damaged_copy_is_no_source),
 		TEST(test_who_failed_is_named),
+		TEST(test_all_who_failed_are_named),
 		TEST(test_patience_with_locks),
 		TEST(test_restarts_slow_down),
 		TEST(test_nonsense),

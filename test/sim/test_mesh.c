@@ -601,6 +601,33 @@ static void test_who_may_judge(void **state)
 	down(s);
 }
 
+/* A leader that nobody answers any more still believes to lead for a while, and is in its own view: it judges nobody. One
+ * that was banned does not either (H-074). */
+static void test_inactive_judges_nobody(void **state)
+{
+	struct sim *s = cluster_up(7, CLUSTER_QUORUM_MAJORITY, 28);
+
+	go_on(s, 2 * DEAD, 127);
+	for (uint32_t p = 1; p < 7; p++) {
+		sim_cut(s, 0, p, true);
+	}
+	sim_run(s, s->now + DEAD * MS * 3 / 4);
+	assert_int_equal(cluster_role(s->nodes[0].c), CLUSTER_ROLE_LEADER);
+	report(s, 0, 2, 100);
+	assert_int_equal(s->n_bans, 0);
+	for (uint32_t p = 1; p < 7; p++) {
+		sim_cut(s, 0, p, false);
+	}
+	go_on(s, 5 * DEAD, 0);
+	assert_int_equal(acting(s), 127);
+	sim_set_flags(s, sim_leader(s), NODE_FLAG_BANNED);
+	for (uint32_t p = 0; p < 7; p++) {
+		report(s, p, (p + 1) % 7, 100);
+	}
+	assert_int_equal(s->n_bans, 0);
+	down(s);
+}
+
 /* Both others of three fail: whose fault is it? Nobody is banned; another leads, not more often than now and then. */
 static void test_no_storm_in_three_nodes(void **state)
 {
@@ -700,6 +727,7 @@ int main(void)
 		cmocka_unit_test(test_credits_make_a_ban),
 		cmocka_unit_test(test_credits_are_forgotten),
 		cmocka_unit_test(test_who_may_judge),
+		cmocka_unit_test(test_inactive_judges_nobody),
 		cmocka_unit_test(test_no_storm_in_three_nodes),
 		cmocka_unit_test(test_bans_one_after_the_other),
 		cmocka_unit_test(test_leader_that_fails_itself),
