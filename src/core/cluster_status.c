@@ -183,6 +183,12 @@ static void tell_nodes(const struct cluster *c, struct mono now, TALLOC_CTX *mem
 	}
 }
 
+/* What the helper said last is old when another node has taken the lock since. */
+static bool lock_text_counts(const struct cluster *c, struct mono now)
+{
+	return c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && (cluster_arbiter_has(c) || !cluster_has_lease(c, now));
+}
+
 void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *mem, struct cluster_status *status)
 {
 	static char names[][9] = {"majority", "none", "lock", "etcd"}, no_memory[] = "out of memory", none[] = "";
@@ -193,7 +199,7 @@ void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *m
 	cluster_tell_state(c, now, &status->state);
 	status->arbitration = arbitration_of(c, now);
 	status->arbitration_method = names[c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && c->cfg.arbiter_bounded ? 3 : c->cfg.quorum];
-	status->arbitration_detail = c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL ? talloc_strdup(mem, c->arbiter.text) : none;
+	status->arbitration_detail = lock_text_counts(c, now) ? talloc_strdup(mem, c->arbiter.text) : none;
 	if (status->arbitration_detail == NULL) {
 		status->arbitration_detail = no_memory;
 	}
