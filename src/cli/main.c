@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "text.h"
 
 int cli_fail(struct cli *cli, int code, const char *fmt, ...)
 {
@@ -16,6 +17,7 @@ int cli_fail(struct cli *cli, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(cli->error, sizeof(cli->error), fmt, ap);
 	va_end(ap);
+	text_make_printable(cli->error);
 	return code;
 }
 
@@ -61,6 +63,7 @@ int cli_fail_api(struct cli *cli, int err, const char *fmt, ...)
 	va_end(ap);
 	len = strlen(cli->error);
 	snprintf(cli->error + len, sizeof(cli->error) - len, ": %s", text[0] != '\0' ? text : strerror(err));
+	text_make_printable(cli->error);
 	return code_of(err);
 }
 

@@ -61,7 +61,11 @@ void output_begin(struct output *o, const struct output_ops *ops, FILE *f)
 
 void output_line(struct output *o, const char *key, const char *text)
 {
-	o->ops->line(o, key, text);
+	char *copy = need(strdup(text));
+
+	text_make_printable(copy);
+	o->ops->line(o, key, copy);
+	free(copy);
 }
 
 void output_field(struct output *o, const char *key, const char *title, json_t *value)

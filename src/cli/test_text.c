@@ -48,6 +48,14 @@ static void test_unhex(void **state)
 	check(text_unhex, "0x00", EINVAL, NULL, 0);
 }
 
+static void test_make_printable(void **state)
+{
+	char text[] = "node \xC3\xA4 2\x1B[2J\x07:\n\tline\x7F\r";
+
+	text_make_printable(text);
+	assert_string_equal(text, "node \xC3\xA4 2?[2J?:\n\tline??");
+}
+
 /* Whatever is printed can be typed again. */
 static void test_round_trip(void **state)
 {
@@ -144,9 +152,10 @@ static void test_distance(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_unescape), cmocka_unit_test(test_unhex),  cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_read),     cmocka_unit_test(test_number), cmocka_unit_test(test_seconds),
-		cmocka_unit_test(test_distance),
+		cmocka_unit_test(test_unescape),   cmocka_unit_test(test_unhex),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_read),
+		cmocka_unit_test(test_number),     cmocka_unit_test(test_seconds),
+		cmocka_unit_test(test_distance),   cmocka_unit_test(test_make_printable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,15 @@ char *text_escape(const uint8_t *data, size_t len)
 	return text;
 }
 
+void text_make_printable(char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (((unsigned char)*text < 0x20 && *text != '\n' && *text != '\t') || *text == 0x7F) {
+			*text = '?';
+		}
+	}
+}
+
 char *text_hex(const uint8_t *data, size_t len)
 {
 	char *text = malloc(2 * len + 1);

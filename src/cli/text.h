@@ -23,6 +23,8 @@ int text_read(FILE *f, size_t max, struct bytes *out);
 /* Printable ASCII as it is, the rest as text_unescape() reads it. To be freed; NULL: out of memory. */
 char *text_escape(const uint8_t *data, size_t len);
 char *text_hex(const uint8_t *data, size_t len);
+/* Lines for people that others have a part in: what a terminal would act on becomes '?'. */
+void text_make_printable(char *text);
 
 /* Whole numbers, decimal or 0x; false if there is anything else in text or it is larger than max. */
 bool text_number(const char *text, uint64_t max, uint64_t *value);
