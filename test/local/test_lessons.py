@@ -14,6 +14,7 @@ from support import CAPTURE, PATIENCE, TOP, output, wait_until
 
 DAEMONS = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-dbd", "ctdb-dbkeep"]
 REGISTER, DEREGISTER, GET_PNN, ATTACH_PERSISTENT, TRANS3_COMMIT = 23, 24, 35, 61, 119
+GET_VNNMAP, GET_RECMODE, SET_RECMODE = 5, 15, 16
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +160,20 @@ def test_h057_a_locked_record_delays_only_its_own_database(cluster, clients, req
         assert waits not in [reqid for _, reqid, _ in b.kept]
     assert len(b.call_answer(waits)[2]) == HEADER.size
     cluster.wait_ready(2 * PATIENCE)
+
+
+def test_h077_no_wish_for_a_recovery_is_forgotten(clients):
+    """Asked for right after the end of the one before, from both nodes: it comes, though recoveries do not chase each other."""
+    def generation(client):
+        status, data, _ = client.control(GET_VNNMAP)
+        return data[:4] if status == 0 and client.control(GET_RECMODE)[0] == 0 else None
+
+    for turn in range(10):
+        asks, other = clients[turn % 2], clients[1 - turn % 2]
+        before = wait_until(lambda asks=asks: generation(asks), what="the end of the recovery")
+        assert asks.control(SET_RECMODE, struct.pack("=I", 1))[0] == 0
+        for client in (asks, other):
+            wait_until(lambda client=client, before=before: generation(client) not in (None, before), what=f"recovery {turn}")
 
 
 # ---- floods ----
