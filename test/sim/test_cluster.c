@@ -258,6 +258,37 @@ static void test_planned_leave_of_follower(void **state)
 	down(s);
 }
 
+/* The leader, and who is next, at the same moment: neither waits for the other, and nobody else notices (H-137).
+ * Without a majority the others wait a little longer for the answer of one that has gone. */
+static void test_planned_leave_of_two(void **state)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		bool majority = seed % 4 != 0;
+		struct sim *s = cluster_up(5, majority ? CLUSTER_QUORUM_MAJORITY : CLUSTER_QUORUM_NONE, seed);
+		uint64_t end;
+
+		sim_run(s, s->now + sim_random(s, 500 * MS));
+		sim_leave(s, (uint32_t)(seed % 2));
+		sim_run(s, s->now + sim_random(s, 3 * MS));
+		sim_leave(s, (uint32_t)((seed + 1) % 2));
+		for (end = s->now + 3 * DEAD * MS; s->now < end;) {
+			sim_run(s, s->now + MS);
+			assert_string_equal(s->failure, "");
+			for (uint32_t p = 2; p < 5 && majority; p++) {
+				assert_true(sim_acts(s, &s->nodes[p]));
+			}
+		}
+		assert_null(s->nodes[0].c);
+		assert_null(s->nodes[1].c);
+		assert_in_range(sim_leader(s), 2, 4);
+		assert_true(left_out(s, 0) && left_out(s, 1));
+		for (uint32_t p = 2; p < 5; p++) {
+			assert_true(sim_acts(s, &s->nodes[p]));
+		}
+		down(s);
+	}
+}
+
 static void test_stopped_leader_hands_over(void **state)
 {
 	struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, 6);
@@ -458,6 +489,7 @@ int main(void)
 		cmocka_unit_test(test_restart_of_transportd),
 		cmocka_unit_test(test_planned_leave_of_leader),
 		cmocka_unit_test(test_planned_leave_of_follower),
+		cmocka_unit_test(test_planned_leave_of_two),
 		cmocka_unit_test(test_stopped_leader_hands_over),
 		cmocka_unit_test(test_partition),
 		cmocka_unit_test(test_no_majority_no_leader),

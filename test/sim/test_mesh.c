@@ -601,8 +601,8 @@ static void test_who_may_judge(void **state)
 	down(s);
 }
 
-/* A leader that nobody answers any more still believes to lead for a while, and is in its own view: it judges nobody. One
- * that was banned does not either (H-074). */
+/* A leader that nobody answers any more still believes to lead for a while, and is in its own view: it judges nobody.
+ * One that was banned does not either (H-074). */
 static void test_inactive_judges_nobody(void **state)
 {
 	struct sim *s = cluster_up(7, CLUSTER_QUORUM_MAJORITY, 28);
