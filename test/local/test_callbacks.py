@@ -145,3 +145,20 @@ def test_slow_program(cluster):
     assert node.run([program, cluster.node(2).file("run", "ctdbd.socket"), "enable"], check=False, **CAPTURE).returncode == 0
     wait_until(lambda: _noted(node, "node-flags-changed")[-1] == ["2", "ok", "disabled"], what="the last run")
     assert _chain(_noted(node, "node-flags-changed")[before:])
+
+
+def test_program_that_waits_for_the_recovery(cluster_factory):
+    """Lesson H-128: it may need the databases, which are there only later. Neither waits for the other."""
+    cluster = cluster_factory(2)
+    for node in cluster.nodes:
+        _program(_directory(node, "active-changed"), "05.wait", "#!/bin/sh\nexec ctdb cluster wait --for serving --timeout 60\n")
+        _program(_directory(node, "active-changed"), "10.note", NOTE)
+        _restart_clusterd(node)
+    cluster.node(1).power_off()
+    wait_until(lambda: not cluster.node(0).run(["ctdb", "cluster", "wait", "--for", "serving", "-t", "0.1"], check=False, **CAPTURE).returncode == 0,
+               what="the other one to stop")
+    cluster.node(1).power_on()
+    cluster.wait_ready()
+    for node in cluster.nodes:
+        wait_until(lambda n=node: _noted(n, "active-changed")[-1:] and _noted(n, "active-changed")[-1][0] == "0,1", what="the last run")
+        wait_until(lambda n=node: "INFO: callback active-changed: 05.wait: ok: this node serves" in _log(n), what="its result")
