@@ -80,6 +80,32 @@ def test_h096_one_holds_the_lock_and_that_is_the_leader(cluster, kind):
         assert {p.pid for p in cluster.node(leader).find_program(helper_of(kind))} == helper
 
 
+def descriptors(process):
+    """{number: what it leads to}"""
+    found = {}
+    for number in os.listdir(f"/proc/{process.pid}/fd"):
+        try:
+            found[int(number)] = os.readlink(f"/proc/{process.pid}/fd/{number}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_h160_the_helper_has_nothing_of_the_daemon(cluster, kind):
+    """It may be anybody's program: of the daemon's sockets, pipes and files it has its own standard output and error, and no more."""
+    with Watch(cluster) as watch:
+        leader = watch.wait_leader()
+    node = cluster.node(leader)
+    helpers = wait_until(lambda: node.find_program(helper_of(kind)), what="the helper")
+    daemon = {target for process in node.find_program("ctdb-clusterd") for target in descriptors(process).values()}
+    assert any(target.startswith("socket:") for target in daemon)
+    for process in helpers:
+        mine = descriptors(process)
+        assert mine
+        for number, target in mine.items():
+            assert number <= 2 or target.startswith("anon_inode:") or target not in daemon, (number, target)
+
+
 def test_planned_stop_of_the_holder(cluster):
     """Nobody else stops acting meanwhile: the lock is free before the lease of the others ends."""
     with Watch(cluster) as watch:
