@@ -17,8 +17,8 @@
  * Programs run in the order of their names (as bytes), with the arguments and this process's environment, each at most
  * TIMEOUT_MS; one that fails does not keep the next from running. A directory that does not exist is empty. Left out:
  * names that do not consist of letters, digits, '_', '-' and '.', or end in
- * ".bak", ".orig", ".rej", ".disabled" or begin with "README"; files that are not executable. Files that others than
- * their owner may write fail unrun.
+ * ".bak", ".orig", ".rej", ".disabled" or begin with "README"; files that are not executable. Files that everybody
+ * may write fail unrun.
  *
  * Output: a line for each: NAME, a tab, "ok" or "failed", a tab, a text: the last line it printed, before it what
  * happened if it failed. Exit status: 0 all succeeded, 1 not, 2 wrong usage.

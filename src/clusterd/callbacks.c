@@ -84,14 +84,17 @@ static char *node_text(TALLOC_CTX *mem, uint32_t pnn)
 /* Arguments of the program, from [3] on; marks them as told. */
 static void take_arguments(struct queue *q, char **argv)
 {
-	char now[CHANGES_FLAGS_SIZE], before[CHANGES_FLAGS_SIZE];
+	char now[CHANGES_FLAGS_SIZE], before[CHANGES_FLAGS_SIZE], *told;
 
 	switch (q->event) {
 	case CALLBACK_ACTIVE:
-		argv[3] = talloc_strdup(argv, q->now);
-		argv[4] = q->told;
-		talloc_steal(argv, q->told);
-		q->told = talloc_strdup(q->cbs, q->now);
+		told = talloc_strdup(q->cbs, q->now);
+		if (told == NULL) {
+			break;
+		}
+		argv[3] = talloc_strdup(argv, told);
+		argv[4] = talloc_steal(argv, q->told);
+		q->told = told;
 		break;
 	case CALLBACK_LEADER:
 		argv[3] = node_text(argv, q->leader);

@@ -140,7 +140,8 @@ int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_v
 	int ret;
 
 	/* One node less: of a leader that has not yet seen that a change of the nodes list is decided. */
-	if (view->members.n > c->cfg.n || view->members.n + 1 < c->cfg.n || view->leader >= view->members.n) {
+	if (view->members.n > c->cfg.n || view->members.n + 1 < c->cfg.n || view->leader >= view->members.n ||
+	    view->term > CLUSTER_TERM_MAX || view->number > CLUSTER_TERM_MAX) {
 		return EINVAL;
 	}
 	for (uint32_t p = 0; p < view->members.n; p++) {

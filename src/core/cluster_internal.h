@@ -132,6 +132,7 @@ struct cluster {
 	bool settled;
 	uint32_t odd_leader; /* a leader with another nodes list sent a grant */
 	struct mono odd_at;
+	struct mono complain_again; /* log lines about grants */
 
 	/* EXTERNAL; see cluster_arbiter.c. */
 	struct {

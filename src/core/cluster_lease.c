@@ -473,6 +473,16 @@ static void lease_take(struct cluster *c, struct mono now, const struct lease_gr
 	}
 }
 
+/* What is wrong with each grant is said once a minute. */
+static bool complains(struct cluster *c, struct mono now)
+{
+	if (mono_before(now, c->complain_again)) {
+		return false;
+	}
+	c->complain_again = mono_add_ms(now, 60000);
+	return true;
+}
+
 void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const struct lease_grant *m)
 {
 	bool other = m->term == c->term &&
@@ -485,8 +495,10 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 		return;
 	}
 	if (other) {
-		cluster_event(c, true, "bug: node %u also leads term %llu: ignoring it", (unsigned)from,
-			      (unsigned long long)m->term);
+		if (complains(c, now)) {
+			cluster_event(c, true, "bug: node %u also leads term %llu: ignoring it", (unsigned)from,
+				      (unsigned long long)m->term);
+		}
 		return;
 	}
 	if (m->term == c->arbiter.term_over && m->term == c->term && c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL) {
@@ -509,7 +521,7 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 		c->claim.leader = CLUSTER_NODE_NONE;
 	}
 	cluster_promise_to(c, now, from, cluster_promise_ns(c));
-	if (m->view != NULL && cluster_view_take(c, now, m->view) == EINVAL) {
+	if (m->view != NULL && cluster_view_take(c, now, m->view) == EINVAL && complains(c, now)) {
 		cluster_event(c, true, "view of node %u does not fit the nodes file: ignoring it", (unsigned)from);
 	}
 	lease_take(c, now, m);

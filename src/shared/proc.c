@@ -33,7 +33,8 @@ static void proc_run_exited(void *priv, int wait_status);
 static int proc_run_start(struct tevent_req *req, struct proc_run_state *state, struct tevent_context *ev,
 			  char *const argv[], char *const envp[])
 {
-	struct child_config config = {.argv = argv, .envp = envp};
+	/* Nobody would end it at its time. */
+	struct child_config config = {.argv = argv, .envp = envp, .die_with_parent = true};
 	int fds[2], ret;
 
 	if (pipe2(fds, O_CLOEXEC) != 0) {

@@ -12,7 +12,7 @@
 
 /*
  * proc_run: runs argv[0] to its end. Own process group, close-on-exec for everything but 0, 1, 2 (0 from /dev/null), signals reset. After
- * timeout_ms: SIGTERM to the group, 2 s later SIGKILL; result ETIMEDOUT. Output (1 and 2 together) beyond max_output bytes is cut.
+ * timeout_ms: SIGTERM to the group, 2 s later SIGKILL; result ETIMEDOUT. SIGKILL when this process dies. Output (1 and 2 together) beyond max_output bytes is cut.
  */
 struct tevent_req *proc_run_send(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], char *const envp[], uint32_t timeout_ms,
 				 size_t max_output);
