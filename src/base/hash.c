@@ -17,17 +17,17 @@ static inline uint32_t le32(const uint8_t *p, size_t n)
 	return v;
 }
 
-#define MIX(x, z, y, r)                                                                            \
-	do {                                                                                       \
-		x -= z;                                                                            \
-		x ^= rotl(z, r);                                                                   \
-		z += y;                                                                            \
+#define MIX(x, z, y, r)                                                                                                \
+	do {                                                                                                           \
+		x -= z;                                                                                                \
+		x ^= rotl(z, r);                                                                                       \
+		z += y;                                                                                                \
 	} while (0)
 
-#define FINAL(x, y, r)                                                                             \
-	do {                                                                                       \
-		x ^= y;                                                                            \
-		x -= rotl(y, r);                                                                   \
+#define FINAL(x, y, r)                                                                                                 \
+	do {                                                                                                           \
+		x ^= y;                                                                                                \
+		x -= rotl(y, r);                                                                                       \
 	} while (0)
 
 uint32_t hash_lookup3(const uint8_t *key, size_t len)

@@ -15,12 +15,18 @@ static void test_known_values(void **state)
 		size_t len;
 		uint32_t hash;
 	} known[] = {
-		{"", 0, 0xDEADBEEF},		   {"", 1, 0x8BA9414B},
-		{"a", 2, 0x42B17671},		   {"0123456789ab", 12, 0x1065E50A},
-		{"abcdefghijk", 12, 0xA6E64A17},   {"abcdefghijkl", 13, 0xE5A71B42},
-		{"secrets.tdb", 12, 0x7132C184},   {"g_lock.tdb", 11, 0x4D2A432B},
-		{"locking.tdb", 12, 0x7A19D84D},   {"brlock.tdb", 11, 0x4E66C2B2},
-		{"registry.tdb", 13, 0x6CF2837D},  {"smbXsrv_version_global.tdb", 27, 0x521B7544},
+		{"", 0, 0xDEADBEEF},
+		{"", 1, 0x8BA9414B},
+		{"a", 2, 0x42B17671},
+		{"0123456789ab", 12, 0x1065E50A},
+		{"abcdefghijk", 12, 0xA6E64A17},
+		{"abcdefghijkl", 13, 0xE5A71B42},
+		{"secrets.tdb", 12, 0x7132C184},
+		{"g_lock.tdb", 11, 0x4D2A432B},
+		{"locking.tdb", 12, 0x7A19D84D},
+		{"brlock.tdb", 11, 0x4E66C2B2},
+		{"registry.tdb", 13, 0x6CF2837D},
+		{"smbXsrv_version_global.tdb", 27, 0x521B7544},
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

@@ -39,7 +39,8 @@ static int ask(struct cli *cli, const struct cluster_nodes_change_args *args, st
 	case ENOENT:
 		return cli_fail(cli, EXIT_ERROR, "ctdb-clusterd does not run: see the log");
 	case ECONNRESET:
-		return cli_fail(cli, EXIT_ERROR, "ctdb-clusterd ended meanwhile: see ctdb node list whether it was done");
+		return cli_fail(cli, EXIT_ERROR,
+				"ctdb-clusterd ended meanwhile: see ctdb node list whether it was done");
 	case ENOSYS:
 		return cli_fail(cli, EXIT_ERROR, "that node's version cannot change the nodes list while it runs");
 	case ETIMEDOUT:

@@ -46,10 +46,12 @@ void help_command(FILE *f, const struct command *c)
 	fprintf(f, "%s%s%s%s%s\n", (c->options & OPT_NODE) != 0 ? " [-n PNN]" : "",
 		(c->options & OPT_MACHINE) != 0 ? " [-X]" : "", (c->options & OPT_HEX) != 0 ? " [--hex]" : "",
 		(c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
-		(c->options & OPT_MODEL) != 0 ? " [--model MODEL]" : (c->options & OPT_RETIRE) != 0 ? " [--retire]"
+		(c->options & OPT_MODEL) != 0     ? " [--model MODEL]"
+		: (c->options & OPT_RETIRE) != 0  ? " [--retire]"
 		: (c->options & OPT_DRY_RUN) != 0 ? " [--dry-run]"
-		: (c->options & OPT_FOR) != 0 ? " --for STATE [--timeout S]"
-		: (c->options & OPT_FORCE) != 0 ? " [--force] [--timeout S]" : "");
+		: (c->options & OPT_FOR) != 0     ? " --for STATE [--timeout S]"
+		: (c->options & OPT_FORCE) != 0   ? " [--force] [--timeout S]"
+						  : "");
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }
 
@@ -93,8 +95,9 @@ static const struct command *unknown(struct cli *cli, char **argv, int argc)
 	for (c = commands; c->run != NULL; c++) {
 		if (c->object != NULL && (strcmp(c->object, argv[0]) == 0 || strcmp(c->object, typed) == 0)) {
 			cli_fail(cli, EXIT_USAGE, "%s \"%s\"; ctdb --help lists the verbs of %s",
-				 argc > 1 && strcmp(c->object, typed) != 0 ? "unknown command" : "verb is missing after", typed,
-				 c->object);
+				 argc > 1 && strcmp(c->object, typed) != 0 ? "unknown command"
+									   : "verb is missing after",
+				 typed, c->object);
 			return NULL;
 		}
 	}
@@ -114,8 +117,8 @@ static int words_of(const struct command *c, char **argv, int argc)
 	if (space == NULL) {
 		return argc > 1 && strcmp(c->object, argv[0]) == 0 && strcmp(c->verb, argv[1]) == 0 ? 2 : 0;
 	}
-	return argc > 2 && strncmp(c->object, argv[0], len) == 0 && argv[0][len] == '\0' && strcmp(space + 1, argv[1]) == 0 &&
-			       strcmp(c->verb, argv[2]) == 0
+	return argc > 2 && strncmp(c->object, argv[0], len) == 0 && argv[0][len] == '\0' &&
+			       strcmp(space + 1, argv[1]) == 0 && strcmp(c->verb, argv[2]) == 0
 		       ? 3
 		       : 0;
 }

@@ -7,7 +7,17 @@
 #include "cli.h"
 #include "text.h"
 
-enum long_option { LONG_SOCKET = 256, LONG_HEX, LONG_COUNT, LONG_MODEL, LONG_RETIRE, LONG_DRY_RUN, LONG_FOR, LONG_FORCE, LONG_VERSION };
+enum long_option {
+	LONG_SOCKET = 256,
+	LONG_HEX,
+	LONG_COUNT,
+	LONG_MODEL,
+	LONG_RETIRE,
+	LONG_DRY_RUN,
+	LONG_FOR,
+	LONG_FORCE,
+	LONG_VERSION
+};
 
 static const struct option long_options[] = {
 	{"output", required_argument, NULL, 'o'},       {"socket", required_argument, NULL, LONG_SOCKET},

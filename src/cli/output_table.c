@@ -76,7 +76,8 @@ static void fields_flush(struct output *o)
 	json_t *rows = output_check(json_array()), *v;
 	const char *key;
 
-	json_object_foreach(o->doc, key, v) {
+	json_object_foreach(o->doc, key, v)
+	{
 		if (strcmp(key, "schema") != 0) {
 			json_array_append_new(rows, output_check(json_pack("{s:s, s:O}", "name", key, "value", v)));
 		}

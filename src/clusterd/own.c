@@ -11,8 +11,7 @@
 #include "shared/file_replace.h"
 #include "shared/log.h"
 
-#define FLAGS                                                                                                          \
-	(NODE_FLAG_DISABLED | NODE_FLAG_BANNED | NODE_FLAG_STOPPED | NODE_FLAG_UNHEALTHY | NODE_FLAG_PARTIAL)
+#define FLAGS   (NODE_FLAG_DISABLED | NODE_FLAG_BANNED | NODE_FLAG_STOPPED | NODE_FLAG_UNHEALTHY | NODE_FLAG_PARTIAL)
 #define CAPS    (NODE_CAP_LEADER | NODE_CAP_LMASTER)
 #define BAN_MAX (30U * 24 * 3600)
 

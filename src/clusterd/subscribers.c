@@ -85,8 +85,8 @@ static struct subscriber *subscriber_new(struct clusterd *cd, const char *endpoi
 /* ---- over a restart ---- */
 
 /*
- * The list is kept in the run directory, so that after a restart subscribers hear of their lease at once: with the next renewal of their
- * subscription it could be over.
+ * The list is kept in the run directory, so that after a restart subscribers hear of their lease at once: with the next
+ * renewal of their subscription it could be over.
  */
 static char *list_path(TALLOC_CTX *mem, const struct clusterd *cd)
 {

@@ -1,4 +1,5 @@
-/* The term file and the promise file of clusterd: written so that neither a kill nor a power cut makes a node vote twice. */
+/* The term file and the promise file of clusterd: written so that neither a kill nor a power cut makes a node vote
+ * twice. */
 #include "clusterd.h"
 
 #include <errno.h>
@@ -205,8 +206,9 @@ static bool promise_read(const struct term_file *f, struct cluster_promise *prom
 }
 
 /*
- * What may have been promised before: as the promise file says; if it is gone, anything that was promised has ended one dead interval after
- * the machine started (its monotonic clock then: zero), or, if it was not started again since, one from now.
+ * What may have been promised before: as the promise file says; if it is gone, anything that was promised has ended one
+ * dead interval after the machine started (its monotonic clock then: zero), or, if it was not started again since, one
+ * from now.
  */
 static void promise_restore(const struct term_file *f, const struct daemon *d, const char *old_boot, uint64_t term,
 			    struct cluster_promise *promise)

@@ -173,8 +173,8 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 		const char *difference = c->peers[c->odd_leader].difference;
 
 		if (difference != NULL) {
-			snprintf(buf, len, "kept out by leader node %u: %s; run 'ctdb node reload' there", (unsigned)c->odd_leader,
-				 difference);
+			snprintf(buf, len, "kept out by leader node %u: %s; run 'ctdb node reload' there",
+				 (unsigned)c->odd_leader, difference);
 			return buf;
 		}
 		snprintf(buf, len,
@@ -184,7 +184,8 @@ static const char *why_no_lease(const struct cluster *c, struct mono now, char *
 		return buf;
 	}
 	if (cluster_mesh_barred_by(c, now) != CLUSTER_NODE_NONE) {
-		snprintf(buf, len, "node %u cannot reach node %u: left out by the leader; check the network between them",
+		snprintf(buf, len,
+			 "node %u cannot reach node %u: left out by the leader; check the network between them",
 			 (unsigned)c->cfg.pnn, (unsigned)c->mesh.barred_by);
 		return buf;
 	}

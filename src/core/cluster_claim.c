@@ -1,4 +1,5 @@
-/* Arbitration none: word of a leader travels to nodes that cannot reach it, so that a connected component keeps one leader. */
+/* Arbitration none: word of a leader travels to nodes that cannot reach it, so that a connected component keeps one
+ * leader. */
 #include "core/cluster_internal.h"
 
 /* A claim is "node L led term T, it was heard so long ago". With majority arbitration there are none. */
@@ -27,8 +28,8 @@ struct mono cluster_claim_bars(const struct cluster *c, struct mono now, uint32_
 }
 
 /*
- * Each hop adds more than a packet's way normally takes: a claim that is passed on from node to node must not stay young by what it spends on the
- * way, or a dead leader's would never end.
+ * Each hop adds more than a packet's way normally takes: a claim that is passed on from node to node must not stay
+ * young by what it spends on the way, or a dead leader's would never end.
  */
 static uint64_t hop_us(const struct cluster *c)
 {

@@ -221,7 +221,8 @@ static struct mono stand_time(const struct cluster *c, struct mono now)
 		at = cluster_claim_bars(c, now, c->cfg.pnn);
 	}
 	/* A cluster with another nodes list is there: not a second one beside it. */
-	if (c->cfg.quorum == CLUSTER_QUORUM_NONE && mono_is_set(c->odd_at) && at.ns < c->odd_at.ns + 2 * cluster_dead_ns(c)) {
+	if (c->cfg.quorum == CLUSTER_QUORUM_NONE && mono_is_set(c->odd_at) &&
+	    at.ns < c->odd_at.ns + 2 * cluster_dead_ns(c)) {
 		at = mono_plus(c->odd_at, 2 * cluster_dead_ns(c));
 	}
 	if (CLUSTER_PLANTED(c, ALL_STAND)) {

@@ -173,8 +173,8 @@ static bool acked_lately(const struct cluster *c, struct mono now, uint32_t pnn)
 	if (pnn == c->cfg.pnn) {
 		return true;
 	}
-	return mono_is_set(peer->acked_at) && !peer->leaving && cluster_peer_agrees(c, pnn) && !cluster_nodes_bars(c, pnn) &&
-	       now.ns < peer->acked_at.ns + cluster_dead_ns(c);
+	return mono_is_set(peer->acked_at) && !peer->leaving && cluster_peer_agrees(c, pnn) &&
+	       !cluster_nodes_bars(c, pnn) && now.ns < peer->acked_at.ns + cluster_dead_ns(c);
 }
 
 /* From when on it may be left out: no lease that it may hold lasts that long, and it had time to be heard. */
@@ -237,8 +237,8 @@ static void plan_member(const struct cluster *c, struct mono now, uint32_t p, st
 		       (in == was && (old->flags != m->flags || old->capabilities != m->capabilities ||
 				      old->incarnation != m->incarnation)) ||
 		       (was && (m->flags & NODE_FLAG_DISCONNECTED) != 0);
-	plan->quiet = plan->quiet && (in || peer->barred || !peer->link || peer->silent || peer->deleted || peer->leaving ||
-				      !cluster_peer_agrees(c, p));
+	plan->quiet = plan->quiet && (in || peer->barred || !peer->link || peer->silent || peer->deleted ||
+				      peer->leaving || !cluster_peer_agrees(c, p));
 }
 
 /* Few views: who comes in waits for others that are about to. */

@@ -169,7 +169,8 @@ static struct cluster_node_status node_status(const struct cluster *c, struct mo
 		.differs = !cluster_peer_agrees(c, p),
 		.barred_by = cluster_mesh_bars(c, now, p),
 		.credits = cluster_credits(c, now, p),
-		.out_ms = out ? mono_ms_between(mono_is_set(peer->out_since) ? peer->out_since : c->started, now) + 1 : 0,
+		.out_ms =
+			out ? mono_ms_between(mono_is_set(peer->out_since) ? peer->out_since : c->started, now) + 1 : 0,
 	};
 }
 
@@ -198,7 +199,8 @@ void cluster_tell_status(const struct cluster *c, struct mono now, TALLOC_CTX *m
 
 	cluster_tell_state(c, now, &status->state);
 	status->arbitration = arbitration_of(c, now);
-	status->arbitration_method = names[c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && c->cfg.arbiter_bounded ? 3 : c->cfg.quorum];
+	status->arbitration_method =
+		names[c->cfg.quorum == CLUSTER_QUORUM_EXTERNAL && c->cfg.arbiter_bounded ? 3 : c->cfg.quorum];
 	status->arbitration_detail = lock_text_counts(c, now) ? talloc_strdup(mem, c->arbiter.text) : none;
 	if (status->arbitration_detail == NULL) {
 		status->arbitration_detail = no_memory;

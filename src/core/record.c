@@ -60,7 +60,8 @@ static int call_queue(struct record_call *call, struct record_key key)
 	return 0;
 }
 
-struct record_call *record_call_new(struct record_db *db, struct record_key key, uint64_t who, bool use, void *call_priv, struct mono now)
+struct record_call *record_call_new(struct record_db *db, struct record_key key, uint64_t who, bool use,
+				    void *call_priv, struct mono now)
 {
 	struct record_call *call = talloc_zero(db, struct record_call);
 
@@ -142,7 +143,8 @@ void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, st
 	rec_run(r, now);
 }
 
-void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation, uint32_t requester, struct record_key key, struct mono now)
+void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation, uint32_t requester,
+		       struct record_key key, struct mono now)
 {
 	struct rec *r;
 
@@ -170,8 +172,8 @@ void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation,
 	rec_run(r, now);
 }
 
-void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, const struct record_copy *copy,
-		     struct mono now)
+void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key,
+		     const struct record_copy *copy, struct mono now)
 {
 	struct rec *r;
 
@@ -435,8 +437,8 @@ static void rec_busy(struct rec *r, struct mono now)
 
 static bool nothing_to_do(const struct rec *r)
 {
-	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->have_grant &&
-	       r->next == RECORD_NODE_NONE;
+	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE &&
+	       !r->have_grant && r->next == RECORD_NODE_NONE;
 }
 
 static void rec_run(struct rec *r, struct mono now)
@@ -482,7 +484,8 @@ done:
 
 /* ---- opening and closing ---- */
 
-struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops, void *engine_priv)
+struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config,
+					const struct record_ops *ops, void *engine_priv)
 {
 	struct record_engine *e = talloc_zero(mem, struct record_engine);
 

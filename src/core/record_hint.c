@@ -7,7 +7,7 @@
 #include "base/hash.h"
 
 #define HINT_DELAY_MS 100
-#define HINT_TRIES 5
+#define HINT_TRIES    5
 
 void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
 {
@@ -35,13 +35,14 @@ void hint_free(struct record_db *db, struct hint *h)
 }
 
 /*
- * Still empty, ours, untouched, and it never left this node: then its absence says the same (lesson H-026). Not even empty: the header that another node kept would
- * outrank the copies of the key's next life, which begins at rsn 1 again, and a recovery after the death of their owner would choose it.
+ * Still empty, ours, untouched, and it never left this node: then its absence says the same (lesson H-026). Not even
+ * empty: the header that another node kept would outrank the copies of the key's next life, which begins at rsn 1
+ * again, and a recovery after the death of their owner would choose it.
  */
 static bool hint_deletable(const struct record_db *db, const struct hint *h, const struct record_copy *c)
 {
-	return c->exists && c->len == 0 && c->dmaster == db->e->config.own_pnn && c->rsn == h->rsn && c->rsn == RSN_CREATED &&
-	       (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
+	return c->exists && c->len == 0 && c->dmaster == db->e->config.own_pnn && c->rsn == h->rsn &&
+	       c->rsn == RSN_CREATED && (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
 }
 
 /* false: locked, try again later */
@@ -58,7 +59,8 @@ static bool hint_run(struct record_db *db, struct hint *h)
 	if (ret != 0) {
 		return ret != EAGAIN || ++h->tries >= HINT_TRIES;
 	}
-	if (db->e->ops.read(db->priv, key, &copy) == 0 && hint_deletable(db, h, &copy) && db->e->ops.remove(db->priv, key) == 0) {
+	if (db->e->ops.read(db->priv, key, &copy) == 0 && hint_deletable(db, h, &copy) &&
+	    db->e->ops.remove(db->priv, key) == 0) {
 		db->e->stats.hints_deleted++;
 	}
 	db->e->ops.unlock(db->priv, key);

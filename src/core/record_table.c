@@ -107,8 +107,8 @@ void rec_free(struct rec *r)
 
 bool rec_idle(const struct rec *r)
 {
-	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->asked && !r->have_grant &&
-	       r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding;
+	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->asked &&
+	       !r->have_grant && r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding;
 }
 
 void rec_due(struct rec *r, struct mono due)

@@ -10,9 +10,9 @@ struct entry {
 	struct entry *next;
 	uint32_t hash;
 	uint32_t keylen;
-	struct claim best;     /* by better() */
+	struct claim best; /* by better() */
 	uint32_t local_dmaster;
-	struct claim *losers;  /* other owners; NULL as a rule */
+	struct claim *losers; /* other owners; NULL as a rule */
 	uint32_t n_losers;
 	uint8_t key[];
 };
@@ -20,7 +20,7 @@ struct entry {
 struct claims {
 	struct entry **buckets;
 	size_t n_buckets, n;
-	size_t at;	    /* claims_next(): bucket */
+	size_t at;          /* claims_next(): bucket */
 	struct entry *next; /* claims_next(): entry to give */
 };
 

@@ -1,4 +1,5 @@
-/* Recovery of a persistent or replicated database at a member: tell the state, send or take the contents. See recovery.h. */
+/* Recovery of a persistent or replicated database at a member: tell the state, send or take the contents. See
+ * recovery.h. */
 #include <errno.h>
 
 #include "core/recovery_private.h"
@@ -10,7 +11,8 @@ int content_begin(struct mdb *db)
 	return db->claims_out != NULL ? db->m->ops.start_state(db->m->priv, db->handle) : ENOMEM;
 }
 
-void rec_member_state_done(struct rec_member *m, void *handle, int status, uint64_t seqnum, uint64_t digest, bool healthy)
+void rec_member_state_done(struct rec_member *m, void *handle, int status, uint64_t seqnum, uint64_t digest,
+			   bool healthy)
 {
 	struct mdb *db = rec_member_find_handle(m, handle);
 	struct rec_content_state msg;
@@ -26,7 +28,8 @@ void rec_member_state_done(struct rec_member *m, void *handle, int status, uint6
 	if (db->valid) {
 		mdb_tell(db);
 	}
-	msg = (struct rec_content_state){.id = m->id, .db_id = db->id, .seqnum = seqnum, .digest = digest, .healthy = healthy};
+	msg = (struct rec_content_state){
+		.id = m->id, .db_id = db->id, .seqnum = seqnum, .digest = digest, .healthy = healthy};
 	m->ops.send(m->priv, m->leader, LANE_PROC_REC_CONTENT_STATE, &msg);
 }
 
@@ -83,7 +86,8 @@ static void take_early(struct mdb *db, struct mono now)
 	}
 }
 
-void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struct rec_content_plan *msg, struct mono now)
+void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struct rec_content_plan *msg,
+				struct mono now)
 {
 	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
 	bool target = false;
@@ -98,8 +102,9 @@ void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struc
 	db->source = msg->source;
 	if (target) {
 		/*
-		 * The lineage moves with mdb_prepared(), when the transaction that replaces the contents is on disk. Before, a copy that does not count would begin to
-		 * count with its old contents: if this node died in between, they could win by their sequence number.
+		 * The lineage moves with mdb_prepared(), when the transaction that replaces the contents is on disk.
+		 * Before, a copy that does not count would begin to count with its old contents: if this node died in
+		 * between, they could win by their sequence number.
 		 */
 		db->state = MDB_REPLACE;
 		ret = m->ops.start_replace(m->priv, db->handle);

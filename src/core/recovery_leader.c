@@ -6,8 +6,8 @@
 #include "core/recovery.h"
 
 /* A member that does not answer BEGIN for this long: try again (the view decides whether it is still a member). */
-#define BEGIN_TIMEOUT_MS 10000
-#define RETRY_MS 30
+#define BEGIN_TIMEOUT_MS  10000
+#define RETRY_MS          30
 #define RETRY_DOUBLED_MAX 5
 
 enum leader_state { LEADER_IDLE, LEADER_BEGIN, LEADER_RUN };
@@ -20,8 +20,8 @@ struct ldb {
 	char *name;
 	enum ldb_state state;
 	struct recovery_id base;
-	bool *valid;	/* by member index */
-	bool *prepared; /* by member index */
+	bool *valid;                       /* by member index */
+	bool *prepared;                    /* by member index */
 	struct rec_content_state *content; /* by member index; id zero: not yet told */
 };
 
@@ -32,12 +32,12 @@ struct rec_leader {
 	enum leader_state state;
 	struct recovery_id id;
 	uint32_t generation;
-	uint32_t attempt_floor;	  /* attempts of this view up to here are used */
-	struct mono deadline;	  /* of LEADER_BEGIN */
+	uint32_t attempt_floor; /* attempts of this view up to here are used */
+	struct mono deadline;   /* of LEADER_BEGIN */
 	bool restart;
 	struct mono restart_at;
-	unsigned restarts;	  /* of this view, one after the other */
-	TALLOC_CTX *run;	  /* everything of one recovery */
+	unsigned restarts; /* of this view, one after the other */
+	TALLOC_CTX *run;   /* everything of one recovery */
 	uint32_t *members, n_members;
 	uint32_t *slots, n_slots;
 	struct rec_begin_reply **replies; /* by member index, NULL: not yet */
@@ -117,7 +117,8 @@ static void want_restart(struct rec_leader *l, const char *why, struct mono now)
 	if (!l->restart) {
 		l->ops.note(l->priv, why);
 		l->restart = true;
-		l->restart_at = mono_add_ms(now, (uint64_t)RETRY_MS << (l->restarts < RETRY_DOUBLED_MAX ? l->restarts : RETRY_DOUBLED_MAX));
+		l->restart_at = mono_add_ms(
+			now, (uint64_t)RETRY_MS << (l->restarts < RETRY_DOUBLED_MAX ? l->restarts : RETRY_DOUBLED_MAX));
 		l->restarts++;
 	}
 }
@@ -142,8 +143,8 @@ static void blame_silent(struct rec_leader *l, struct mono now)
 	}
 }
 
-int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint32_t generation, const uint32_t *members, uint32_t n_members,
-		     const uint32_t *slots, uint32_t n_slots, struct mono now)
+int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint32_t generation, const uint32_t *members,
+		     uint32_t n_members, const uint32_t *slots, uint32_t n_slots, struct mono now)
 {
 	bool same_view = l->id.term == term && l->id.number == number;
 	struct rec_begin msg;
@@ -221,7 +222,9 @@ static void check_same(struct rec_leader *l, const struct ldb *db, const struct 
 	uint32_t model = s->flags & (DB_PERSISTENT | DB_REPLICATED);
 
 	if (strcmp(db->name, s->name) != 0 || db->flags != model) {
-		char *text = talloc_asprintf(l->run, "database 0x%08x is \"%s\" (model flags %u) elsewhere but \"%s\" (%u) on node %u: that copy is ignored",
+		char *text = talloc_asprintf(l->run,
+					     "database 0x%08x is \"%s\" (model flags %u) elsewhere but \"%s\" (%u) on "
+					     "node %u: that copy is ignored",
 					     db->id, db->name, db->flags, s->name, model, node);
 
 		l->ops.note(l->priv, text != NULL ? text : "database id used for two databases");
@@ -235,7 +238,8 @@ static const struct rec_db_state *state_of(const struct rec_leader *l, uint32_t 
 	for (uint32_t i = 0; i < r->dbs.n; i++) {
 		const struct rec_db_state *s = &r->dbs.v[i];
 
-		if (s->db_id == db->id && strcmp(s->name, db->name) == 0 && (s->flags & (DB_PERSISTENT | DB_REPLICATED)) == db->flags) {
+		if (s->db_id == db->id && strcmp(s->name, db->name) == 0 &&
+		    (s->flags & (DB_PERSISTENT | DB_REPLICATED)) == db->flags) {
 			return s;
 		}
 	}
@@ -380,8 +384,10 @@ void rec_leader_on_begin_reply(struct rec_leader *l, uint32_t from, const struct
 	if (m->status != 0) {
 		char *text;
 
-		/* A leader whose dbd was restarted does not remember its attempts: go on above what the member has seen. */
-		if (m->newest.term == l->id.term && m->newest.number == l->id.number && m->newest.attempt > l->attempt_floor) {
+		/* A leader whose dbd was restarted does not remember its attempts: go on above what the member has
+		 * seen. */
+		if (m->newest.term == l->id.term && m->newest.number == l->id.number &&
+		    m->newest.attempt > l->attempt_floor) {
 			l->attempt_floor = m->newest.attempt;
 		}
 		text = talloc_asprintf(l->run, "node %u cannot take part yet (%s): beginning again", from,
@@ -419,14 +425,15 @@ static uint32_t same_content(const struct rec_leader *l, const struct ldb *db, u
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < l->n_members; i++) {
-		n += db->content[i].seqnum == db->content[member].seqnum && db->content[i].digest == db->content[member].digest;
+		n += db->content[i].seqnum == db->content[member].seqnum &&
+		     db->content[i].digest == db->content[member].digest;
 	}
 	return n;
 }
 
 /*
- * Is a's copy a better source than b's? Healthy before damaged (which was replaced by an empty one), members of the base before others, then sequence number, then
- * majority; ties: b.
+ * Is a's copy a better source than b's? Healthy before damaged (which was replaced by an empty one), members of the
+ * base before others, then sequence number, then majority; ties: b.
  */
 static bool better_source(const struct rec_leader *l, const struct ldb *db, uint32_t a, uint32_t b)
 {
@@ -458,12 +465,16 @@ static void content_plan(struct rec_leader *l, struct ldb *db)
 	for (uint32_t i = 0; i < l->n_members; i++) {
 		const struct rec_content_state *c = &db->content[i];
 
-		if (c->seqnum == db->content[best].seqnum && c->digest == db->content[best].digest && c->healthy == db->content[best].healthy) {
+		if (c->seqnum == db->content[best].seqnum && c->digest == db->content[best].digest &&
+		    c->healthy == db->content[best].healthy) {
 			continue;
 		}
 		if (c->seqnum == db->content[best].seqnum && c->healthy) {
-			char *text = talloc_asprintf(l->run, "database %s: nodes %u and %u have sequence number %llu but different contents; node %u's count",
-						     db->name, plan.source, l->members[i], (unsigned long long)c->seqnum, plan.source);
+			char *text = talloc_asprintf(l->run,
+						     "database %s: nodes %u and %u have sequence number %llu but "
+						     "different contents; node %u's count",
+						     db->name, plan.source, l->members[i],
+						     (unsigned long long)c->seqnum, plan.source);
 
 			l->ops.note(l->priv, text != NULL ? text : "contents differ");
 		}
@@ -473,7 +484,8 @@ static void content_plan(struct rec_leader *l, struct ldb *db)
 	send_all(l, LANE_PROC_REC_CONTENT_PLAN, &plan);
 }
 
-void rec_leader_on_content_state(struct rec_leader *l, uint32_t from, const struct rec_content_state *m, struct mono now)
+void rec_leader_on_content_state(struct rec_leader *l, uint32_t from, const struct rec_content_state *m,
+				 struct mono now)
 {
 	uint32_t i = member_index(l, from);
 	struct ldb *db;
@@ -509,7 +521,8 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 		return;
 	}
 	if (m->status != 0) {
-		char *text = talloc_asprintf(l->run, "recovery of database %s failed on node %u: %s", db->name, from, strerror((int)m->status));
+		char *text = talloc_asprintf(l->run, "recovery of database %s failed on node %u: %s", db->name, from,
+					     strerror((int)m->status));
 
 		blame(l, from, (int)m->status, text != NULL ? text : "recovery of a database failed there");
 		want_restart(l, text != NULL ? text : "recovery of a database failed on a node", now);
@@ -532,7 +545,7 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 static char *waiting_members(char *text, const struct rec_leader *l, const struct ldb *db)
 {
 	for (uint32_t i = 0; i < l->n_members; i++) {
-		bool waits = db == NULL ? l->replies[i] == NULL
+		bool waits = db == NULL                     ? l->replies[i] == NULL
 			     : db->state == LDB_WAIT_STATES ? recovery_id_is_zero(&db->content[i].id)
 							    : !db->prepared[i];
 

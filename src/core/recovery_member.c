@@ -1,4 +1,5 @@
-/* Recovery, a member's side: follows BEGIN, PLAN, COMMIT, END and leads each database through its steps. See recovery.h. */
+/* Recovery, a member's side: follows BEGIN, PLAN, COMMIT, END and leads each database through its steps. See
+ * recovery.h. */
 #include <errno.h>
 #include <string.h>
 
@@ -136,15 +137,16 @@ void mdb_failed(struct mdb *db, int status, const char *what)
 }
 
 /*
- * Full: recoveries that were abandoned one after the other must not push out the one that decides what counts. That is the base, as long as nobody changes anything,
- * and never older than what this copy was changed by.
+ * Full: recoveries that were abandoned one after the other must not push out the one that decides what counts. That is
+ * the base, as long as nobody changes anything, and never older than what this copy was changed by.
  */
 void rec_lineage_tell(struct rec_lineage *l, const struct recovery_id *id, const struct recovery_id *base)
 {
 	if (l->n_told >= LANE_LINEAGE) {
 		uint32_t i = 0;
 
-		while (i < LANE_LINEAGE - 1 && (recovery_id_cmp(&l->told[i], base) == 0 || recovery_id_cmp(&l->told[i], &l->changed) == 0)) {
+		while (i < LANE_LINEAGE - 1 &&
+		       (recovery_id_cmp(&l->told[i], base) == 0 || recovery_id_cmp(&l->told[i], &l->changed) == 0)) {
 			i++;
 		}
 		memmove(&l->told[i], &l->told[i + 1], (LANE_LINEAGE - 1 - i) * sizeof(l->told[0]));

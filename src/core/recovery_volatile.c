@@ -1,4 +1,5 @@
-/* Recovery of a volatile database at a member: claims to location masters, verdicts, orders to holders. See recovery.h. */
+/* Recovery of a volatile database at a member: claims to location masters, verdicts, orders to holders. See recovery.h.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -24,8 +25,9 @@ int volatile_begin(struct mdb *db)
 	db->orders_acked = talloc_zero_array(db, uint32_t, n);
 	db->claims_ended = talloc_zero_array(db, bool, n);
 	db->orders_ended = talloc_zero_array(db, bool, n);
-	if (db->claims == NULL || db->claims_out == NULL || db->orders_out == NULL || db->claims_in == NULL || db->orders_in == NULL ||
-	    db->todo_left == NULL || db->orders_acked == NULL || db->claims_ended == NULL || db->orders_ended == NULL) {
+	if (db->claims == NULL || db->claims_out == NULL || db->orders_out == NULL || db->claims_in == NULL ||
+	    db->orders_in == NULL || db->todo_left == NULL || db->orders_acked == NULL || db->claims_ended == NULL ||
+	    db->orders_ended == NULL) {
 		return ENOMEM;
 	}
 	if (db->valid) {
@@ -64,7 +66,10 @@ static int claims_append(struct mdb *db, uint32_t to, const struct rec_scan_entr
 		}
 	}
 	c = &s->claims.claims.v[s->claims.claims.n];
-	*c = (struct rec_claim){.rsn = entry->rsn, .flags = entry->flags, .owned = entry->dmaster == db->m->own_pnn, .empty = entry->empty};
+	*c = (struct rec_claim){.rsn = entry->rsn,
+				.flags = entry->flags,
+				.owned = entry->dmaster == db->m->own_pnn,
+				.empty = entry->empty};
 	c->key.data = talloc_memdup(s->claims.claims.v, entry->key, entry->keylen > 0 ? entry->keylen : 1);
 	c->key.len = (uint32_t)entry->keylen;
 	if (c->key.data == NULL) {
@@ -100,7 +105,10 @@ bool rec_member_scan_entry(struct rec_member *m, void *handle, const struct rec_
 	lmaster = slotmap_lmaster(m->slots, m->n_slots, entry->key, entry->keylen);
 	to = rec_member_index(m, lmaster);
 	if (to == m->own_index) {
-		struct claim claim = {.rsn = entry->rsn, .node = m->own_pnn, .owned = entry->dmaster == m->own_pnn, .empty = entry->empty};
+		struct claim claim = {.rsn = entry->rsn,
+				      .node = m->own_pnn,
+				      .owned = entry->dmaster == m->own_pnn,
+				      .empty = entry->empty};
 
 		ret = claims_add_local(db->claims, entry->key, entry->keylen, &claim, entry->dmaster);
 	} else {
@@ -218,15 +226,16 @@ void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_
 
 /* ---- verdicts ---- */
 
-static int todo_add(struct mdb *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner, uint32_t from,
-		    uint32_t sequence)
+static int todo_add(struct mdb *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn,
+		    uint32_t owner, uint32_t from, uint32_t sequence)
 {
 	struct todo *t = talloc_size(db, sizeof(*t) + keylen);
 
 	if (t == NULL) {
 		return ENOMEM;
 	}
-	*t = (struct todo){.what = what, .rsn = rsn, .owner = owner, .from = from, .sequence = sequence, .keylen = keylen};
+	*t = (struct todo){
+		.what = what, .rsn = rsn, .owner = owner, .from = from, .sequence = sequence, .keylen = keylen};
 	memcpy(t->key, key, keylen);
 	dlist_add_tail(&db->todo, &t->link);
 	db->n_todo++;
@@ -255,7 +264,8 @@ static int order(struct mdb *db, uint32_t node, const struct verdict *v, uint64_
 	struct rec_order *o;
 
 	if (to == db->m->own_index) {
-		return todo_add(db, node == v->owner ? REC_APPLY_ADOPT : REC_APPLY_DEMOTE, v->key, v->keylen, rsn, v->owner, db->m->n_members, 0);
+		return todo_add(db, node == v->owner ? REC_APPLY_ADOPT : REC_APPLY_DEMOTE, v->key, v->keylen, rsn,
+				v->owner, db->m->n_members, 0);
 	}
 	if (s->orders.orders.v == NULL) {
 		s->orders.orders.v = talloc_array(db, struct rec_order, BATCH_RECORDS);
@@ -342,7 +352,8 @@ static uint32_t *batch_left(struct mdb *db, uint32_t from, uint32_t sequence)
 	return &db->todo_left[from * STREAM_WINDOW + sequence % STREAM_WINDOW];
 }
 
-/* A batch is acknowledged when its last order is applied and so are all before it: one that waits for a lock holds back the sender. */
+/* A batch is acknowledged when its last order is applied and so are all before it: one that waits for a lock holds back
+ * the sender. */
 static void orders_ack(struct mdb *db, uint32_t from)
 {
 	while (db->orders_acked[from] != db->orders_in[from] && *batch_left(db, from, db->orders_acked[from]) == 0) {
@@ -359,7 +370,8 @@ void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_
 	if (db == NULL || i == m->n_members || !mdb_is_volatile(db) || db->orders_in == NULL || db->state == MDB_IDLE) {
 		return;
 	}
-	if (db->orders_ended[i] || msg->sequence != db->orders_in[i] || db->orders_in[i] - db->orders_acked[i] >= STREAM_WINDOW) {
+	if (db->orders_ended[i] || msg->sequence != db->orders_in[i] ||
+	    db->orders_in[i] - db->orders_acked[i] >= STREAM_WINDOW) {
 		mdb_failed(db, EPROTO, "orders out of order");
 		return;
 	}
@@ -463,10 +475,12 @@ bool volatile_run(struct mdb *db, struct mono now)
 		more = resolve_slice(db);
 	}
 	/*
-	 * Orders of a quicker location master may come while the own scan still runs: the scan has to tell the world as it was at BEGIN (V2), so
-	 * they wait until every location master has our claims, that is until the scan is over.
+	 * Orders of a quicker location master may come while the own scan still runs: the scan has to tell the world as
+	 * it was at BEGIN (V2), so they wait until every location master has our claims, that is until the scan is
+	 * over.
 	 */
-	if ((db->state == MDB_RESOLVE || db->state == MDB_APPLY || (db->state == MDB_SCAN && db->scan_done)) && db->n_todo > 0) {
+	if ((db->state == MDB_RESOLVE || db->state == MDB_APPLY || (db->state == MDB_SCAN && db->scan_done)) &&
+	    db->n_todo > 0) {
 		more = todo_slice(db, now) || more;
 	}
 	if (db->state == MDB_APPLY && all_done(db)) {

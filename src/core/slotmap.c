@@ -15,7 +15,8 @@ static uint32_t member_index(const uint32_t *members, uint32_t n_members, uint32
 	return n_members;
 }
 
-/* Quota of member i: the first (n_slots mod n_members) members that need it get one more; "need" = hold more already. */
+/* Quota of member i: the first (n_slots mod n_members) members that need it get one more; "need" = hold more already.
+ */
 static uint32_t quota_extra(const uint32_t *have, uint32_t n_members, uint32_t share, uint32_t extra, uint32_t *quota)
 {
 	for (uint32_t i = 0; i < n_members; i++) {
@@ -28,7 +29,8 @@ static uint32_t quota_extra(const uint32_t *have, uint32_t n_members, uint32_t s
 	return extra;
 }
 
-void slotmap_compute(uint32_t *slots, uint32_t n_slots, const uint32_t *old, const uint32_t *members, uint32_t n_members)
+void slotmap_compute(uint32_t *slots, uint32_t n_slots, const uint32_t *old, const uint32_t *members,
+		     uint32_t n_members)
 {
 	uint32_t have[256], quota[256], kept[256];
 	uint32_t extra, next = 0;

@@ -29,7 +29,7 @@ struct world {
 	uint32_t applied, started, stopped, fed, prepared, committed, ended, done;
 	uint32_t source, n_targets;
 	uint32_t culprits, culprit; /* how many were named, the last one */
-	int blame;		    /* for what */
+	int blame;                  /* for what */
 };
 
 static const uint32_t three[] = {0, 1, 2};

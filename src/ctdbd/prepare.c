@@ -281,19 +281,21 @@ static int try_bind(const struct sockaddr_storage *address, uint16_t port)
 	return ret;
 }
 
-static int check_port(const struct conf *conf, const struct conf_node *self, uint32_t k, uint16_t port, const char *option,
-		      TALLOC_CTX *mem, char **err)
+static int check_port(const struct conf *conf, const struct conf_node *self, uint32_t k, uint16_t port,
+		      const char *option, TALLOC_CTX *mem, char **err)
 {
 	int ret = try_bind(&self->addrs[k], port);
 
 	if (ret == EADDRNOTAVAIL) {
-		*err = talloc_asprintf(mem,
-				       "the address %s of this node is on no interface: configure it, or correct node address or %s",
-				       self->texts[k], conf->path.nodes);
+		*err = talloc_asprintf(
+			mem,
+			"the address %s of this node is on no interface: configure it, or correct node address or %s",
+			self->texts[k], conf->path.nodes);
 	} else if (ret == EADDRINUSE) {
-		*err = talloc_asprintf(mem,
-				       "port %u of %s is used by another program: stop that, or set %s in [transport] on all nodes",
-				       port, self->texts[k], option);
+		*err = talloc_asprintf(
+			mem,
+			"port %u of %s is used by another program: stop that, or set %s in [transport] on all nodes",
+			port, self->texts[k], option);
 	} else if (ret != 0) {
 		*err = talloc_asprintf(mem, "cannot listen on port %u of %s: %s", port, self->texts[k], strerror(ret));
 	}

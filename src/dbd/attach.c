@@ -108,7 +108,8 @@ static void round_timeout(void *priv)
 
 static struct round *round_find(struct attaches *a, const struct db *db)
 {
-	dlist_for_each(e, &a->rounds) {
+	dlist_for_each(e, &a->rounds)
+	{
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->db == db) {
@@ -413,7 +414,8 @@ static void attach_held(struct attaches *a)
 
 void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m)
 {
-	dlist_for_each(e, &a->rounds) {
+	dlist_for_each(e, &a->rounds)
+	{
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->id != m->id || from >= LANE_NODES || !r->waits_for[from]) {
@@ -441,7 +443,8 @@ void attaches_db_gone(struct attaches *a, const struct db *db)
 
 void attaches_node_lost(struct attaches *a, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &a->rounds) {
+	dlist_for_each_safe(e, &a->rounds)
+	{
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (pnn < LANE_NODES && r->waits_for[pnn]) {
@@ -452,7 +455,8 @@ void attaches_node_lost(struct attaches *a, uint32_t pnn)
 
 void attaches_recovery_began(struct attaches *a)
 {
-	dlist_for_each_safe(e, &a->rounds) {
+	dlist_for_each_safe(e, &a->rounds)
+	{
 		round_deferred(dlist_entry(e, struct round, link));
 	}
 }
@@ -484,7 +488,8 @@ static void unlink_all(struct dlist *list)
 /* Requests belong to their controls and may be freed behind. */
 static int attaches_destructor(struct attaches *a)
 {
-	dlist_for_each(pos, &a->rounds) {
+	dlist_for_each(pos, &a->rounds)
+	{
 		unlink_all(&dlist_entry(pos, struct round, link)->attaches_waiting);
 	}
 	unlink_all(&a->deferred);

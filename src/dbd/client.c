@@ -93,7 +93,8 @@ static uint32_t new_id(struct clients *cs)
 		bool used = false;
 
 		cs->last_id++;
-		dlist_for_each(e, &cs->list) {
+		dlist_for_each(e, &cs->list)
+		{
 			used = used || dlist_entry(e, struct client, link)->id == cs->last_id;
 		}
 		if (cs->last_id != 0 && !used) {
@@ -323,7 +324,8 @@ void clients_recovery_ended(struct clients *cs)
 
 void clients_disconnect_users(struct clients *cs, const char *why)
 {
-	dlist_for_each_safe(e, &cs->list) {
+	dlist_for_each_safe(e, &cs->list)
+	{
 		struct client *c = dlist_entry(e, struct client, link);
 
 		if (c->uses_databases) {
@@ -334,7 +336,8 @@ void clients_disconnect_users(struct clients *cs, const char *why)
 
 void clients_disconnect_all(struct clients *cs, const char *why)
 {
-	dlist_for_each_safe(e, &cs->list) {
+	dlist_for_each_safe(e, &cs->list)
+	{
 		client_disconnect(dlist_entry(e, struct client, link), "%s", why);
 	}
 }

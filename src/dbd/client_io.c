@@ -232,7 +232,8 @@ static int gather(const struct client *c, struct iovec *iov)
 {
 	int n = 0;
 
-	dlist_for_each(e, &c->out) {
+	dlist_for_each(e, &c->out)
+	{
 		struct client_chunk *chunk = dlist_entry(e, struct client_chunk, link);
 
 		if (n == WRITE_PARTS) {

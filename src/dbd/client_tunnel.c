@@ -12,7 +12,8 @@ struct tunnel {
 
 static struct tunnel *find(const struct clients *cs, uint64_t id)
 {
-	dlist_for_each(e, &cs->tunnels) {
+	dlist_for_each(e, &cs->tunnels)
+	{
 		struct tunnel *t = dlist_entry(e, struct tunnel, link);
 
 		if (t->id == id && !t->client->dead) {

@@ -197,7 +197,8 @@ static void own_done(struct tevent_req *req)
 
 void commits_on_reply(struct commits *cs, uint32_t from, const struct lane_update_reply *m)
 {
-	dlist_for_each(e, &cs->list) {
+	dlist_for_each(e, &cs->list)
+	{
 		struct commit *c = dlist_entry(e, struct commit, link);
 
 		if (c->id != m->id || from >= LANE_NODES || !c->waits_for[from]) {
@@ -215,7 +216,8 @@ void commits_on_reply(struct commits *cs, uint32_t from, const struct lane_updat
 
 void commits_node_lost(struct commits *cs, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &cs->list) {
+	dlist_for_each_safe(e, &cs->list)
+	{
 		struct commit *c = dlist_entry(e, struct commit, link);
 
 		if (pnn < LANE_NODES && c->waits_for[pnn]) {
@@ -226,7 +228,8 @@ void commits_node_lost(struct commits *cs, uint32_t pnn)
 
 void commits_recovery_began(struct commits *cs)
 {
-	dlist_for_each(e, &cs->list) {
+	dlist_for_each(e, &cs->list)
+	{
 		struct commit *c = dlist_entry(e, struct commit, link);
 
 		/* Answers of the former generation count no more: the recovery decides. Its end may be far: no
@@ -240,7 +243,8 @@ static void update_held(struct commits *cs);
 
 void commits_recovery_ended(struct commits *cs)
 {
-	dlist_for_each_safe(e, &cs->list) {
+	dlist_for_each_safe(e, &cs->list)
+	{
 		struct commit *c = dlist_entry(e, struct commit, link);
 
 		if (c->failed) {

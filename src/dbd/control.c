@@ -336,7 +336,8 @@ static void remote_answered(struct remote *r, const struct lane_control_reply *m
 void controls_on_reply(struct clients *cs, uint32_t from, const struct lane_control_reply *m)
 {
 	cs->count.node_reply_control++;
-	dlist_for_each(e, &cs->controls->remotes) {
+	dlist_for_each(e, &cs->controls->remotes)
+	{
 		struct remote *r = dlist_entry(e, struct remote, link);
 
 		if (r->id == m->id && r->to == from) {
@@ -349,7 +350,8 @@ void controls_on_reply(struct clients *cs, uint32_t from, const struct lane_cont
 
 void controls_node_lost(struct clients *cs, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &cs->controls->remotes) {
+	dlist_for_each_safe(e, &cs->controls->remotes)
+	{
 		struct remote *r = dlist_entry(e, struct remote, link);
 
 		if (r->to == pnn) {

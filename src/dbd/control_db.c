@@ -53,7 +53,8 @@ void control_get_dbmap(struct control *ctl)
 		control_reply(ctl, -1, NULL, 0, "no memory");
 		return;
 	}
-	dlist_for_each(e, dbs_list(ctl->dbd->dbs)) {
+	dlist_for_each(e, dbs_list(ctl->dbd->dbs))
+	{
 		struct db *db = dlist_entry(e, struct db, link);
 
 		map.dbs.v[i++] = (struct classic_db_id_flags){.db_id = db->id, .flags = db->flags};
@@ -146,12 +147,14 @@ static const char *detach_refusal(const struct control *ctl, const struct db *db
 		return "only volatile databases can be detached";
 	}
 	if (tunable(ctl->clients, CLASSIC_TUNABLE_ALLOW_CLIENT_DB_ATTACH) != 0) {
-		return "clients could attach it again at once: set the tunable AllowClientDBAttach to 0 on all nodes first";
+		return "clients could attach it again at once: set the tunable AllowClientDBAttach to 0 on all nodes "
+		       "first";
 	}
 	return recovery_is_normal(ctl->dbd->recovery) ? NULL : "a recovery is running";
 }
 
-/* Everything that refers to the database ends first: calls are answered with an error, traverses with their end mark. */
+/* Everything that refers to the database ends first: calls are answered with an error, traverses with their end mark.
+ */
 static void detach(struct clients *cs, struct db *db)
 {
 	struct dbd *dbd = cs->dbd;
@@ -181,7 +184,8 @@ static void detach_at(void *priv, uint32_t pnn)
 /* A client's detaches everywhere, another daemon's here. */
 void control_db_detach(struct control *ctl)
 {
-	struct detach_others others = {.clients = ctl->clients, .m = {.opcode = ctl->opcode, .flags = CLASSIC_CTRL_FLAG_NOREPLY}};
+	struct detach_others others = {.clients = ctl->clients,
+				       .m = {.opcode = ctl->opcode, .flags = CLASSIC_CTRL_FLAG_NOREPLY}};
 	struct clients *cs = ctl->clients;
 	struct db *db = control_db(ctl);
 	const char *refused;

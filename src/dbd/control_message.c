@@ -32,7 +32,8 @@ void control_deregister_srvid(struct control *ctl)
 static struct notify *find(const struct client *c, uint64_t srvid, uint32_t *n)
 {
 	*n = 0;
-	dlist_for_each(e, &c->notifies) {
+	dlist_for_each(e, &c->notifies)
+	{
 		struct notify *t = dlist_entry(e, struct notify, link);
 
 		if (t->srvid == srvid) {
@@ -117,6 +118,7 @@ void client_updates_lost(struct client *c)
 	struct recovery *r = c->clients->dbd->recovery;
 
 	if (c->n_updates > 0 && recovery_is_normal(r)) {
-		recovery_want(r, recovery_generation(r), "client %u (pid %d) has gone in the middle of an update", c->id, (int)c->pid);
+		recovery_want(r, recovery_generation(r), "client %u (pid %d) has gone in the middle of an update",
+			      c->id, (int)c->pid);
 	}
 }

@@ -51,7 +51,8 @@ void control_process_exists(struct control *ctl)
 	pid_t pid = (pid_t)peek_u32(ctl->data);
 	bool found = false;
 
-	dlist_for_each_safe(e, &ctl->clients->list) {
+	dlist_for_each_safe(e, &ctl->clients->list)
+	{
 		struct client *c = dlist_entry(e, struct client, link);
 
 		if (c->pid == pid && pid > 0 && !inactive_kills(ctl, c)) {
@@ -67,7 +68,8 @@ void control_check_pid_srvid(struct control *ctl)
 	uint64_t srvid = peek_u64(ctl->data + 4);
 	bool found = false;
 
-	dlist_for_each(e, &ctl->clients->list) {
+	dlist_for_each(e, &ctl->clients->list)
+	{
 		struct client *c = dlist_entry(e, struct client, link);
 
 		found = found || (c->pid == pid && srvids_has(c, srvid));
@@ -265,7 +267,9 @@ void control_set_recmode(struct control *ctl)
 	} else if (mode == (normal ? CLASSIC_RECMODE_NORMAL : CLASSIC_RECMODE_ACTIVE)) {
 		control_reply(ctl, 0, NULL, 0, NULL);
 	} else {
-		control_reply(ctl, -1, NULL, 0, mode == CLASSIC_RECMODE_NORMAL ? "only the leader ends a recovery" : "recovery modes are 0 and 1");
+		control_reply(ctl, -1, NULL, 0,
+			      mode == CLASSIC_RECMODE_NORMAL ? "only the leader ends a recovery"
+							     : "recovery modes are 0 and 1");
 	}
 }
 

@@ -47,8 +47,8 @@ static void reloaded(struct tevent_req *req)
 }
 
 /*
- * A tool that has copied a new file to all nodes sends this to each of them: the first one makes all nodes use it, the others wait for that or find that
- * there is nothing to do.
+ * A tool that has copied a new file to all nodes sends this to each of them: the first one makes all nodes use it, the
+ * others wait for that or find that there is nothing to do.
  */
 void control_reload_nodes_file(struct control *ctl)
 {

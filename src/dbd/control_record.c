@@ -309,7 +309,8 @@ static bool try_push(void *priv)
 	struct db *db = db_find(p->clients->dbd->dbs, p->db_id);
 	int rc;
 
-	if (db == NULL || !recovery_is_normal(r) || recovery_generation(r) != p->generation || db->generation != p->generation) {
+	if (db == NULL || !recovery_is_normal(r) || recovery_generation(r) != p->generation ||
+	    db->generation != p->generation) {
 		talloc_free(p);
 		return true;
 	}
@@ -330,8 +331,8 @@ static void push_expired(void *priv)
 {
 	struct push *p = priv;
 
-	log_warning("a record of database 0x%08x that node %u spreads is not stored: its chain was locked for %u ms", p->db_id,
-		    p->header.dmaster, PUSH_TIMEOUT_MS);
+	log_warning("a record of database 0x%08x that node %u spreads is not stored: its chain was locked for %u ms",
+		    p->db_id, p->header.dmaster, PUSH_TIMEOUT_MS);
 	talloc_free(p);
 }
 

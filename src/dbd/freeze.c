@@ -1,6 +1,7 @@
 /*
- * The fence on files. A node that may not act disconnects its clients, but a process that has not noticed yet could go on using records that it finds owned in
- * the file. So each volatile file is locked as a whole until a recovery takes the node back: then it is emptied before it is let go if others went on meanwhile.
+ * The fence on files. A node that may not act disconnects its clients, but a process that has not noticed yet could go
+ * on using records that it finds owned in the file. So each volatile file is locked as a whole until a recovery takes
+ * the node back: then it is emptied before it is let go if others went on meanwhile.
  */
 #include <errno.h>
 #include <string.h>
@@ -47,7 +48,8 @@ static void freeze_done(struct tevent_req *req)
 
 	talloc_free(f);
 	if (ret != 0 && !wiping) {
-		log_warning("database %s: is not locked any more while this node may not act: %s", db->name, strerror(ret));
+		log_warning("database %s: is not locked any more while this node may not act: %s", db->name,
+			    strerror(ret));
 	}
 	if (wiping) {
 		rec_member_job_done(r->member, db, ret, mono_now());
@@ -140,7 +142,8 @@ struct mono freeze_patience(struct recovery *r, struct mono now)
 			next = mono_min(next, end);
 			continue;
 		}
-		log_error("database %s: emptying its file has not come to an end for %u s", db->name, recovery_patience_ms(r) / 1000);
+		log_error("database %s: emptying its file has not come to an end for %u s", db->name,
+			  recovery_patience_ms(r) / 1000);
 		talloc_free(f);
 		rec_member_job_done(r->member, db, ETIMEDOUT, now);
 		recovery_kick(r);

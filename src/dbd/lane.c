@@ -12,9 +12,9 @@
 #include "shared/msg.h"
 
 /* Frame types below 16 are the link's own. */
-#define LANE_FRAME_BASE 16U
+#define LANE_FRAME_BASE  16U
 #define LANE_QUEUE_BYTES (256U * 1024U * 1024U)
-#define LANE_FRAME_MAX (LANE_DATA_MAX + LANE_KEY_MAX + 4096U)
+#define LANE_FRAME_MAX   (LANE_DATA_MAX + LANE_KEY_MAX + 4096U)
 
 struct lane {
 	struct dbd *dbd;
@@ -32,13 +32,13 @@ struct own_message {
 
 /* ---- receiving ---- */
 
-#define ON(name, type, ...)                                                                        \
-	static void on_##name(void *priv, struct rpc_call *call, const struct type *m)             \
-	{                                                                                          \
-		struct dbd *dbd = ((struct lane *)priv)->dbd;                                      \
-		uint32_t from = call->source_node;                                                 \
-                                                                                                   \
-		__VA_ARGS__;                                                                       \
+#define ON(name, type, ...)                                                                                            \
+	static void on_##name(void *priv, struct rpc_call *call, const struct type *m)                                 \
+	{                                                                                                              \
+		struct dbd *dbd = ((struct lane *)priv)->dbd;                                                          \
+		uint32_t from = call->source_node;                                                                     \
+                                                                                                                       \
+		__VA_ARGS__;                                                                                           \
 	}
 
 ON(call, lane_call, records_on_call(dbd->records, from, m))
@@ -46,24 +46,24 @@ ON(forward, lane_call, records_on_forward(dbd->records, from, m))
 ON(grant, lane_grant, records_on_grant(dbd->records, from, m))
 ON(message, lane_message, srvids_on_message(dbd->srvids, from, m))
 /* With native structures inside: in the byte order of this machine from here on. */
-#define ON_TURNED(name, type, bytes, turn, ...)                                                    \
-	static void on_##name(void *priv, struct rpc_call *call, const struct type *arg)           \
-	{                                                                                          \
-		struct dbd *dbd = ((struct lane *)priv)->dbd;                                      \
-		uint32_t from = call->source_node;                                                 \
-		struct type turned = *arg, *m = &turned;                                           \
-		struct ctdb_blob *b = &turned.bytes;                                               \
-		uint8_t *before = b->data;                                                         \
-		int rc = turn;                                                                     \
-                                                                                                   \
-		if (rc != 0) {                                                                     \
-			log_error("lane: %s of node %u is lost: %s", #name, from, strerror(rc));   \
-			return;                                                                    \
-		}                                                                                  \
-		__VA_ARGS__;                                                                       \
-		if (b->data != before) {                                                           \
-			talloc_free(b->data);                                                      \
-		}                                                                                  \
+#define ON_TURNED(name, type, bytes, turn, ...)                                                                        \
+	static void on_##name(void *priv, struct rpc_call *call, const struct type *arg)                               \
+	{                                                                                                              \
+		struct dbd *dbd = ((struct lane *)priv)->dbd;                                                          \
+		uint32_t from = call->source_node;                                                                     \
+		struct type turned = *arg, *m = &turned;                                                               \
+		struct ctdb_blob *b = &turned.bytes;                                                                   \
+		uint8_t *before = b->data;                                                                             \
+		int rc = turn;                                                                                         \
+                                                                                                                       \
+		if (rc != 0) {                                                                                         \
+			log_error("lane: %s of node %u is lost: %s", #name, from, strerror(rc));                       \
+			return;                                                                                        \
+		}                                                                                                      \
+		__VA_ARGS__;                                                                                           \
+		if (b->data != before) {                                                                               \
+			talloc_free(b->data);                                                                          \
+		}                                                                                                      \
 	}
 
 ON_TURNED(control, lane_control, data, foreign_control(NULL, FOREIGN_IN, turned.opcode, false, b),
@@ -134,7 +134,8 @@ static void handle(struct lane *l, uint32_t from, uint32_t proc, const uint8_t *
 	int ret = lane_dispatch(&server, l, &call, proc, data, len);
 
 	if (ret != 0) {
-		log_warning("lane: malformed %s (procedure %u, %zu bytes) from node %u: closing the link", lane_proc_name(proc), proc, len, from);
+		log_warning("lane: malformed %s (procedure %u, %zu bytes) from node %u: closing the link",
+			    lane_proc_name(proc), proc, len, from);
 		link_drop(l->mesh, from);
 		node_lost(l, from);
 	}
@@ -214,9 +215,11 @@ int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, s
 	struct iovec part = {.iov_base = base.p, .iov_len = len};
 	int ret = link_send(l->mesh, pnn, LANE_FRAME_BASE + proc, &part, 1);
 
-	/* A peer that takes nothing for so long is as good as gone; dropping single frames would break the order everybody relies on. */
+	/* A peer that takes nothing for so long is as good as gone; dropping single frames would break the order
+	 * everybody relies on. */
 	if (ret == ENOBUFS) {
-		log_error("lane: %zu bytes wait for node %u and it does not take them: closing the link", link_queued(l->mesh, pnn), pnn);
+		log_error("lane: %zu bytes wait for node %u and it does not take them: closing the link",
+			  link_queued(l->mesh, pnn), pnn);
 		link_drop(l->mesh, pnn);
 		node_lost_soon(l, pnn);
 		ret = EHOSTUNREACH;
@@ -253,8 +256,8 @@ static int own_post(struct lane *l, uint32_t proc, const struct ctdb_blob *buf)
 	return 0;
 }
 
-#define ENCODE(PROC, type)                                                                         \
-	case LANE_PROC_##PROC:                                                                     \
+#define ENCODE(PROC, type)                                                                                             \
+	case LANE_PROC_##PROC:                                                                                         \
 		return type##_encode_to(l, &l->out, msg, buf)
 
 static int encode_content(struct lane *l, const struct rec_content *content, struct ctdb_blob *buf)
@@ -408,8 +411,9 @@ int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **lane, char **err)
 		.port = dbd->d->conf->transport.db_port,
 		.own_pnn = dbd->d->pnn,
 		.incarnation = dbd->d->incarnation,
-		.interface_version =
-			dbd->d->conf->transport.interface_version != 0 ? dbd->d->conf->transport.interface_version : LINK_INTERFACE,
+		.interface_version = dbd->d->conf->transport.interface_version != 0
+					     ? dbd->d->conf->transport.interface_version
+					     : LINK_INTERFACE,
 		.n_classes = 1, /* the order between all frames matters */
 		.heartbeat_ms = dbd->d->conf->cluster.heartbeat_interval,
 		.dead_ms = dbd->d->conf->cluster.dead_interval,

@@ -9,12 +9,12 @@
 #include "shared/log.h"
 #include "shared/mono_timer.h"
 
-#define HEADER_SIZE 24U
-#define HOLD_MIN_US 500U
-#define HOLD_MAX_US 20000U
+#define HEADER_SIZE  24U
+#define HOLD_MIN_US  500U
+#define HOLD_MAX_US  20000U
 #define RETRY_MIN_US 200U
 #define RETRY_MAX_US 5000U
-#define HINTS_MAX 10000U
+#define HINTS_MAX    10000U
 
 struct records {
 	struct dbd *dbd;
@@ -85,7 +85,8 @@ static void copy_of_value(struct record_copy *copy, TDB_DATA value)
 		return;
 	}
 	memcpy(&h, value.dptr, sizeof(h));
-	*copy = (struct record_copy){.exists = true, .rsn = h.rsn, .dmaster = h.dmaster, .flags = h.flags, .len = value.dsize - HEADER_SIZE};
+	*copy = (struct record_copy){
+		.exists = true, .rsn = h.rsn, .dmaster = h.dmaster, .flags = h.flags, .len = value.dsize - HEADER_SIZE};
 	copy->data = copy->len > 0 ? value.dptr + HEADER_SIZE : NULL;
 }
 
@@ -107,7 +108,9 @@ static int op_read(void *priv, struct record_key key, struct record_copy *copy)
 static int op_write(void *priv, struct record_key key, const struct record_copy *copy)
 {
 	struct db *db = priv;
-	struct header h = {.rsn = copy->rsn, .dmaster = copy->dmaster, .flags = copy->flags & ~(RECORD_FLAG_VACUUM_MIGRATED | RECORD_FLAG_AUTOMATIC)};
+	struct header h = {.rsn = copy->rsn,
+			   .dmaster = copy->dmaster,
+			   .flags = copy->flags & ~(RECORD_FLAG_VACUUM_MIGRATED | RECORD_FLAG_AUTOMATIC)};
 	TDB_DATA parts[2] = {{.dptr = (uint8_t *)&h, .dsize = sizeof(h)}, {.dptr = NULL, .dsize = 0}};
 	union {
 		const uint8_t *c;
@@ -116,7 +119,8 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 
 	parts[1] = (TDB_DATA){.dptr = u.p, .dsize = copy->len};
 	if (tdb_storev(db->tdb, tdb_key(key), parts, copy->len > 0 ? 2 : 1, TDB_REPLACE) != 0) {
-		log_error("database %s: cannot write a record of %zu bytes: %s", db->name, copy->len, tdb_errorstr(db->tdb));
+		log_error("database %s: cannot write a record of %zu bytes: %s", db->name, copy->len,
+			  tdb_errorstr(db->tdb));
 		return EIO;
 	}
 	return 0;
@@ -145,8 +149,9 @@ static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
 static void not_sent(struct db *db, uint32_t node, uint32_t generation, int err)
 {
 	if (err != 0) {
-		recovery_want(records_of(db)->dbd->recovery, generation, "database %s: a request for a record could not be sent to node %u: %s", db->name,
-			      node, strerror(err));
+		recovery_want(records_of(db)->dbd->recovery, generation,
+			      "database %s: a request for a record could not be sent to node %u: %s", db->name, node,
+			      strerror(err));
 	}
 }
 
@@ -154,7 +159,8 @@ static void op_send_call(void *priv, uint32_t node, uint32_t generation, struct 
 {
 	struct db *db = priv;
 	struct dbd *dbd = records_of(db)->dbd;
-	struct lane_call m = {.db_id = db->id, .generation = generation, .requester = dbd->d->pnn, .key = blob_of(key.p, key.len)};
+	struct lane_call m = {
+		.db_id = db->id, .generation = generation, .requester = dbd->d->pnn, .key = blob_of(key.p, key.len)};
 
 	not_sent(db, node, generation, lane_post(dbd->lane, node, LANE_PROC_CALL, &m));
 }
@@ -162,12 +168,14 @@ static void op_send_call(void *priv, uint32_t node, uint32_t generation, struct 
 static void op_send_forward(void *priv, uint32_t node, uint32_t generation, uint32_t requester, struct record_key key)
 {
 	struct db *db = priv;
-	struct lane_call m = {.db_id = db->id, .generation = generation, .requester = requester, .key = blob_of(key.p, key.len)};
+	struct lane_call m = {
+		.db_id = db->id, .generation = generation, .requester = requester, .key = blob_of(key.p, key.len)};
 
 	not_sent(db, node, generation, lane_post(records_of(db)->dbd->lane, node, LANE_PROC_FORWARD, &m));
 }
 
-static void op_send_grant(void *priv, uint32_t node, uint32_t generation, struct record_key key, const struct record_copy *copy)
+static void op_send_grant(void *priv, uint32_t node, uint32_t generation, struct record_key key,
+			  const struct record_copy *copy)
 {
 	struct db *db = priv;
 	struct lane_grant m = {.db_id = db->id,
@@ -180,8 +188,8 @@ static void op_send_grant(void *priv, uint32_t node, uint32_t generation, struct
 
 	/* The copy stays here, unowned: the next recovery finds it. */
 	if (ret != 0) {
-		recovery_want(records_of(db)->dbd->recovery, generation, "database %s: a record for node %u could not be sent: %s", db->name, node,
-			      strerror(ret));
+		recovery_want(records_of(db)->dbd->recovery, generation,
+			      "database %s: a record for node %u could not be sent: %s", db->name, node, strerror(ret));
 	}
 }
 
@@ -189,8 +197,8 @@ static void op_inconsistent(void *priv, uint32_t generation, struct record_key k
 {
 	struct db *db = priv;
 
-	log_ratelimited(LOG_LVL_ERROR, 1000, "database %s: %s (key of %zu bytes, generation %u): asking for a recovery", db->name, what, key.len,
-			generation);
+	log_ratelimited(LOG_LVL_ERROR, 1000, "database %s: %s (key of %zu bytes, generation %u): asking for a recovery",
+			db->name, what, key.len, generation);
 	recovery_want(records_of(db)->dbd->recovery, generation, "database %s: %s", db->name, what);
 }
 
@@ -211,8 +219,8 @@ static void op_answer(void *priv, int status, const struct record_copy *copy)
 
 static void kick(struct records *r);
 
-struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const struct record_want *want,
-				 record_reply_fn reply, void *priv)
+struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen,
+				 const struct record_want *want, record_reply_fn reply, void *priv)
 {
 	struct waiting *w = talloc(r, struct waiting);
 	struct record_call *call = NULL;
@@ -220,7 +228,8 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 	/* want->read_only: delegations do not exist yet; the record itself comes, which serves a reader as well */
 	if (w != NULL) {
 		*w = (struct waiting){reply, priv};
-		call = record_call_new(db->records, (struct record_key){key, keylen}, want->client, want->use, w, mono_now());
+		call = record_call_new(db->records, (struct record_key){key, keylen}, want->client, want->use, w,
+				       mono_now());
 	}
 	if (call == NULL) {
 		talloc_free(w);
@@ -237,7 +246,8 @@ void records_cancel(struct record_call *call)
 	record_call_cancel(call);
 }
 
-void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header)
+void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen,
+			       const uint8_t *header)
 {
 	struct header h;
 
@@ -268,7 +278,8 @@ void records_on_call(struct records *r, uint32_t from, const struct lane_call *m
 	struct db *db = db_for(r, m->db_id);
 
 	if (db != NULL) {
-		record_on_call(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len}, mono_now());
+		record_on_call(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len},
+			       mono_now());
 		kick(r);
 	}
 }
@@ -278,7 +289,8 @@ void records_on_forward(struct records *r, uint32_t from, const struct lane_call
 	struct db *db = db_for(r, m->db_id);
 
 	if (db != NULL) {
-		record_on_forward(db->records, from, m->generation, m->requester, (struct record_key){m->key.data, m->key.len}, mono_now());
+		record_on_forward(db->records, from, m->generation, m->requester,
+				  (struct record_key){m->key.data, m->key.len}, mono_now());
 		kick(r);
 	}
 }
@@ -286,10 +298,12 @@ void records_on_forward(struct records *r, uint32_t from, const struct lane_call
 void records_on_grant(struct records *r, uint32_t from, const struct lane_grant *m)
 {
 	struct db *db = db_for(r, m->db_id);
-	struct record_copy copy = {.exists = true, .rsn = m->rsn, .flags = m->flags, .data = m->data.data, .len = m->data.len};
+	struct record_copy copy = {
+		.exists = true, .rsn = m->rsn, .flags = m->flags, .data = m->data.data, .len = m->data.len};
 
 	if (db != NULL) {
-		record_on_grant(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len}, &copy, mono_now());
+		record_on_grant(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len}, &copy,
+				mono_now());
 		kick(r);
 	}
 }
@@ -318,7 +332,8 @@ static int apply_locked(struct db *db, enum rec_apply what, struct record_key ke
 	return op_write(db, key, &copy);
 }
 
-int records_apply(struct records *r, struct db *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner)
+int records_apply(struct records *r, struct db *db, enum rec_apply what, const uint8_t *key, size_t keylen,
+		  uint64_t rsn, uint32_t owner)
 {
 	struct record_key k = {key, keylen};
 	int ret = op_trylock(db, k);
@@ -417,8 +432,8 @@ static void kick(struct records *r)
 
 int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **out)
 {
-	static const struct record_ops ops = {op_trylock,      op_unlock,     op_read,	 op_write,	 op_remove, op_send_call,
-					      op_send_forward, op_send_grant, op_answer, op_inconsistent};
+	static const struct record_ops ops = {op_trylock,   op_unlock,       op_read,       op_write,  op_remove,
+					      op_send_call, op_send_forward, op_send_grant, op_answer, op_inconsistent};
 	struct record_config config = {.own_pnn = dbd->d->pnn,
 				       .hold_min_us = HOLD_MIN_US,
 				       .hold_max_us = HOLD_MAX_US,

@@ -10,7 +10,7 @@
 #include "shared/log.h"
 
 #define SRVID_RECONFIGURE 0xF200000000000000ULL
-#define DEST_CONNECTED 0xF0000004U
+#define DEST_CONNECTED    0xF0000004U
 
 /* ---- what the other parts ask ---- */
 
@@ -94,7 +94,8 @@ static int op_may_begin(void *priv, const struct rec_begin *m)
 	struct recovery *r = priv;
 	const struct cluster_state *s = r->dbd->view;
 
-	if (s == NULL || !s->active || s->view.leader != m->leader || s->view.term != m->id.term || r->dbd->clients == NULL) {
+	if (s == NULL || !s->active || s->view.leader != m->leader || s->view.term != m->id.term ||
+	    r->dbd->clients == NULL) {
 		return EAGAIN;
 	}
 	for (uint32_t i = 0; i < m->members.n; i++) {
@@ -129,8 +130,8 @@ static void op_begun(void *priv, const struct rec_begin *m)
 {
 	struct recovery *r = priv;
 
-	log_notice("recovery %llu.%llu.%u begins: leader node %u, %u members", (unsigned long long)m->id.term, (unsigned long long)m->id.number,
-		   m->id.attempt, m->leader, m->members.n);
+	log_notice("recovery %llu.%llu.%u begins: leader node %u, %u members", (unsigned long long)m->id.term,
+		   (unsigned long long)m->id.number, m->id.attempt, m->leader, m->members.n);
 	if (r->normal || r->times.count == 0) {
 		gettimeofday(&r->times.started, NULL);
 	}
@@ -165,12 +166,16 @@ static void op_invalidated(void *priv, void *handle)
 
 	/* A copy that never was part of anything has had no users. */
 	if (!recovery_id_is_zero(&db->lineage->changed)) {
-		log_warning("database %s: this node was out of the cluster, its records are invalid: disconnecting clients", db->name);
-		clients_disconnect_users(r->dbd->clients, "this node was out of the cluster and its records are no longer valid");
+		log_warning(
+			"database %s: this node was out of the cluster, its records are invalid: disconnecting clients",
+			db->name);
+		clients_disconnect_users(r->dbd->clients,
+					 "this node was out of the cluster and its records are no longer valid");
 	}
 }
 
-static int op_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner)
+static int op_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn,
+		    uint32_t owner)
 {
 	return records_apply(((struct recovery *)priv)->dbd->records, db, what, key, keylen, rsn, owner);
 }
@@ -191,7 +196,8 @@ static void op_lineage_change(void *priv, void *handle, const struct recovery_id
 	lineage_save(priv);
 }
 
-static void op_prepared(void *priv, void *handle, const struct recovery_id *id, uint32_t generation, const uint32_t *slots, uint32_t n_slots)
+static void op_prepared(void *priv, void *handle, const struct recovery_id *id, uint32_t generation,
+			const uint32_t *slots, uint32_t n_slots)
 {
 	struct recovery *r = priv;
 	struct db *db = handle;
@@ -227,7 +233,8 @@ static int copy_members(struct recovery *r, const uint32_t *members, uint32_t n)
 	return 0;
 }
 
-static void op_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members, uint32_t n_members)
+static void op_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members,
+		     uint32_t n_members)
 {
 	struct recovery *r = priv;
 	const uint32_t *slots;
@@ -255,8 +262,8 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 	lineage_save(r);
 	gettimeofday(&r->times.finished, NULL);
 	r->times.count++;
-	log_notice("recovery %llu.%llu.%u ended: generation %u, %u members", (unsigned long long)id->term, (unsigned long long)id->number,
-		   id->attempt, generation, n_members);
+	log_notice("recovery %llu.%llu.%u ended: generation %u, %u members", (unsigned long long)id->term,
+		   (unsigned long long)id->number, id->attempt, generation, n_members);
 	commits_recovery_ended(r->dbd->commits);
 	clients_recovery_ended(r->dbd->clients);
 	if (recovery_is_leader(r)) {
@@ -310,7 +317,8 @@ static void op_culprit(void *priv, uint32_t node, int status, const char *text)
 	recovery_blame(priv, node, status, text);
 }
 
-static const struct rec_leader_ops leader_ops = {.send = op_send, .done = op_done, .note = op_note, .culprit = op_culprit};
+static const struct rec_leader_ops leader_ops = {
+	.send = op_send, .done = op_done, .note = op_note, .culprit = op_culprit};
 
 /* ---- messages and time ---- */
 
@@ -355,11 +363,13 @@ void recovery_kick(struct recovery *r)
 static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted *m)
 {
 	/*
-	 * No generation: a node that was fenced for a moment is back; its clusterd may have told nobody. The generation in work: what two members had on its way to each
-	 * other is lost, which only they can see; they would wait for it for ever, and so would we, as we would for a node that was fenced meanwhile.
+	 * No generation: a node that was fenced for a moment is back; its clusterd may have told nobody. The generation
+	 * in work: what two members had on its way to each other is lost, which only they can see; they would wait for
+	 * it for ever, and so would we, as we would for a node that was fenced meanwhile.
 	 */
 	bool rejoin = m->generation == GENERATION_NONE;
-	bool ours = (r->normal && m->generation == r->generation) || (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
+	bool ours = (r->normal && m->generation == r->generation) ||
+		    (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
 
 	if ((ours || rejoin) && recovery_is_leader(r) && !r->wanted) {
 		if (from != r->dbd->d->pnn) {
@@ -425,7 +435,8 @@ void recovery_on_message(struct recovery *r, uint32_t from, enum lane_proc proc,
 
 static void fence(struct recovery *r, const char *why)
 {
-	log_warning("this node is not active (%s): databases are closed, clients disconnected", why[0] != '\0' ? why : "no reason given");
+	log_warning("this node is not active (%s): databases are closed, clients disconnected",
+		    why[0] != '\0' ? why : "no reason given");
 	r->fenced = true;
 	r->rejoin = false;
 	rec_member_abandon(r->member);
@@ -514,7 +525,8 @@ int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **out)
 	r->lead_timer = mono_timer_new(r, dbd->d->ev, lead_timer_fired, r);
 	r->patience_timer = mono_timer_new(r, dbd->d->ev, recovery_patience_check, r);
 	r->soon = tevent_create_immediate(r);
-	if (r->member == NULL || r->leader == NULL || r->member_timer == NULL || r->lead_timer == NULL || r->patience_timer == NULL || r->soon == NULL) {
+	if (r->member == NULL || r->leader == NULL || r->member_timer == NULL || r->lead_timer == NULL ||
+	    r->patience_timer == NULL || r->soon == NULL) {
 		talloc_free(r);
 		return ENOMEM;
 	}

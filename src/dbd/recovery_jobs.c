@@ -67,7 +67,12 @@ static bool scan_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 
 	(void)job;
 	while (worker_scan_next(&batch, &len, &e, &key)) {
-		struct rec_scan_entry entry = {.key = key, .keylen = e.keylen, .rsn = e.rsn, .flags = e.flags, .dmaster = e.dmaster, .empty = e.empty != 0};
+		struct rec_scan_entry entry = {.key = key,
+					       .keylen = e.keylen,
+					       .rsn = e.rsn,
+					       .flags = e.flags,
+					       .dmaster = e.dmaster,
+					       .empty = e.empty != 0};
 
 		more = rec_member_scan_entry(r->member, db, &entry);
 	}
@@ -175,8 +180,9 @@ static void job_give_up(struct recovery *r, struct db_job *j)
 {
 	struct db *db = j->db;
 
-	log_error("database %s: its part of the recovery has not moved for %u s: does a process keep the file locked, is its disk well?", db->name,
-		  recovery_patience_ms(r) / 1000);
+	log_error("database %s: its part of the recovery has not moved for %u s: does a process keep the file locked, "
+		  "is its disk well?",
+		  db->name, recovery_patience_ms(r) / 1000);
 	talloc_free(j);
 	rec_member_job_done(r->member, db, ETIMEDOUT, mono_now());
 	recovery_kick(r);

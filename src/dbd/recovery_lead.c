@@ -11,14 +11,15 @@
 #include "shared/log.h"
 
 /*
- * A member of the view whose dbd is not linked is waited for, as long as the view holds on to it: it is probably being restarted, and then its records are kept.
- * To go on without it would be wrong even if that takes long: its clients may still use the records that it owns. Said in the log this often.
+ * A member of the view whose dbd is not linked is waited for, as long as the view holds on to it: it is probably being
+ * restarted, and then its records are kept. To go on without it would be wrong even if that takes long: its clients may
+ * still use the records that it owns. Said in the log this often.
  */
 #define MISSING_LOG_MS 5000
 /* Recoveries that were only wished for do not follow each other faster than this. */
-#define WISH_PAUSE_MS 250
+#define WISH_PAUSE_MS  250
 #define WISH_REPEAT_MS 500
-#define POLL_MS 200
+#define POLL_MS        200
 
 static bool is_active_member(const struct view_member *m)
 {
@@ -38,7 +39,8 @@ static bool wanted_set(struct recovery *r, struct led *want)
 		uint64_t incarnation = lane_incarnation(r->dbd->lane, pnn);
 
 		if (pnn >= LANE_NODES) {
-			log_ratelimited(LOG_LVL_ERROR, MISSING_LOG_MS, "node %u has no part in the databases: at most %u nodes are possible", pnn,
+			log_ratelimited(LOG_LVL_ERROR, MISSING_LOG_MS,
+					"node %u has no part in the databases: at most %u nodes are possible", pnn,
 					LANE_NODES);
 			continue;
 		}
@@ -52,8 +54,9 @@ static bool wanted_set(struct recovery *r, struct led *want)
 			}
 			if (mono_ms_between(r->missing_since[pnn], now) >= MISSING_LOG_MS) {
 				log_ratelimited(LOG_LVL_ERROR, MISSING_LOG_MS,
-						"node %u is in the cluster but its ctdb-dbd cannot be reached (port %u): recovery waits for it", pnn,
-						r->dbd->d->conf->transport.db_port);
+						"node %u is in the cluster but its ctdb-dbd cannot be reached (port "
+						"%u): recovery waits for it",
+						pnn, r->dbd->d->conf->transport.db_port);
 			}
 			recovery_blame_missing(r, pnn, r->missing_since[pnn]);
 			missing = true;
@@ -71,9 +74,11 @@ static bool wanted_set(struct recovery *r, struct led *want)
 
 static bool same_set(const struct led *a, const struct led *b)
 {
-	return a->term == b->term && a->n == b->n && memcmp(a->members, b->members, a->n * sizeof(a->members[0])) == 0 &&
+	return a->term == b->term && a->n == b->n &&
+	       memcmp(a->members, b->members, a->n * sizeof(a->members[0])) == 0 &&
 	       memcmp(a->incarnation, b->incarnation, a->n * sizeof(a->incarnation[0])) == 0 &&
-	       memcmp(a->breaks, b->breaks, a->n * sizeof(a->breaks[0])) == 0 && memcmp(a->lmaster, b->lmaster, a->n * sizeof(a->lmaster[0])) == 0;
+	       memcmp(a->breaks, b->breaks, a->n * sizeof(a->breaks[0])) == 0 &&
+	       memcmp(a->lmaster, b->lmaster, a->n * sizeof(a->lmaster[0])) == 0;
 }
 
 /* Below 2^31, neither 0 nor 1, and not the present one. */
@@ -115,7 +120,8 @@ static void begin(struct recovery *r, const struct led *want)
 	int ret = slots != NULL ? make_slots(r, want, slots, n_slots) : ENOMEM;
 
 	if (ret == 0) {
-		ret = rec_leader_start(r->leader, v->term, v->number, new_generation(r), want->members, want->n, slots, n_slots, mono_now());
+		ret = rec_leader_start(r->leader, v->term, v->number, new_generation(r), want->members, want->n, slots,
+				       n_slots, mono_now());
 	}
 	talloc_free(slots);
 	if (ret != 0) {
@@ -132,7 +138,8 @@ static void begin(struct recovery *r, const struct led *want)
 	recovery_kick(r);
 }
 
-/* A process that keeps a record locked holds up its database, and with it the end of the recovery: said in the log, with what is waited for. */
+/* A process that keeps a record locked holds up its database, and with it the end of the recovery: said in the log,
+ * with what is waited for. */
 static void watch_slow(struct recovery *r, struct mono now)
 {
 	TALLOC_CTX *tmp;
@@ -145,8 +152,10 @@ static void watch_slow(struct recovery *r, struct mono now)
 		return;
 	}
 	tmp = talloc_new(r);
-	log_ratelimited(LOG_LVL_WARNING, MISSING_LOG_MS, "recovery waits since %llu s for %s; does a process there keep a record locked?",
-			(unsigned long long)(mono_ms_between(r->led_at, now) / 1000), rec_leader_waiting_for(tmp, r->leader));
+	log_ratelimited(LOG_LVL_WARNING, MISSING_LOG_MS,
+			"recovery waits since %llu s for %s; does a process there keep a record locked?",
+			(unsigned long long)(mono_ms_between(r->led_at, now) / 1000),
+			rec_leader_waiting_for(tmp, r->leader));
 	talloc_free(tmp);
 }
 
@@ -190,7 +199,8 @@ void recovery_wish_again(struct recovery *r)
 	struct rec_wanted m = {.generation = r->rejoin ? GENERATION_NONE : r->wish_generation, .reason = r->wish};
 	uint32_t leader = view_leader(r->dbd);
 
-	if (!r->rejoin && (r->wish_generation == GENERATION_NONE || r->wish_generation != rec_member_generation(r->member))) {
+	if (!r->rejoin &&
+	    (r->wish_generation == GENERATION_NONE || r->wish_generation != rec_member_generation(r->member))) {
 		return;
 	}
 	if (leader != NODE_UNKNOWN && (leader == r->dbd->d->pnn || lane_is_up(r->dbd->lane, leader))) {
@@ -203,7 +213,8 @@ void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...
 {
 	va_list ap;
 
-	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member) || r->wish_generation == generation) {
+	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member) ||
+	    r->wish_generation == generation) {
 		return;
 	}
 	va_start(ap, fmt);

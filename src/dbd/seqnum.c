@@ -62,7 +62,8 @@ static void check(void *priv)
 	struct seqnums *s = priv;
 
 	s->timer = NULL;
-	dlist_for_each(e, &s->list) {
+	dlist_for_each(e, &s->list)
+	{
 		struct watched *w = dlist_entry(e, struct watched, link);
 		int seqnum = tdb_get_seqnum(w->db->tdb);
 
@@ -76,7 +77,8 @@ static void check(void *priv)
 
 static struct watched *find(struct seqnums *s, const struct db *db)
 {
-	dlist_for_each(e, &s->list) {
+	dlist_for_each(e, &s->list)
+	{
 		struct watched *w = dlist_entry(e, struct watched, link);
 
 		if (w->db == db) {

@@ -48,7 +48,8 @@ int srvids_register(struct srvids *s, struct client *c, uint64_t srvid)
 
 static struct registration *find(const struct client *c, uint64_t srvid)
 {
-	dlist_for_each(e, &c->registrations) {
+	dlist_for_each(e, &c->registrations)
+	{
 		struct registration *r = dlist_entry(e, struct registration, client);
 
 		if (r->srvid == srvid) {
@@ -96,7 +97,8 @@ void srvids_client_gone(struct srvids *s, struct client *c)
 /* Clients only queue here: nothing is freed, no list changes. */
 static void deliver_to(struct dlist *bucket, uint64_t registered, uint64_t srvid, const uint8_t *data, size_t len)
 {
-	dlist_for_each(e, bucket) {
+	dlist_for_each(e, bucket)
+	{
 		struct registration *r = dlist_entry(e, struct registration, link);
 
 		if (r->srvid == registered) {

@@ -47,13 +47,15 @@ static void takeover_run(struct dbd *dbd, const struct classic_srvid_message *m)
 }
 
 /*
- * Recoveries cannot be put off: a node that is lost would keep its records from the others. The tools ask for it only around the reload of the nodes
- * file, where nobody has to be kept from recovering here: the list changes on all nodes in one step. So they are told to go on.
+ * Recoveries cannot be put off: a node that is lost would keep its records from the others. The tools ask for it only
+ * around the reload of the nodes file, where nobody has to be kept from recovering here: the list changes on all nodes
+ * in one step. So they are told to go on.
  */
 static void disable_recoveries(struct dbd *dbd, const struct classic_disable_message *m)
 {
 	if (m->timeout != 0) {
-		log_info("node %u wants no recoveries for %u s: there is no need for that, they go on", m->pnn, m->timeout);
+		log_info("node %u wants no recoveries for %u s: there is no need for that, they go on", m->pnn,
+			 m->timeout);
 	}
 	answer_i32(dbd, m->pnn, m->srvid, (int32_t)dbd->d->pnn);
 }

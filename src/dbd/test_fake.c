@@ -84,8 +84,8 @@ static int call_destructor(struct fake_call *call)
 	return 0;
 }
 
-struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const struct record_want *want,
-				 record_reply_fn reply, void *priv)
+struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen,
+				 const struct record_want *want, record_reply_fn reply, void *priv)
 {
 	struct fake_call *call;
 
@@ -255,7 +255,8 @@ static struct dlist all_dbs;
 
 struct db *db_find(struct dbs *dbs, uint32_t id)
 {
-	dlist_for_each(e, &all_dbs) {
+	dlist_for_each(e, &all_dbs)
+	{
 		struct db *db = dlist_entry(e, struct db, link);
 
 		if (db->id == id) {
@@ -274,7 +275,8 @@ uint32_t dbs_count(const struct dbs *dbs)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(e, &all_dbs) {
+	dlist_for_each(e, &all_dbs)
+	{
 		n++;
 	}
 	return n;

@@ -591,7 +591,8 @@ static bool take_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 	return true;
 }
 
-static struct tevent_req *freeze_send(struct test_dir *t, struct worker_pool *pool, struct db *db, bool *frozen, struct worker_job **job)
+static struct tevent_req *freeze_send(struct test_dir *t, struct worker_pool *pool, struct db *db, bool *frozen,
+				      struct worker_job **job)
 {
 	struct worker_args args = {.op = WORKER_FREEZE};
 	struct tevent_req *req = worker_job_send(t, t->d->ev, pool, db, &args, take_batch, frozen, job);

@@ -275,7 +275,8 @@ static int start_others(struct traverse *t, bool with_empty)
 
 static struct traverse *find(struct traverses *all, uint64_t id, uint32_t from)
 {
-	dlist_for_each(e, &all->list) {
+	dlist_for_each(e, &all->list)
+	{
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->id == id && from < LANE_NODES && t->waits_for[from]) {
@@ -321,7 +322,8 @@ void traverses_on_end(struct traverses *all, uint32_t from, const struct lane_tr
 
 void traverses_client_drained(struct traverses *all, struct client *c)
 {
-	dlist_for_each(e, &all->list) {
+	dlist_for_each(e, &all->list)
+	{
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->client != c) {
@@ -343,14 +345,16 @@ void traverses_client_drained(struct traverses *all, struct client *c)
 
 void traverses_node_lost(struct traverses *all, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &all->parts) {
+	dlist_for_each_safe(e, &all->parts)
+	{
 		struct part *p = dlist_entry(e, struct part, link);
 
 		if (p->to == pnn) {
 			talloc_free(p);
 		}
 	}
-	dlist_for_each_safe(f, &all->list) {
+	dlist_for_each_safe(f, &all->list)
+	{
 		struct traverse *t = dlist_entry(f, struct traverse, link);
 
 		if (pnn < LANE_NODES && t->waits_for[pnn]) {
@@ -363,7 +367,8 @@ void traverses_node_lost(struct traverses *all, uint32_t pnn)
 
 void traverses_db_gone(struct traverses *all, const struct db *db)
 {
-	dlist_for_each_safe(e, &all->list) {
+	dlist_for_each_safe(e, &all->list)
+	{
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->db == db) {
@@ -487,7 +492,8 @@ void traverses_on_start(struct traverses *all, uint32_t from, const struct lane_
 
 static struct part *find_part(struct traverses *all, uint32_t from, uint64_t id)
 {
-	dlist_for_each(e, &all->parts) {
+	dlist_for_each(e, &all->parts)
+	{
 		struct part *p = dlist_entry(e, struct part, link);
 
 		if (p->to == from && p->id == id) {
@@ -525,7 +531,8 @@ static uint32_t count_of(const struct traverses *all, const struct client *c)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(e, &all->list) {
+	dlist_for_each(e, &all->list)
+	{
 		n += dlist_entry(e, struct traverse, link)->client == c;
 	}
 	return n;
@@ -611,7 +618,8 @@ void control_traverse_kill(struct control *ctl)
 		return;
 	}
 	(void)classic_traverse_start_nview(ctl->data, ctl->len, &arg, NULL); /* the size is right: it cannot fail */
-	dlist_for_each_safe(e, &ctl->dbd->traverses->list) {
+	dlist_for_each_safe(e, &ctl->dbd->traverses->list)
+	{
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->db == db && t->srvid == arg.srvid && t->reqid == arg.reqid) {

@@ -11,15 +11,16 @@
 #include "shared/msg.h"
 
 /*
- * clusterd tells changes at once, and each extension of the lease under which this node may act. A lease that ran out ends the right to act, whether or not
- * clusterd is there to say so: the others go on without us by then. A clusterd that is gone is asked again and again, so that its successor knows us.
+ * clusterd tells changes at once, and each extension of the lease under which this node may act. A lease that ran out
+ * ends the right to act, whether or not clusterd is there to say so: the others go on without us by then. A clusterd
+ * that is gone is asked again and again, so that its successor knows us.
  */
-#define ASK_MS 300
+#define ASK_MS   300
 #define RENEW_MS 5000
 
-#define CLASSIC_FLAGS                                                                                                                          \
-	(CLASSIC_NODE_FLAG_DISCONNECTED | CLASSIC_NODE_FLAG_UNHEALTHY | CLASSIC_NODE_FLAG_DISABLED | CLASSIC_NODE_FLAG_BANNED |                \
-	 CLASSIC_NODE_FLAG_DELETED | CLASSIC_NODE_FLAG_STOPPED)
+#define CLASSIC_FLAGS                                                                                                  \
+	(CLASSIC_NODE_FLAG_DISCONNECTED | CLASSIC_NODE_FLAG_UNHEALTHY | CLASSIC_NODE_FLAG_DISABLED |                   \
+	 CLASSIC_NODE_FLAG_BANNED | CLASSIC_NODE_FLAG_DELETED | CLASSIC_NODE_FLAG_STOPPED)
 
 struct view_watch {
 	struct dbd *dbd;
@@ -43,8 +44,10 @@ uint32_t view_node_flags(const struct dbd *dbd, uint32_t pnn)
 		if (s->view.members.v[i].pnn != pnn) {
 			continue;
 		}
-		/* The classic map has only these. To itself a node is connected; clients ask for its flags before anything else. */
-		return s->view.members.v[i].flags & CLASSIC_FLAGS & ~(pnn == dbd->d->pnn ? (uint32_t)CLASSIC_NODE_FLAG_DISCONNECTED : 0);
+		/* The classic map has only these. To itself a node is connected; clients ask for its flags before
+		 * anything else. */
+		return s->view.members.v[i].flags & CLASSIC_FLAGS &
+		       ~(pnn == dbd->d->pnn ? (uint32_t)CLASSIC_NODE_FLAG_DISCONNECTED : 0);
 	}
 	return pnn == dbd->d->pnn ? 0 : CLASSIC_NODE_FLAG_DISCONNECTED;
 }
@@ -64,7 +67,8 @@ static struct cluster_state *state_copy(TALLOC_CTX *mem, const struct cluster_st
 	struct cluster_state *copy = talloc_zero(mem, struct cluster_state);
 	struct ctdb_blob buf = {0};
 
-	if (copy == NULL || cluster_state_encode(copy, s, &buf) != 0 || cluster_state_decode(copy, buf.data, buf.len, copy) != 0) {
+	if (copy == NULL || cluster_state_encode(copy, s, &buf) != 0 ||
+	    cluster_state_decode(copy, buf.data, buf.len, copy) != 0) {
 		TALLOC_FREE(copy);
 	}
 	return copy;
@@ -114,8 +118,9 @@ static void take(struct view_watch *w, const struct cluster_state *s)
 		return;
 	}
 	if (dbd->view == NULL || older(&dbd->view->view, &s->view) || dbd->view->active != s->active) {
-		log_info("view %llu.%llu: leader %d, this node is %s%s%s", (unsigned long long)s->view.term, (unsigned long long)s->view.number,
-			 (int)s->view.leader, s->active ? "active" : "not active", s->active ? "" : ": ", s->active ? "" : s->reason);
+		log_info("view %llu.%llu: leader %d, this node is %s%s%s", (unsigned long long)s->view.term,
+			 (unsigned long long)s->view.number, (int)s->view.leader, s->active ? "active" : "not active",
+			 s->active ? "" : ": ", s->active ? "" : s->reason);
 	}
 	talloc_free(dbd->view);
 	dbd->view = copy;
@@ -136,8 +141,8 @@ static void lease_extended(void *priv, struct rpc_call *call, const struct clust
 {
 	struct view_watch *w = priv;
 
-	if (strcmp(call->source_endpoint, "cluster") != 0 || call->source_node != w->dbd->d->pnn || w->dbd->view == NULL ||
-	    !w->dbd->view->active || lease->until <= w->lease_until.ns) {
+	if (strcmp(call->source_endpoint, "cluster") != 0 || call->source_node != w->dbd->d->pnn ||
+	    w->dbd->view == NULL || !w->dbd->view->active || lease->until <= w->lease_until.ns) {
 		return;
 	}
 	lease_set(w, lease->until);

@@ -189,8 +189,7 @@ static int run(struct wjob *job)
 	static int (*const ops[])(struct wjob *) = {
 		[WORKER_SCAN] = wjob_scan,     [WORKER_READ] = wjob_scan,       [WORKER_SEQNUM] = wjob_seqnum,
 		[WORKER_UPDATE] = wjob_update, [WORKER_REPLACE] = wjob_replace, [WORKER_WIPE] = wjob_wipe,
-		[WORKER_CHECK] = wjob_check,   [WORKER_FREEZE] = wjob_freeze,
-		[WORKER_EDIT] = wjob_edit,
+		[WORKER_CHECK] = wjob_check,   [WORKER_FREEZE] = wjob_freeze,   [WORKER_EDIT] = wjob_edit,
 	};
 	int error;
 

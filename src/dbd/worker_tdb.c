@@ -111,8 +111,8 @@ int wtdb_open(const struct worker_start *start, struct tdb_context **tdb)
 	struct tdb_logging_context log = {.log_fn = tdb_log};
 	struct open_file *f = find(start->path);
 
-	/* Other flags than before (TDB_SEQNUM was added): TDB refuses a second handle, so the first one goes. So it does if the
-	 * database was detached and attached again: then another file has its name. */
+	/* Other flags than before (TDB_SEQNUM was added): TDB refuses a second handle, so the first one goes. So it
+	 * does if the database was detached and attached again: then another file has its name. */
 	if (f != NULL && (f->tdb_flags != start->tdb_flags || !is_same_file(f))) {
 		file_close(f);
 		f = NULL;

@@ -176,8 +176,9 @@ int wjob_replace(struct wjob *job)
 }
 
 /*
- * Always in a transaction, also of a volatile file: it learns the true size of the file, which tdb_wipe_all() by itself does not. With the size of
- * long ago it forgets the free space behind it, and the next allocation next to that space expands the file without end (seen with TDB 1.4.8).
+ * Always in a transaction, also of a volatile file: it learns the true size of the file, which tdb_wipe_all() by itself
+ * does not. With the size of long ago it forgets the free space behind it, and the next allocation next to that space
+ * expands the file without end (seen with TDB 1.4.8).
  */
 int wjob_wipe(struct wjob *job)
 {
@@ -203,7 +204,8 @@ static bool freeze_wait(struct wjob *job)
 	return wanted;
 }
 
-/* A transaction that is only begun: nobody else gets a record for writing until it ends, and a kill leaves everything as it was. */
+/* A transaction that is only begun: nobody else gets a record for writing until it ends, and a kill leaves everything
+ * as it was. */
 int wjob_freeze(struct wjob *job)
 {
 	uint8_t frozen = 1;

@@ -20,7 +20,7 @@
 #include "shared/msg.h"
 #include "shared/stall.h"
 
-#define URGENT_NICE (-10)
+#define URGENT_NICE  (-10)
 #define STOP_LIMIT_S 10
 
 struct run {

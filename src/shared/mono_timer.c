@@ -26,7 +26,8 @@ static void mono_timer_fired(struct tevent_context *ev, struct tevent_fd *fde, u
 	t->fn(t->priv);
 }
 
-struct mono_timer *mono_timer_new_named(TALLOC_CTX *mem, struct tevent_context *ev, mono_timer_fn fn, void *priv, const char *name)
+struct mono_timer *mono_timer_new_named(TALLOC_CTX *mem, struct tevent_context *ev, mono_timer_fn fn, void *priv,
+					const char *name)
 {
 	struct mono_timer *t = talloc(mem, struct mono_timer);
 	struct tevent_fd *fde;

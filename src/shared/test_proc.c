@@ -451,23 +451,12 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_output),
-		T(test_signalled),
-		T(test_default_signals),
-		T(test_group),
-		T(test_output_cut),
-		T(test_output_complete),
-		T(test_not_found),
-		T(test_environment),
-		T(test_background),
-		T(test_cancel),
-		T(test_timeout_kills_group),
-		T(test_timeout_leader_first),
-		T(test_spawn),
-		T(test_spawn_fails),
-		T(test_free_kills),
-		T(test_free_context),
-		T(test_dies_with_parent),
+		T(test_output),       T(test_signalled),           T(test_default_signals),
+		T(test_group),        T(test_output_cut),          T(test_output_complete),
+		T(test_not_found),    T(test_environment),         T(test_background),
+		T(test_cancel),       T(test_timeout_kills_group), T(test_timeout_leader_first),
+		T(test_spawn),        T(test_spawn_fails),         T(test_free_kills),
+		T(test_free_context), T(test_dies_with_parent),
 	};
 
 	alarm(300);

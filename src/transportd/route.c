@@ -109,7 +109,8 @@ int route_start(struct transport *t, char **err)
 		.port = conf->transport.port,
 		.own_pnn = t->d->pnn,
 		.incarnation = t->d->incarnation,
-		.interface_version = conf->transport.interface_version != 0 ? conf->transport.interface_version : LINK_INTERFACE,
+		.interface_version =
+			conf->transport.interface_version != 0 ? conf->transport.interface_version : LINK_INTERFACE,
 		.n_classes = LINK_CLASSES,
 		.keys = t->keys,
 		.heartbeat_ms = conf->cluster.heartbeat_interval,

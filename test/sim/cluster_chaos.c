@@ -166,8 +166,8 @@ static const struct {
 
 const char *sim_trouble_name(enum sim_trouble trouble)
 {
-	static const char *const names[] = {"loss",  "delay", "disk",  "partition",  "pause",
-					    "crash", "leave", "flags", "clock-jump", "lock", "one-way", "culprit"};
+	static const char *const names[] = {"loss",  "delay", "disk",       "partition", "pause",   "crash",
+					    "leave", "flags", "clock-jump", "lock",      "one-way", "culprit"};
 
 	return (unsigned)trouble < sizeof(names) / sizeof(names[0]) ? names[trouble] : NULL;
 }

@@ -153,7 +153,8 @@ static void test_undisturbed_nothing_happens(void **state)
 	down(s);
 }
 
-/* The leader's machine loses power: nobody else is fenced, one election of at most 4 N messages, then a view without it. */
+/* The leader's machine loses power: nobody else is fenced, one election of at most 4 N messages, then a view without
+ * it. */
 static void leader_lost(uint32_t nodes, enum cluster_quorum quorum, uint64_t seed)
 {
 	struct sim *s = cluster_up(nodes, quorum, seed);
