@@ -52,13 +52,13 @@ void sim_culprit_trouble(struct sim *s)
 /* Invariant 11. Carried out at once: the order is a packet like others, which the stories of the daemons are about. */
 void sim_banned(struct sim *s, uint32_t by, uint32_t pnn)
 {
-	uint64_t dead = (uint64_t)s->opt.dead_ms * MS;
+	/* By its own clock: others may leap. Who was started again does not know of it. */
+	uint64_t dead = (uint64_t)s->opt.dead_ms * MS, now = sim_local(&s->nodes[by], s->now);
 
-	/* Who was started again does not know of it. */
 	if (s->n_bans > 0 && s->banned_by == by && s->banned_incarnation == s->nodes[by].incarnation &&
-	    s->banned_at + 9 * dead > s->now) {
+	    s->banned_at + 9 * dead > now) {
 		sim_fail(s, "node %u bans node %u %.1f ms after another one", (unsigned)by, (unsigned)pnn,
-			 (double)(s->now - s->banned_at) / 1e6);
+			 (double)(now - s->banned_at) / 1e6);
 	}
 	if (by == pnn) {
 		sim_fail(s, "node %u bans itself", (unsigned)by);
@@ -69,7 +69,7 @@ void sim_banned(struct sim *s, uint32_t by, uint32_t pnn)
 	s->n_bans++;
 	s->banned_by = by;
 	s->banned_incarnation = s->nodes[by].incarnation;
-	s->banned_at = s->now;
+	s->banned_at = now;
 	s->ban_pnn = pnn;
 	if (s->chaos) {
 		sim_set_flags(s, pnn, NODE_FLAG_BANNED);

@@ -162,7 +162,7 @@ struct sim {
 	bool mute[SIM_NODES][SIM_NODES]; /* from, to; see sim_mute() */
 	int n_mute;
 	uint32_t n_bans, banned_by, ban_pnn; /* the last one */
-	uint64_t banned_at, banned_incarnation;
+	uint64_t banned_at, banned_incarnation; /* by the clock of banned_by */
 	uint32_t loss_permille, slow_permille; /* packets lost; packets delayed a lot (so reordered) */
 	uint32_t write_fail_permille;
 	uint64_t delay_ns, slow_ns, write_ns;
