@@ -198,9 +198,9 @@ class Node(Machine):
             self.cluster.switch.unplug_node(self.pnn)
 
     def failures(self):
-        """How often ctdbd ended with a failure since the node was switched on."""
+        """How often ctdbd ended with a failure since the node was switched on, or since it was killed: that shows that it had started."""
         with open(self.file("log", "keeper"), encoding="utf-8", errors="replace") as f:
-            return f.read().rpartition(" is up\n")[2].count("ctdbd exited with status")
+            return f.read().rpartition(" is up\n")[2].rpartition("ctdbd killed by signal")[2].count("ctdbd exited with status")
 
     def status(self, expected=()):
         """(What it waits for before it serves or None, generation of its databases). expected: nodes that it has to see as active."""
@@ -372,6 +372,8 @@ class Cluster:
     def wait_ready(self, timeout=60, nodes=None, say=lambda text: None):
         """Until every running node (or those given) serves, sees the others as active, and all have the same generation."""
         waiting = sorted(self.running() if nodes is None else nodes)
+        # Debian's does not start before the event daemon of a killed one has ended.
+        limit = 4 * FAILURES_LIMIT if self.config.get("debian") else FAILURES_LIMIT
         last = [None, ""]
 
         def all_serve():
@@ -380,7 +382,7 @@ class Cluster:
                 reason, generation = self.node(pnn).status(waiting)
                 if reason is not None:
                     last[:] = [self.node(pnn), reason]
-                    if not self.node(pnn).process or self.node(pnn).failures() >= FAILURES_LIMIT:
+                    if not self.node(pnn).process or self.node(pnn).failures() >= limit:
                         raise ClusterError(f"node {pnn} does not start: {reason}\nIts logs end with:\n{self.node(pnn).log_tail()}")
                     return False
                 generations.add(generation)
