@@ -24,7 +24,7 @@ struct cluster;
  *
  * Each change has a mark (term, number) of the leader that ran it last; a node takes only higher ones.
  *
- * INVARIANTS (test/sim/test_cluster_nodes.c)
+ * INVARIANTS (test/sim/test_cluster_nodes.c, test_nodes_history.c)
  *
  * 1 Any two majorities that can elect or acknowledge leaders at the same time have a node in common. (Lists that follow each other
  *   differ in one node: any majority of one has a node in common with any of the other. Before a change to a list C can be decided,

@@ -1,102 +1,21 @@
 /* The simulated cluster in stories with a known end: what is lost, who leads, how long it takes, how many packets. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
-#include "cluster_sim.h"
+#include "story.h"
 #include "protocol/cluster_test.h"
 
-#define DEAD   1000ULL
-#define NOBODY CLUSTER_NODE_NONE
-
-/* All nodes start within 50 ms; runs until they agree. */
 static struct sim *cluster_up(uint32_t nodes, enum cluster_quorum quorum, uint64_t seed)
 {
-	struct sim_options opt = {
-		.seed = seed, .nodes = nodes, .quorum = quorum, .dead_ms = DEAD, .heartbeat_ms = DEAD / 4};
-	struct sim *s = sim_new(&opt);
-	const char *why = "";
+	struct sim *s = story_new(nodes, quorum, false, seed);
 
-	for (uint32_t p = 0; p < nodes; p++) {
-		s->nodes[p].start_due = sim_random(s, 50 * MS);
-		sim_schedule(s, s->nodes[p].start_due, SIM_START, p, 0);
-	}
-	sim_run(s, DEAD * MS);
-	assert_string_equal(s->failure, "");
-	if (!sim_converged(s, &why)) {
-		fail_msg("%u nodes: not up after 1 s: %s", (unsigned)nodes, why);
-	}
+	story_up(s);
 	return s;
-}
-
-static void down(struct sim *s)
-{
-	assert_string_equal(s->failure, "");
-	talloc_free(s);
-}
-
-static const struct cluster_view *view_of(const struct sim *s, uint32_t p)
-{
-	return cluster_newest_view(s->nodes[p].c);
-}
-
-static bool all_act(const struct sim *s, uint32_t but)
-{
-	for (uint32_t p = 0; p < s->opt.nodes; p++) {
-		if (p != but && !sim_acts(s, &s->nodes[p])) {
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Runs in small steps as long as cond() does not hold; ms it took, at most limit. */
-static uint64_t run_until(struct sim *s, uint64_t limit_ms, bool (*cond)(const struct sim *s, uint32_t p), uint32_t p,
-			  bool others_act)
-{
-	uint64_t begin = s->now;
-
-	while (!cond(s, p) && s->now < begin + limit_ms * MS) {
-		sim_run(s, s->now + MS);
-		assert_string_equal(s->failure, "");
-		if (others_act && !all_act(s, p)) {
-			fail_msg("a node that is well was fenced %.1f ms after", (double)(s->now - begin) / 1e6);
-		}
-	}
-	return (s->now - begin) / MS;
 }
 
 static bool another_leads(const struct sim *s, uint32_t p)
 {
 	return sim_leader(s) != NOBODY && sim_leader(s) != p;
-}
-
-static bool left_out(const struct sim *s, uint32_t p)
-{
-	for (uint32_t q = 0; q < s->opt.nodes; q++) {
-		const struct cluster_view *v = s->nodes[q].c == NULL ? NULL : view_of(s, q);
-
-		if (v != NULL && (v->members.n == 0 || (v->members.v[p].flags & NODE_FLAG_DISCONNECTED) == 0)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool agreed(const struct sim *s, uint32_t p)
-{
-	const char *why;
-
-	return s->nodes[p].c != NULL && sim_converged(s, &why);
-}
-
-static bool never(const struct sim *s, uint32_t p)
-{
-	return false;
 }
 
 static void test_start_is_quick_and_gives_one_view(void **state)
@@ -105,9 +24,9 @@ static void test_start_is_quick_and_gives_one_view(void **state)
 		struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, seed);
 
 		assert_int_equal(sim_leader(s), 0);
-		assert_int_equal(view_of(s, 0)->term, 1);
-		assert_int_equal(view_of(s, 2)->number, 1);
-		down(s);
+		assert_int_equal(story_view(s, 0)->term, 1);
+		assert_int_equal(story_view(s, 2)->number, 1);
+		story_down(s);
 	}
 }
 
@@ -118,8 +37,8 @@ static void test_single_node(void **state)
 		struct sim *s = sim_new(&opt);
 
 		sim_start(s, 0);
-		assert_true(run_until(s, DEAD, agreed, 0, false) <= 100);
-		down(s);
+		assert_true(story_run_until(s, DEAD, story_agreed, 0, false) <= 100);
+		story_down(s);
 	}
 }
 
@@ -136,21 +55,21 @@ static void test_start_with_one_missing(void **state)
 	assert_int_equal(sim_leader(s), NOBODY);
 	sim_run(s, DEAD * MS * 3 / 2);
 	assert_int_equal(sim_leader(s), 1);
-	assert_int_equal(view_of(s, 2)->number, 1);
-	down(s);
+	assert_int_equal(story_view(s, 2)->number, 1);
+	story_down(s);
 }
 
 static void test_undisturbed_nothing_happens(void **state)
 {
 	struct sim *s = cluster_up(5, CLUSTER_QUORUM_MAJORITY, 1);
-	uint64_t votes = s->vote_messages, messages = s->messages, number = view_of(s, 0)->number;
+	uint64_t votes = s->vote_messages, messages = s->messages, number = story_view(s, 0)->number;
 
 	sim_run(s, s->now + 60 * DEAD * MS);
 	assert_int_equal(s->vote_messages, votes);
-	assert_int_equal(view_of(s, 0)->number, number);
+	assert_int_equal(story_view(s, 0)->number, number);
 	/* A grant and an ack a heartbeat and follower. */
 	assert_in_range(s->messages - messages, 60 * 4 * 8 - 16, 60 * 4 * 8 + 16);
-	down(s);
+	story_down(s);
 }
 
 /* The leader's machine loses power: nobody else is fenced, one election of at most 4 N messages, then a view without
@@ -163,13 +82,13 @@ static void leader_lost(uint32_t nodes, enum cluster_quorum quorum, uint64_t see
 
 	sim_run(s, s->now + sim_random(s, 500 * MS));
 	sim_crash(s, leader, true);
-	ms = run_until(s, 5 * DEAD, another_leads, leader, true);
+	ms = story_run_until(s, 5 * DEAD, another_leads, leader, true);
 	assert_in_range(ms, 0, DEAD * 3 / 4);
 	assert_in_range(s->vote_messages - votes, 1, 4 * nodes);
-	ms += run_until(s, 5 * DEAD, left_out, leader, true);
+	ms += story_run_until(s, 5 * DEAD, story_left_out, leader, true);
 	assert_in_range(ms, DEAD / 2, DEAD * 3 / 2);
-	assert_int_equal(view_of(s, sim_leader(s))->number, 1);
-	down(s);
+	assert_int_equal(story_view(s, sim_leader(s))->number, 1);
+	story_down(s);
 }
 
 static void test_leader_lost(void **state)
@@ -189,14 +108,14 @@ static void test_leader_of_128_lost(void **state)
 static void test_follower_lost(void **state)
 {
 	struct sim *s = cluster_up(4, CLUSTER_QUORUM_MAJORITY, 7);
-	uint64_t term = view_of(s, 0)->term;
+	uint64_t term = story_view(s, 0)->term;
 
 	sim_crash(s, 2, true);
-	assert_in_range(run_until(s, 5 * DEAD, left_out, 2, true), DEAD / 2, DEAD * 3 / 2);
-	assert_int_equal(view_of(s, 0)->term, term);
+	assert_in_range(story_run_until(s, 5 * DEAD, story_left_out, 2, true), DEAD / 2, DEAD * 3 / 2);
+	assert_int_equal(story_view(s, 0)->term, term);
 	sim_start(s, 2);
-	assert_true(run_until(s, 5 * DEAD, agreed, 2, false) <= 2 * DEAD);
-	down(s);
+	assert_true(story_run_until(s, 5 * DEAD, story_agreed, 2, false) <= 2 * DEAD);
+	story_down(s);
 }
 
 /* kill -9 of clusterd, back within half the dead interval: still a member in every view, and nobody was fenced. */
@@ -208,15 +127,15 @@ static void test_restart_of_clusterd(void **state)
 
 		sim_run(s, s->now + sim_random(s, 500 * MS));
 		sim_crash(s, p, false);
-		run_until(s, 200, never, 9, true);
+		story_run_until(s, 200, story_never, 9, true);
 		sim_start(s, p);
-		run_until(s, 3 * DEAD, never, 9, true);
-		assert_true(agreed(s, p));
+		story_run_until(s, 3 * DEAD, story_never, 9, true);
+		assert_true(story_agreed(s, p));
 		assert_int_equal(sim_leader(s), 0);
 		for (uint32_t i = 0; i < s->n_views; i++) {
 			assert_true(s->views[i].in[p]);
 		}
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -227,15 +146,15 @@ static void test_restart_of_transportd(void **state)
 
 	sim_cut(s, 0, 1, true);
 	sim_cut(s, 0, 2, true);
-	run_until(s, 250, never, 9, true);
+	story_run_until(s, 250, story_never, 9, true);
 	sim_cut(s, 0, 1, false);
 	sim_cut(s, 0, 2, false);
-	run_until(s, 3 * DEAD, never, 9, true);
+	story_run_until(s, 3 * DEAD, story_never, 9, true);
 	assert_int_equal(sim_leader(s), 0);
 	for (uint32_t i = 0; i < s->n_views; i++) {
 		assert_true(s->views[i].in[0]);
 	}
-	down(s);
+	story_down(s);
 }
 
 static void test_planned_leave_of_leader(void **state)
@@ -243,10 +162,10 @@ static void test_planned_leave_of_leader(void **state)
 	struct sim *s = cluster_up(4, CLUSTER_QUORUM_MAJORITY, 5);
 
 	sim_leave(s, 0);
-	assert_in_range(run_until(s, DEAD, another_leads, 0, true), 0, 50);
-	assert_in_range(run_until(s, DEAD, left_out, 0, true), 0, 50);
+	assert_in_range(story_run_until(s, DEAD, another_leads, 0, true), 0, 50);
+	assert_in_range(story_run_until(s, DEAD, story_left_out, 0, true), 0, 50);
 	assert_int_equal(sim_leader(s), 1);
-	down(s);
+	story_down(s);
 }
 
 static void test_planned_leave_of_follower(void **state)
@@ -254,9 +173,9 @@ static void test_planned_leave_of_follower(void **state)
 	struct sim *s = cluster_up(4, CLUSTER_QUORUM_MAJORITY, 5);
 
 	sim_leave(s, 3);
-	assert_in_range(run_until(s, DEAD, left_out, 3, true), 0, 50);
-	assert_int_equal(view_of(s, 0)->term, 1);
-	down(s);
+	assert_in_range(story_run_until(s, DEAD, story_left_out, 3, true), 0, 50);
+	assert_int_equal(story_view(s, 0)->term, 1);
+	story_down(s);
 }
 
 /* The leader, and who is next, at the same moment: neither waits for the other, and nobody else notices (H-137).
@@ -282,11 +201,11 @@ static void test_planned_leave_of_two(void **state)
 		assert_null(s->nodes[0].c);
 		assert_null(s->nodes[1].c);
 		assert_in_range(sim_leader(s), 2, 4);
-		assert_true(left_out(s, 0) && left_out(s, 1));
+		assert_true(story_left_out(s, 0) && story_left_out(s, 1));
 		for (uint32_t p = 2; p < 5; p++) {
 			assert_true(sim_acts(s, &s->nodes[p]));
 		}
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -295,15 +214,15 @@ static void test_stopped_leader_hands_over(void **state)
 	struct sim *s = cluster_up(3, CLUSTER_QUORUM_MAJORITY, 6);
 
 	sim_set_flags(s, 0, NODE_FLAG_STOPPED);
-	run_until(s, DEAD, another_leads, 0, true);
+	story_run_until(s, DEAD, another_leads, 0, true);
 	assert_int_equal(sim_leader(s), 1);
 	assert_false(sim_acts(s, &s->nodes[0]));
-	assert_true(run_until(s, 3 * DEAD, agreed, 0, false) < DEAD);
-	assert_int_equal(view_of(s, 2)->members.v[0].flags, NODE_FLAG_STOPPED);
+	assert_true(story_run_until(s, 3 * DEAD, story_agreed, 0, false) < DEAD);
+	assert_int_equal(story_view(s, 2)->members.v[0].flags, NODE_FLAG_STOPPED);
 	sim_set_flags(s, 0, 0);
-	assert_true(run_until(s, 3 * DEAD, agreed, 0, false) < DEAD);
+	assert_true(story_run_until(s, 3 * DEAD, story_agreed, 0, false) < DEAD);
 	assert_int_equal(sim_leader(s), 1);
-	down(s);
+	story_down(s);
 }
 
 /* The minority side is fenced before the majority side leaves it out (checked at each step), and comes back. */
@@ -327,9 +246,9 @@ static void test_partition(void **state)
 			sim_cut(s, a, b, false);
 		}
 	}
-	assert_true(run_until(s, 5 * DEAD, agreed, 0, false) < 2 * DEAD);
+	assert_true(story_run_until(s, 5 * DEAD, story_agreed, 0, false) < 2 * DEAD);
 	assert_int_equal(sim_leader(s), leader);
-	down(s);
+	story_down(s);
 }
 
 static void test_no_majority_no_leader(void **state)
@@ -345,7 +264,7 @@ static void test_no_majority_no_leader(void **state)
 	cluster_tell_status(s->nodes[0].c, (struct mono){sim_local(&s->nodes[0], s->now)}, s, &status);
 	assert_string_equal(status.verdict, "no leader: 1 of 3 configured nodes reachable, majority needs 2");
 	assert_int_equal(status.arbitration, CLUSTER_ARBITRATION_LOST);
-	down(s);
+	story_down(s);
 }
 
 static void test_none_goes_on_alone_and_merges(void **state)
@@ -355,13 +274,13 @@ static void test_none_goes_on_alone_and_merges(void **state)
 	sim_cut(s, 0, 1, true);
 	sim_cut(s, 0, 2, true);
 	sim_run(s, s->now + 4 * DEAD * MS);
-	assert_true(all_act(s, NOBODY));
-	assert_int_equal(view_of(s, 0)->leader, 0);
-	assert_int_equal(view_of(s, 2)->leader, 1);
+	assert_true(story_all_act(s, NOBODY));
+	assert_int_equal(story_view(s, 0)->leader, 0);
+	assert_int_equal(story_view(s, 2)->leader, 1);
 	sim_cut(s, 0, 1, false);
 	sim_cut(s, 0, 2, false);
-	assert_true(run_until(s, 5 * DEAD, agreed, 0, false) < 2 * DEAD);
-	down(s);
+	assert_true(story_run_until(s, 5 * DEAD, story_agreed, 0, false) < 2 * DEAD);
+	story_down(s);
 }
 
 static void test_verdict(void **state)
@@ -379,7 +298,7 @@ static void test_verdict(void **state)
 			    "degraded: 2 of 3 nodes active, leader node 0 since 16 s; node 2 is disconnected "
 			    "since 3 s; check its power, network and log");
 	assert_true(status.state.active);
-	down(s);
+	story_down(s);
 }
 
 /* A node with another nodes file: kept out, told why, and the others do not mind. */
@@ -404,7 +323,7 @@ static void test_other_nodes_file(void **state)
 	cluster_tell_status(s->nodes[0].c, (struct mono){sim_local(&s->nodes[0], s->now)}, s, &status);
 	assert_non_null(strstr(status.verdict, "degraded: 2 of 3 nodes active"));
 	assert_non_null(strstr(status.verdict, "its nodes file, arbitration or dead interval differs"));
-	down(s);
+	story_down(s);
 }
 
 static void random_message(uint64_t *rnd, TALLOC_CTX *mem, struct cluster_msg *m)

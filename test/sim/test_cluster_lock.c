@@ -1,18 +1,10 @@
 /* The simulated cluster with a lock: who holds it leads. By hand: test_cluster_lock --times. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
-#include "cluster_sim.h"
-
-#define DEAD   1000ULL
-#define NOBODY CLUSTER_NODE_NONE
+#include "story.h"
 
 enum kind { LOCK, ETCD, MAJORITY, NONE };
 
@@ -20,14 +12,7 @@ static struct sim *sim_of(uint32_t nodes, enum kind kind, uint64_t seed)
 {
 	static const enum cluster_quorum quorum[] = {CLUSTER_QUORUM_EXTERNAL, CLUSTER_QUORUM_EXTERNAL,
 						     CLUSTER_QUORUM_MAJORITY, CLUSTER_QUORUM_NONE};
-	struct sim_options opt = {.seed = seed,
-				  .nodes = nodes,
-				  .quorum = quorum[kind],
-				  .bounded = kind == ETCD,
-				  .dead_ms = DEAD,
-				  .heartbeat_ms = DEAD / 4,
-				  .trace = getenv("TRACE") != NULL};
-	struct sim *s = sim_new(&opt);
+	struct sim *s = story_new(nodes, quorum[kind], kind == ETCD, seed);
 
 	s->lock.ttl_ns = 5000 * MS;
 	s->lock.free_ns = 50 * MS;
@@ -37,55 +22,9 @@ static struct sim *sim_of(uint32_t nodes, enum kind kind, uint64_t seed)
 static struct sim *cluster_up(uint32_t nodes, enum kind kind, uint64_t seed)
 {
 	struct sim *s = sim_of(nodes, kind, seed);
-	const char *why = "";
 
-	for (uint32_t p = 0; p < nodes; p++) {
-		s->nodes[p].start_due = sim_random(s, 50 * MS);
-		sim_schedule(s, s->nodes[p].start_due, SIM_START, p, 0);
-	}
-	sim_run(s, DEAD * MS);
-	assert_string_equal(s->failure, "");
-	if (!sim_converged(s, &why)) {
-		fail_msg("%u nodes: not up after 1 s: %s", (unsigned)nodes, why);
-	}
+	story_up(s);
 	return s;
-}
-
-static void down(struct sim *s)
-{
-	assert_string_equal(s->failure, "");
-	talloc_free(s);
-}
-
-static struct mono local(const struct sim *s, uint32_t p)
-{
-	return (struct mono){sim_local(&s->nodes[p], s->now)};
-}
-
-static bool all_act(const struct sim *s, uint32_t but)
-{
-	for (uint32_t p = 0; p < s->opt.nodes; p++) {
-		if (p != but && !sim_acts(s, &s->nodes[p])) {
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Runs in steps of a millisecond as long as cond() does not hold; ms it took, at most limit. */
-static uint64_t run_until(struct sim *s, uint64_t limit_ms, bool (*cond)(const struct sim *s, uint32_t p), uint32_t p,
-			  bool others_act)
-{
-	uint64_t begin = s->now;
-
-	while (!cond(s, p) && s->now < begin + limit_ms * MS) {
-		sim_run(s, s->now + MS);
-		assert_string_equal(s->failure, "");
-		if (others_act && !all_act(s, p)) {
-			fail_msg("a node that is well was fenced %.1f ms after", (double)(s->now - begin) / 1e6);
-		}
-	}
-	return (s->now - begin) / MS;
 }
 
 static bool leads(const struct cluster *c)
@@ -100,30 +39,6 @@ static bool another_leads(const struct sim *s, uint32_t p)
 			return true;
 		}
 	}
-	return false;
-}
-
-static bool left_out(const struct sim *s, uint32_t p)
-{
-	for (uint32_t q = 0; q < s->opt.nodes; q++) {
-		const struct cluster_view *v = s->nodes[q].c == NULL ? NULL : cluster_newest_view(s->nodes[q].c);
-
-		if (v != NULL && (v->members.n == 0 || (v->members.v[p].flags & NODE_FLAG_DISCONNECTED) == 0)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool agreed(const struct sim *s, uint32_t p)
-{
-	const char *why;
-
-	return (p == NOBODY || s->nodes[p].c != NULL) && sim_converged(s, &why);
-}
-
-static bool never(const struct sim *s, uint32_t p)
-{
 	return false;
 }
 
@@ -144,10 +59,10 @@ static void test_start(void **state)
 		assert_int_equal(sim_leader(s), 0);
 		assert_int_equal(s->lock.asked, 1);
 		assert_int_equal(cluster_newest_view(s->nodes[2].c)->number, 1);
-		down(s);
+		story_down(s);
 	}
-	down(cluster_up(1, LOCK, 1));
-	down(cluster_up(128, ETCD, 1));
+	story_down(cluster_up(1, LOCK, 1));
+	story_down(cluster_up(128, ETCD, 1));
 }
 
 /* One is down: the others wait for it a dead interval, and another until whatever it may have had of a lease is over.
@@ -162,10 +77,10 @@ static void test_start_with_one_missing(void **state)
 		sim_start(s, 2);
 		sim_run(s, DEAD * MS * 9 / 10);
 		assert_int_equal(s->lock.asked, 0);
-		assert_in_range(run_until(s, 3 * DEAD, agreed, 1, false), DEAD, DEAD * 13 / 10);
+		assert_in_range(story_run_until(s, 3 * DEAD, story_agreed, 1, false), DEAD, DEAD * 13 / 10);
 		assert_int_equal(sim_leader(s), 1);
 		assert_int_equal(cluster_newest_view(s->nodes[2].c)->number, 1);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -180,7 +95,7 @@ static void test_undisturbed_nothing_happens(void **state)
 		assert_int_equal(cluster_newest_view(s->nodes[1].c)->term, term);
 		assert_int_equal(cluster_newest_view(s->nodes[1].c)->number, 1);
 		assert_in_range(s->messages - messages, 60 * 4 * 8 - 16, 60 * 4 * 8 + 16);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -192,10 +107,10 @@ static void test_leader_lost(void **state)
 
 		sim_run(s, s->now + sim_random(s, 500 * MS));
 		sim_crash(s, 0, true);
-		assert_in_range(run_until(s, 5 * DEAD, another_leads, 0, true), 0, DEAD * 3 / 4);
-		assert_in_range(run_until(s, 5 * DEAD, left_out, 0, true), DEAD, DEAD * 11 / 10);
+		assert_in_range(story_run_until(s, 5 * DEAD, another_leads, 0, true), 0, DEAD * 3 / 4);
+		assert_in_range(story_run_until(s, 5 * DEAD, story_left_out, 0, true), DEAD, DEAD * 11 / 10);
 		assert_int_equal(sim_leader(s), 1);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -211,11 +126,11 @@ static void test_leader_lost_lock_stays(void **state)
 		for (uint32_t p = 0; p < 4; p++) {
 			assert_false(sim_acts(s, &s->nodes[p]));
 		}
-		assert_in_range(run_until(s, 12 * DEAD, another_leads, 0, false), DEAD, 6 * DEAD);
-		assert_in_range(run_until(s, 5 * DEAD, left_out, 0, false), DEAD, DEAD * 11 / 10);
-		assert_true(all_act(s, 0));
+		assert_in_range(story_run_until(s, 12 * DEAD, another_leads, 0, false), DEAD, 6 * DEAD);
+		assert_in_range(story_run_until(s, 5 * DEAD, story_left_out, 0, false), DEAD, DEAD * 11 / 10);
+		assert_true(story_all_act(s, 0));
 		assert_true(s->lock.asked <= 40);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -225,12 +140,12 @@ static void test_follower_lost(void **state)
 	uint64_t term = cluster_newest_view(s->nodes[0].c)->term;
 
 	sim_crash(s, 2, true);
-	assert_in_range(run_until(s, 5 * DEAD, left_out, 2, true), DEAD / 2, DEAD * 3 / 2);
+	assert_in_range(story_run_until(s, 5 * DEAD, story_left_out, 2, true), DEAD / 2, DEAD * 3 / 2);
 	assert_int_equal(cluster_newest_view(s->nodes[0].c)->term, term);
 	sim_start(s, 2);
-	assert_true(run_until(s, 5 * DEAD, agreed, 2, false) <= 2 * DEAD);
+	assert_true(story_run_until(s, 5 * DEAD, story_agreed, 2, false) <= 2 * DEAD);
 	assert_int_equal(s->lock.asked, 1);
-	down(s);
+	story_down(s);
 }
 
 /* kill -9 of the leader's clusterd, back after 200 ms; its helper holds on for 50 ms or for 400 ms: nobody is fenced,
@@ -243,16 +158,16 @@ static void test_restart_of_leader(void **state)
 		s->lock.free_ns = (seed % 2 == 0 ? 50 : 400) * MS;
 		sim_run(s, s->now + sim_random(s, 500 * MS));
 		sim_crash(s, 0, false);
-		run_until(s, 200, never, 9, true);
+		story_run_until(s, 200, story_never, 9, true);
 		sim_start(s, 0);
-		run_until(s, 3 * DEAD, never, 9, true);
-		assert_true(agreed(s, 0));
+		story_run_until(s, 3 * DEAD, story_never, 9, true);
+		assert_true(story_agreed(s, 0));
 		/* Later another may be the first to find the lock free. */
 		assert_true(sim_leader(s) == 0 || seed % 2 != 0);
 		for (uint32_t i = 0; i < s->n_views; i++) {
 			assert_true(s->views[i].in[0]);
 		}
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -262,13 +177,13 @@ static void test_planned_leave(void **state)
 		struct sim *s = cluster_up(4, kind, 5);
 
 		sim_leave(s, 0);
-		assert_in_range(run_until(s, DEAD, another_leads, 0, true), 0, 60);
-		assert_in_range(run_until(s, DEAD, left_out, 0, true), 0, 60);
+		assert_in_range(story_run_until(s, DEAD, another_leads, 0, true), 0, 60);
+		assert_in_range(story_run_until(s, DEAD, story_left_out, 0, true), 0, 60);
 		assert_int_equal(sim_leader(s), 1);
 		assert_null(s->nodes[0].c);
 		sim_leave(s, 3);
-		assert_in_range(run_until(s, DEAD, left_out, 3, false), 0, 60);
-		down(s);
+		assert_in_range(story_run_until(s, DEAD, story_left_out, 3, false), 0, 60);
+		story_down(s);
 	}
 }
 
@@ -283,24 +198,24 @@ static void test_resign(void **state)
 		assert_int_equal(sim_resign(s, 0, 0), EINVAL);
 		assert_int_equal(sim_resign(s, 0, 4), EINVAL);
 		sim_set_flags(s, 1, NODE_FLAG_STOPPED);
-		run_until(s, DEAD, agreed, 1, false);
+		story_run_until(s, DEAD, story_agreed, 1, false);
 		assert_int_equal(sim_resign(s, 0, 1), EINVAL);
 		sim_set_flags(s, 1, 0);
-		run_until(s, 3 * DEAD, agreed, 1, false);
-		run_until(s, DEAD, never, 9, true);
+		story_run_until(s, 3 * DEAD, story_agreed, 1, false);
+		story_run_until(s, DEAD, story_never, 9, true);
 		assert_int_equal(sim_resign(s, 0, 2), 0);
-		assert_in_range(run_until(s, DEAD, another_leads, 0, false), 0, 20);
-		assert_in_range(run_until(s, DEAD, agreed, 0, false), 0, 20);
+		assert_in_range(story_run_until(s, DEAD, another_leads, 0, false), 0, 20);
+		assert_in_range(story_run_until(s, DEAD, story_agreed, 0, false), 0, 20);
 		assert_int_equal(sim_leader(s), 2);
-		run_until(s, 3 * DEAD, never, 9, true);
+		story_run_until(s, 3 * DEAD, story_never, 9, true);
 		assert_int_equal(sim_leader(s), 2);
 		assert_int_equal(sim_resign(s, 2, NOBODY), 0);
-		run_until(s, 3 * DEAD, never, 9, true);
+		story_run_until(s, 3 * DEAD, story_never, 9, true);
 		assert_int_equal(sim_leader(s), 0);
 		for (uint32_t i = 0; i < s->n_views; i++) {
 			assert_true(s->views[i].in[0] && s->views[i].in[2]);
 		}
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -310,7 +225,7 @@ static void test_resign_nobody_else(void **state)
 
 	assert_int_equal(sim_resign(s, 0, NOBODY), EHOSTUNREACH);
 	assert_int_equal(sim_leader(s), 0);
-	down(s);
+	story_down(s);
 	s = sim_of(2, LOCK, 1);
 	s->nodes[1].cannot_lead = true;
 	sim_start(s, 0);
@@ -319,7 +234,7 @@ static void test_resign_nobody_else(void **state)
 	assert_int_equal(sim_resign(s, 0, NOBODY), EHOSTUNREACH);
 	assert_int_equal(sim_resign(s, 0, 1), EINVAL);
 	assert_int_equal(sim_leader(s), 0);
-	down(s);
+	story_down(s);
 }
 
 /* To one that cannot get the lock: the former leader has it again before any lease ends. */
@@ -330,10 +245,10 @@ static void test_resign_to_one_without_lock(void **state)
 
 		sim_lock_reach(s, 1, false);
 		assert_int_equal(sim_resign(s, 0, 1), 0);
-		run_until(s, 3 * DEAD, never, 9, true);
-		assert_true(agreed(s, 0));
+		story_run_until(s, 3 * DEAD, story_never, 9, true);
+		assert_true(story_agreed(s, 0));
 		assert_int_not_equal(sim_leader(s), 1);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -348,9 +263,9 @@ static void test_resign_unheard(void **state)
 		assert_int_equal(sim_resign(s, 0, 1), 0);
 		sim_run(s, s->now + 20 * MS);
 		s->loss_permille = 0;
-		run_until(s, 3 * DEAD, never, 9, kind != NONE);
-		assert_true(agreed(s, 0));
-		down(s);
+		story_run_until(s, 3 * DEAD, story_never, 9, kind != NONE);
+		assert_true(story_agreed(s, 0));
+		story_down(s);
 	}
 }
 
@@ -359,10 +274,10 @@ static void test_stopped_leader(void **state)
 	struct sim *s = cluster_up(3, LOCK, 6);
 
 	sim_set_flags(s, 0, NODE_FLAG_STOPPED);
-	assert_true(run_until(s, DEAD, another_leads, 0, true) <= 60);
+	assert_true(story_run_until(s, DEAD, another_leads, 0, true) <= 60);
 	assert_false(sim_acts(s, &s->nodes[0]));
-	assert_true(run_until(s, 3 * DEAD, agreed, 0, false) < DEAD);
-	down(s);
+	assert_true(story_run_until(s, 3 * DEAD, story_agreed, 0, false) < DEAD);
+	story_down(s);
 }
 
 /* Stopped or banned, or asked to leave, while it asks for the lock, and while it writes its term. */
@@ -391,11 +306,11 @@ static void test_stopped_on_the_way(void **state)
 			sim_leave(s, p);
 			assert_null(s->nodes[p].c);
 		}
-		run_until(s, 20 * DEAD, another_leads, p, false);
-		run_until(s, 5 * DEAD, agreed, 3 - p, false);
+		story_run_until(s, 20 * DEAD, another_leads, p, false);
+		story_run_until(s, 5 * DEAD, story_agreed, 3 - p, false);
 		assert_int_equal(sim_leader(s), 3 - p);
 		assert_true(sim_acts(s, &s->nodes[3 - p]));
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -406,11 +321,11 @@ static void test_lock_lost_and_held_again(void **state)
 	uint64_t term = cluster_newest_view(s->nodes[0].c)->term;
 
 	sim_lock_lose(s);
-	run_until(s, 3 * DEAD, never, 9, true);
-	assert_true(agreed(s, 0));
+	story_run_until(s, 3 * DEAD, story_never, 9, true);
+	assert_true(story_agreed(s, 0));
 	assert_int_equal(sim_leader(s), 0);
 	assert_true(cluster_newest_view(s->nodes[0].c)->term > term);
-	down(s);
+	story_down(s);
 }
 
 /* It cannot have it again: another one has, and nobody is fenced. */
@@ -420,11 +335,11 @@ static void test_lock_lost_for_good(void **state)
 
 	sim_lock_reach(s, 0, false);
 	sim_lock_lose(s);
-	assert_true(run_until(s, 3 * DEAD, another_leads, 0, false) < DEAD);
-	run_until(s, 3 * DEAD, never, 9, true);
-	assert_true(agreed(s, 0));
+	assert_true(story_run_until(s, 3 * DEAD, another_leads, 0, false) < DEAD);
+	story_run_until(s, 3 * DEAD, story_never, 9, true);
+	assert_true(story_agreed(s, 0));
 	assert_int_equal(sim_leader(s), 1);
-	down(s);
+	story_down(s);
 }
 
 /* Nobody reaches it: nobody acts, nobody is banned, and all is well as soon as one does. */
@@ -443,9 +358,9 @@ static void test_lock_out_of_reach(void **state)
 		}
 		assert_int_equal(s->n_bans, 0);
 		sim_lock_reach(s, 2, true);
-		assert_true(run_until(s, 8 * DEAD, agreed, 0, false) < 8 * DEAD);
+		assert_true(story_run_until(s, 8 * DEAD, story_agreed, 0, false) < 8 * DEAD);
 		assert_int_equal(sim_leader(s), 2);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -466,11 +381,11 @@ static void test_leader_stands_still(void **state)
 		}
 		sim_run(s, s->now + 7700 * MS);
 		assert_true(another_leads(s, 0));
-		assert_true(all_act(s, 0));
-		run_until(s, 3 * DEAD, never, 0, true);
-		assert_true(agreed(s, 0));
+		assert_true(story_all_act(s, 0));
+		story_run_until(s, 3 * DEAD, story_never, 0, true);
+		assert_true(story_agreed(s, 0));
 		assert_int_not_equal(sim_leader(s), 0);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -484,13 +399,13 @@ static void test_slow_helper(void **state)
 		sim_start(s, p);
 	}
 	sim_run(s, DEAD * MS);
-	assert_true(agreed(s, 0));
+	assert_true(story_agreed(s, 0));
 	assert_int_equal(sim_leader(s), 1);
 	sim_run(s, 10 * DEAD * MS);
-	assert_true(agreed(s, 0));
+	assert_true(story_agreed(s, 0));
 	assert_int_equal(sim_leader(s), 1);
 	assert_int_equal(s->nodes[1].lock.helper, s->lock.owner);
-	down(s);
+	story_down(s);
 }
 
 /* Who has the lock goes on, also alone; the others are fenced first, use up no terms, and come back without a new
@@ -511,9 +426,9 @@ static void test_partition(void **state)
 		sim_run(s, s->now + 40 * DEAD * MS);
 		assert_in_range(s->lock.asked - asked, 4 * 6, 4 * 20);
 		cut_off(s, 1, false);
-		assert_true(run_until(s, 5 * DEAD, agreed, 0, false) < 2 * DEAD);
+		assert_true(story_run_until(s, 5 * DEAD, story_agreed, 0, false) < 2 * DEAD);
 		assert_int_equal(cluster_term(s->nodes[0].c), term);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -523,24 +438,24 @@ static void test_verdicts(void **state)
 	struct cluster_status status;
 
 	sim_run(s, 12500 * MS);
-	cluster_tell_status(s->nodes[1].c, local(s, 1), s, &status);
+	cluster_tell_status(s->nodes[1].c, story_local(s, 1), s, &status);
 	assert_string_equal(status.verdict, "healthy: 3 of 3 nodes active, leader node 0 since 12 s");
 	assert_string_equal(status.arbitration_method, "lock");
 	assert_int_equal(status.arbitration, CLUSTER_ARBITRATION_HELD);
 	cut_off(s, 1, true);
 	sim_run(s, s->now + 3 * DEAD * MS);
-	cluster_tell_status(s->nodes[1].c, local(s, 1), s, &status);
+	cluster_tell_status(s->nodes[1].c, story_local(s, 1), s, &status);
 	assert_string_equal(status.verdict,
 			    "no leader: another node holds the cluster lock, but is not heard: check the "
 			    "network between the nodes");
 	assert_int_equal(status.arbitration, CLUSTER_ARBITRATION_LOST);
 	sim_lock_reach(s, 1, false);
 	sim_run(s, s->now + 10 * DEAD * MS);
-	cluster_tell_status(s->nodes[1].c, local(s, 1), s, &status);
+	cluster_tell_status(s->nodes[1].c, story_local(s, 1), s, &status);
 	assert_string_equal(status.verdict,
 			    "no leader: the cluster lock cannot be taken: failed: check what holds the lock");
 	assert_string_equal(status.arbitration_detail, "failed");
-	down(s);
+	story_down(s);
 }
 
 /* ---- a lock that two hold at once: nothing can be safe; but it ends ---- */
@@ -554,11 +469,11 @@ static void test_two_holders_meet(void **state)
 		s->excused_until = UINT64_MAX;
 		s->lock.lie = true;
 		cut_off(s, 1, true);
-		run_until(s, 5 * DEAD, another_leads, 0, false);
+		story_run_until(s, 5 * DEAD, another_leads, 0, false);
 		sim_run(s, s->now + 2 * DEAD * MS);
 		assert_true(leads(s->nodes[0].c) && another_leads(s, 0));
 		cut_off(s, 1, false);
-		assert_true(run_until(s, 5 * DEAD, agreed, 0, false) < 2 * DEAD);
+		assert_true(story_run_until(s, 5 * DEAD, story_agreed, 0, false) < 2 * DEAD);
 		assert_int_equal(sim_leaders_in_component(s), 1);
 		talloc_free(s);
 	}
@@ -584,7 +499,7 @@ static void test_two_holders_apart(void **state)
 		s->excused_until = UINT64_MAX;
 		s->lock.lie = true;
 		cut_off(s, 1, true);
-		run_until(s, 5 * DEAD, another_leads, 0, false);
+		story_run_until(s, 5 * DEAD, another_leads, 0, false);
 		sim_run(s, s->now + 2 * DEAD * MS);
 		leaders = s->n_leaders;
 		sim_cut(s, 0, 2, false);
@@ -619,7 +534,7 @@ static bool dies_at(enum kind kind, uint64_t steps, uint32_t who, bool machine, 
 		sim_run(s, s->now + 500 * MS);
 		sim_start(s, who);
 		sim_run(s, s->now + 20 * DEAD * MS);
-		if (!agreed(s, 1) || !all_act(s, 0)) {
+		if (!story_agreed(s, 1) || !story_all_act(s, 0)) {
 			fail_msg("no agreement after node %u died at step %llu", (unsigned)who,
 				 (unsigned long long)steps);
 		}
@@ -659,13 +574,13 @@ static void tell_times(const char *name, enum kind kind, uint64_t free_ms, uint6
 		s->lock.ttl_ns = ttl_ms * MS;
 		sim_run(s, s->now + 6000 * MS + sim_random(s, 2000 * MS));
 		sim_crash(s, 0, true);
-		ms = run_until(s, 60 * DEAD, another_leads, 0, false);
+		ms = story_run_until(s, 60 * DEAD, another_leads, 0, false);
 		leads_sum += ms;
 		leads_most = ms > leads_most ? ms : leads_most;
-		ms += run_until(s, 60 * DEAD, left_out, 0, false);
+		ms += story_run_until(s, 60 * DEAD, story_left_out, 0, false);
 		view_sum += ms;
 		view_most = ms > view_most ? ms : view_most;
-		down(s);
+		story_down(s);
 	}
 	printf("%-32s another leads after %llu ms (at most %llu), a view without it after %llu ms (%llu)\n", name,
 	       (unsigned long long)(leads_sum / n), (unsigned long long)leads_most, (unsigned long long)(view_sum / n),

@@ -1,74 +1,10 @@
-/* Changes of the nodes list in the simulated cluster: what is refused, crashes at each step, and long random histories.
- */
+/* Changes of the nodes list in the simulated cluster: what is refused, crashes at each step. */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
-#include "cluster_sim.h"
-
-#define DEAD   1000ULL
-#define NOBODY CLUSTER_NODE_NONE
-
-static struct mono local_now(const struct sim *s, uint32_t p)
-{
-	return (struct mono){sim_local(&s->nodes[p], s->now)};
-}
-
-/* The nodes of text start; runs until one leads and all act. */
-static struct sim *up(uint32_t nodes, const char *text, enum cluster_quorum quorum, uint64_t seed)
-{
-	struct sim_options opt = {.seed = seed,
-				  .nodes = nodes,
-				  .quorum = quorum,
-				  .dead_ms = DEAD,
-				  .heartbeat_ms = DEAD / 4,
-				  .trace = getenv("SIM_TRACE") != NULL};
-	struct sim *s = sim_new(&opt);
-	struct cluster_list list;
-	char *err;
-
-	assert_int_equal(sim_nodes_parse(NULL, s, text, &list, &err), 0);
-	for (uint32_t p = 0; p < nodes; p++) {
-		sim_nodes_set(s, p, p < list.n ? text : "x x x x x x x x");
-		s->nodes[p].machine_up = true;
-		if (p < list.n && !list.nodes[p].deleted) {
-			sim_start(s, p);
-		}
-	}
-	sim_run(s, 2 * DEAD * MS);
-	assert_string_equal(s->failure, "");
-	assert_int_not_equal(sim_leader(s), NOBODY);
-	return s;
-}
-
-static void down(struct sim *s)
-{
-	assert_string_equal(s->failure, "");
-	talloc_free(s);
-}
-
-/* Asks the leader. 0: begun. */
-static int change(struct sim *s, const char *text, char **why)
-{
-	uint32_t leader = sim_leader(s);
-	int ret;
-
-	if (leader == NOBODY) {
-		return ESTALE;
-	}
-	s->nodes[leader].file.ended = s->nodes[leader].file.done = false;
-	ret = cluster_nodes_change(s->nodes[leader].c, local_now(s, leader), s, text, false, why);
-	if (ret == 0) {
-		sim_schedule(s, s->now + 1, SIM_LINK, leader, (leader + 1) % s->opt.nodes); /* wakes it up */
-	}
-	return ret;
-}
+#include "story.h"
 
 static bool ended(const struct sim *s)
 {
@@ -107,11 +43,11 @@ static void assert_acts(const struct sim *s, uint32_t p)
 static void test_add(void **state)
 {
 	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_NONE; q++) {
-		struct sim *s = up(4, "a b c", q, 3);
+		struct sim *s = story_up_list(4, "a b c", q, 3);
 		uint32_t leader = sim_leader(s);
 		char *why = NULL;
 
-		assert_int_equal(change(s, "a b c d", &why), 0);
+		assert_int_equal(story_change(s, "a b c d", &why), 0);
 		assert_string_equal(why, "node 3 is added: d");
 		for (unsigned i = 0; i < 3 * DEAD; i++) {
 			sim_run(s, s->now + MS);
@@ -130,16 +66,16 @@ static void test_add(void **state)
 		sim_run(s, s->now + 3 * DEAD * MS);
 		assert_acts(s, 3);
 		assert_int_equal(cluster_newest_view(s->nodes[0].c)->members.n, 4);
-		down(s);
+		story_down(s);
 	}
 }
 
 static void test_one_becomes_two(void **state)
 {
-	struct sim *s = up(2, "a", CLUSTER_QUORUM_MAJORITY, 3);
+	struct sim *s = story_up_list(2, "a", CLUSTER_QUORUM_MAJORITY, 3);
 	char *why = NULL;
 
-	assert_int_equal(change(s, "a b", &why), 0);
+	assert_int_equal(story_change(s, "a b", &why), 0);
 	assert_non_null(strstr(why, "this node is not active until node 1 is"));
 	run_to_end(s);
 	assert_true(s->nodes[0].file.done);
@@ -148,20 +84,20 @@ static void test_one_becomes_two(void **state)
 	sim_run(s, s->now + 5 * DEAD * MS);
 	assert_acts(s, 0);
 	assert_acts(s, 1);
-	down(s);
+	story_down(s);
 }
 
 static void test_remove_and_come_back(void **state)
 {
-	struct sim *s = up(5, "a b c d e", CLUSTER_QUORUM_MAJORITY, 5);
+	struct sim *s = story_up_list(5, "a b c d e", CLUSTER_QUORUM_MAJORITY, 5);
 	char *why = NULL;
 
-	assert_int_equal(change(s, "a b c -d e", &why), EBUSY);
+	assert_int_equal(story_change(s, "a b c -d e", &why), EBUSY);
 	assert_string_equal(why, "node 3 is still connected: stop its ctdbd first");
 	sim_crash(s, 3, true);
-	assert_int_equal(change(s, "a b c -d e", &why), EBUSY);
+	assert_int_equal(story_change(s, "a b c -d e", &why), EBUSY);
 	sim_run(s, s->now + 3 * DEAD * MS);
-	assert_int_equal(change(s, "a b c -d e", &why), 0);
+	assert_int_equal(story_change(s, "a b c -d e", &why), 0);
 	assert_string_equal(why, "node 3 is removed");
 	run_to_end(s);
 	assert_file(s, 4, "a b c -d e");
@@ -173,7 +109,7 @@ static void test_remove_and_come_back(void **state)
 	assert_int_equal(cluster_newest_view(s->nodes[0].c)->members.v[3].flags,
 			 NODE_FLAG_DELETED | NODE_FLAG_DISCONNECTED);
 	/* Used again. */
-	assert_int_equal(change(s, "a b c d2 e", &why), 0);
+	assert_int_equal(story_change(s, "a b c d2 e", &why), 0);
 	assert_string_equal(why, "node 3 is used again: d2");
 	run_to_end(s);
 	sim_crash(s, 3, false);
@@ -182,20 +118,20 @@ static void test_remove_and_come_back(void **state)
 	sim_run(s, s->now + 5 * DEAD * MS);
 	assert_acts(s, 3);
 	assert_string_equal(cluster_newest_view(s->nodes[0].c)->members.v[3].address, "d2");
-	down(s);
+	story_down(s);
 }
 
 /* A node that gets its power back between the beginning and the decision gets no lease. */
 static void test_removed_comes_back_meanwhile(void **state)
 {
 	for (uint64_t seed = 1; seed <= 30; seed++) {
-		struct sim *s = up(5, "a b c d e", CLUSTER_QUORUM_MAJORITY, seed);
+		struct sim *s = story_up_list(5, "a b c d e", CLUSTER_QUORUM_MAJORITY, seed);
 		char *why = NULL;
 
 		sim_crash(s, 3, true);
 		sim_run(s, s->now + 3 * DEAD * MS);
 		s->write_ns = 400 * MS;
-		assert_int_equal(change(s, "a b c -d e", &why), 0);
+		assert_int_equal(story_change(s, "a b c -d e", &why), 0);
 		sim_run(s, s->now + sim_random(s, 600 * MS));
 		s->nodes[3].machine_back = 0;
 		sim_start(s, 3);
@@ -204,66 +140,66 @@ static void test_removed_comes_back_meanwhile(void **state)
 			assert_false(sim_acts(s, &s->nodes[3]));
 		}
 		assert_true(s->nodes[sim_leader(s)].file.done);
-		down(s);
+		story_down(s);
 	}
 }
 
 static void test_refused(void **state)
 {
-	struct sim *s = up(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
+	struct sim *s = story_up_list(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
 	uint32_t leader = sim_leader(s);
 	char *why = NULL;
 
-	assert_int_equal(change(s, "", &why), EINVAL);
+	assert_int_equal(story_change(s, "", &why), EINVAL);
 	assert_string_equal(why, "no nodes");
-	assert_int_equal(change(s, "a b c", &why), EALREADY);
-	assert_int_equal(change(s, "a b", &why), EINVAL);
-	assert_int_equal(change(s, "a b c d e", &why), EINVAL);
-	assert_int_equal(change(s, "c b a", &why), EINVAL);
-	assert_int_equal(change(s, "-a b c", &why), EBUSY);
-	assert_int_equal(cluster_nodes_change(s->nodes[(leader + 1) % 3].c, local_now(s, (leader + 1) % 3), s,
+	assert_int_equal(story_change(s, "a b c", &why), EALREADY);
+	assert_int_equal(story_change(s, "a b", &why), EINVAL);
+	assert_int_equal(story_change(s, "a b c d e", &why), EINVAL);
+	assert_int_equal(story_change(s, "c b a", &why), EINVAL);
+	assert_int_equal(story_change(s, "-a b c", &why), EBUSY);
+	assert_int_equal(cluster_nodes_change(s->nodes[(leader + 1) % 3].c, story_local(s, (leader + 1) % 3), s,
 					      "a b c d", false, &why),
 			 ESTALE);
 	/* One at a time. */
-	assert_int_equal(change(s, "a b c d", &why), 0);
-	assert_int_equal(change(s, "a b c e", &why), EBUSY);
+	assert_int_equal(story_change(s, "a b c d", &why), 0);
+	assert_int_equal(story_change(s, "a b c e", &why), EBUSY);
 	run_to_end(s);
 	assert_true(s->nodes[leader].file.done);
 	/* Four nodes, two up: nothing can be changed, not even that. */
 	sim_crash(s, (leader + 1) % 3, true);
 	sim_run(s, s->now + 5 * DEAD * MS);
 	assert_int_equal(sim_leader(s), NOBODY);
-	down(s);
+	story_down(s);
 }
 
 static void test_no_majority_of_the_new_list(void **state)
 {
-	struct sim *s = up(6, "a b c d e", CLUSTER_QUORUM_MAJORITY, 5);
+	struct sim *s = story_up_list(6, "a b c d e", CLUSTER_QUORUM_MAJORITY, 5);
 	char *why = NULL;
 
 	sim_crash(s, 3, true);
 	sim_crash(s, 4, true);
 	sim_run(s, s->now + 5 * DEAD * MS);
-	assert_int_equal(change(s, "a b c d e f", &why), EHOSTUNREACH);
+	assert_int_equal(story_change(s, "a b c d e f", &why), EHOSTUNREACH);
 	assert_string_equal(
 		why, "only 3 of then 6 nodes would be reachable, no majority: start nodes that are down, or remove "
 		     "those that do not come back");
-	assert_int_equal(change(s, "a b c d -e", &why), 0);
+	assert_int_equal(story_change(s, "a b c d -e", &why), 0);
 	assert_string_equal(
 		why, "node 4 is removed\nnode 3, 4 is not reachable or kept out and does not get the list: when it "
 		     "is back, run 'ctdb node reload' on a member");
 	run_to_end(s);
-	down(s);
+	story_down(s);
 }
 
 static void test_read_only_file(void **state)
 {
-	struct sim *s = up(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
+	struct sim *s = story_up_list(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
 	uint32_t leader = sim_leader(s), other = (leader + 1) % 3;
 	char *why = NULL, said[100];
 
 	s->nodes[other].file.read_only = true;
-	assert_int_equal(change(s, "a b c d", &why), 0);
+	assert_int_equal(story_change(s, "a b c d", &why), 0);
 	run_to_end(s);
 	assert_false(s->nodes[leader].file.done);
 	snprintf(said, sizeof(said), "node %u refuses: cannot be written: read-only file system: nothing was changed",
@@ -275,20 +211,20 @@ static void test_read_only_file(void **state)
 		assert_file(s, p, "a b c");
 		assert_acts(s, p);
 	}
-	assert_int_equal(change(s, "a b c d", &why), 0);
+	assert_int_equal(story_change(s, "a b c d", &why), 0);
 	run_to_end(s);
 	assert_true(s->nodes[leader].file.done);
-	down(s);
+	story_down(s);
 }
 
 /* Does not write at all: given up in time, and what it writes later is taken back. */
 static void test_slow_disk(void **state)
 {
-	struct sim *s = up(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
+	struct sim *s = story_up_list(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
 	uint32_t leader = sim_leader(s), other = (leader + 1) % 3;
 	char *why = NULL;
 
-	assert_int_equal(change(s, "a b c d", &why), 0);
+	assert_int_equal(story_change(s, "a b c d", &why), 0);
 	sim_run(s, s->now + MS / 8);
 	sim_pause(s, other, 500 * MS);
 	s->write_ns = 20000 * MS;
@@ -300,18 +236,18 @@ static void test_slow_disk(void **state)
 		assert_file(s, p, "a b c");
 		assert_acts(s, p);
 	}
-	down(s);
+	story_down(s);
 }
 
 /* A change that has to be carried on, but cannot: said to who wants the next one. */
 static void test_carried_on_and_refused(void **state)
 {
-	struct sim *s = up(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
+	struct sim *s = story_up_list(4, "a b c", CLUSTER_QUORUM_MAJORITY, 5);
 	uint32_t leader = sim_leader(s), odd = (leader + 1) % 3, other = (leader + 2) % 3;
 	char *why = NULL, said[200];
 
 	s->nodes[odd].file.read_only = true;
-	assert_int_equal(change(s, "a b c d", &why), 0);
+	assert_int_equal(story_change(s, "a b c d", &why), 0);
 	sim_pause(s, odd, 300 * MS);
 	for (unsigned i = 0; i < 3000 && s->nodes[other].file.prepared == NULL; i++) {
 		sim_run(s, s->now + MS / 10);
@@ -320,7 +256,7 @@ static void test_carried_on_and_refused(void **state)
 	sim_crash(s, leader, false);
 	sim_run(s, s->now + 10 * DEAD * MS);
 	assert_int_equal(sim_leader(s), other);
-	assert_int_equal(change(s, "a b c e", &why), EBUSY);
+	assert_int_equal(story_change(s, "a b c e", &why), EBUSY);
 	snprintf(said, sizeof(said),
 		 "a former change of the nodes list is not finished: node %u refuses: cannot be written: read-only "
 		 "file system",
@@ -332,19 +268,19 @@ static void test_carried_on_and_refused(void **state)
 	for (uint32_t p = 0; p < 3; p++) {
 		assert_file(s, p, "a b c d");
 	}
-	down(s);
+	story_down(s);
 }
 
 /* The leader's own disk: what was given up is not done when it has been written at last. */
 static void test_slow_disk_of_leader(void **state)
 {
 	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_NONE; q++) {
-		struct sim *s = up(4, "a b c", q, 5);
+		struct sim *s = story_up_list(4, "a b c", q, 5);
 		uint32_t leader = sim_leader(s);
 		char *why = NULL;
 
 		s->write_ns = 60000 * MS;
-		assert_int_equal(change(s, "a b c d", &why), 0);
+		assert_int_equal(story_change(s, "a b c d", &why), 0);
 		s->write_ns = MS;
 		run_to_end(s);
 		assert_false(s->nodes[leader].file.done);
@@ -353,41 +289,41 @@ static void test_slow_disk_of_leader(void **state)
 			assert_file(s, p, "a b c");
 			assert_acts(s, p);
 		}
-		assert_int_equal(change(s, "a b c d", &why), 0);
+		assert_int_equal(story_change(s, "a b c d", &why), 0);
 		run_to_end(s);
 		assert_true(s->nodes[leader].file.done);
-		down(s);
+		story_down(s);
 	}
 }
 
 static void test_differing_file_and_adopt(void **state)
 {
-	struct sim *s = up(4, "a b c d", CLUSTER_QUORUM_MAJORITY, 7);
+	struct sim *s = story_up_list(4, "a b c d", CLUSTER_QUORUM_MAJORITY, 7);
 	uint32_t leader = sim_leader(s), odd = leader == 3 ? 2 : 3;
 	char *why = NULL;
 
-	assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, local_now(s, leader), s, odd, &why), EINVAL);
+	assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, story_local(s, leader), s, odd, &why), EINVAL);
 	sim_crash(s, odd, false);
 	sim_nodes_set(s, odd, "a b x d");
 	sim_start(s, odd);
 	sim_run(s, s->now + 5 * DEAD * MS);
 	assert_false(sim_acts(s, &s->nodes[odd]));
-	assert_true(cluster_nodes_differs(s->nodes[leader].c, local_now(s, leader), odd));
+	assert_true(cluster_nodes_differs(s->nodes[leader].c, story_local(s, leader), odd));
 	s->nodes[leader].file.ended = false;
-	assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, local_now(s, leader), s, odd, &why), 0);
+	assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, story_local(s, leader), s, odd, &why), 0);
 	run_to_end(s);
 	assert_true(s->nodes[leader].file.done);
 	sim_run(s, s->now + 3 * DEAD * MS);
 	assert_file(s, odd, "a b c d");
 	assert_acts(s, odd);
-	down(s);
+	story_down(s);
 }
 
 /* Nobody it was in touch with has the same address in both lists: it does not lead before it has heard them. */
 static void test_adopted_list_is_quite_another(void **state)
 {
 	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_NONE; q++) {
-		struct sim *s = up(3, "a b c", q, 7);
+		struct sim *s = story_up_list(3, "a b c", q, 7);
 		uint32_t leader = sim_leader(s), odd = leader == 2 ? 1 : 2;
 		char *why = NULL;
 
@@ -396,7 +332,7 @@ static void test_adopted_list_is_quite_another(void **state)
 		sim_start(s, odd);
 		sim_run(s, s->now + 5 * DEAD * MS);
 		s->nodes[leader].file.ended = false;
-		assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, local_now(s, leader), s, odd, &why), 0);
+		assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, story_local(s, leader), s, odd, &why), 0);
 		for (unsigned i = 0; i < 4 * DEAD; i++) {
 			sim_run(s, s->now + MS);
 			assert_acts(s, leader);
@@ -405,7 +341,7 @@ static void test_adopted_list_is_quite_another(void **state)
 		assert_true(s->nodes[leader].file.done);
 		assert_file(s, odd, "a b c");
 		assert_acts(s, odd);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -434,9 +370,9 @@ static void give(struct sim *s, uint32_t p)
 	char *why = NULL;
 
 	assert_int_not_equal(leader, NOBODY);
-	assert_true(cluster_nodes_differs(s->nodes[leader].c, local_now(s, leader), p));
+	assert_true(cluster_nodes_differs(s->nodes[leader].c, story_local(s, leader), p));
 	s->nodes[leader].file.ended = false;
-	assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, local_now(s, leader), s, p, &why), 0);
+	assert_int_equal(cluster_nodes_adopt(s->nodes[leader].c, story_local(s, leader), s, p, &why), 0);
 	sim_schedule(s, s->now + 1, SIM_LINK, leader, p);
 	sim_run(s, s->now + 10 * DEAD * MS);
 	assert_true(s->nodes[leader].file.done);
@@ -445,7 +381,7 @@ static void give(struct sim *s, uint32_t p)
 /* Kills the victim (or cuts its power) after each step of the simulation in turn, and starts it again later. */
 static bool crash_at(uint64_t steps, bool leader, bool machine, uint64_t seed, enum cluster_quorum quorum)
 {
-	struct sim *s = up(5, "a b c d", quorum, seed);
+	struct sim *s = story_up_list(5, "a b c d", quorum, seed);
 	uint32_t victim = leader ? sim_leader(s) : (sim_leader(s) + 1) % 4;
 	uint64_t begin = s->steps;
 	char *why = NULL;
@@ -453,7 +389,7 @@ static bool crash_at(uint64_t steps, bool leader, bool machine, uint64_t seed, e
 	bool over;
 
 	s->write_ns = 20 * MS;
-	assert_int_equal(change(s, "a b c d e", &why), 0);
+	assert_int_equal(story_change(s, "a b c d e", &why), 0);
 	s->step_limit = begin + steps;
 	sim_run(s, s->now + 10 * DEAD * MS);
 	s->step_limit = 0;
@@ -484,7 +420,7 @@ static bool crash_at(uint64_t steps, bool leader, bool machine, uint64_t seed, e
 	if (over) {
 		assert_string_equal(text, "a b c d e");
 	}
-	down(s);
+	story_down(s);
 	return over;
 }
 
@@ -498,299 +434,6 @@ static void test_crash_at_each_step(void **state)
 			steps++;
 		}
 		assert_in_range(steps, 10, 199);
-	}
-}
-
-/* ---- long random histories ---- */
-
-#define MOST 8
-
-struct history {
-	struct sim *s;
-	unsigned counter; /* makes each address new: no list comes twice */
-	struct {
-		uint64_t from, to;
-	} decided[2000];
-	unsigned n_decided, n_done;
-	uint64_t seen[MOST];
-};
-
-/* From each list at most one other one is decided. */
-static void note(struct history *h)
-{
-	for (uint32_t p = 0; p < h->s->opt.nodes; p++) {
-		uint64_t now, before = h->seen[p];
-		unsigned i;
-
-		if (h->s->nodes[p].c == NULL) {
-			h->seen[p] = 0;
-			continue;
-		}
-		now = cluster_nodes_list(h->s->nodes[p].c)->hash;
-		h->seen[p] = now;
-		if (before == 0 || before == now) {
-			continue;
-		}
-		for (i = 0; i < h->n_decided && h->decided[i].from != before; i++) {
-		}
-		if (i < h->n_decided && h->decided[i].to != now) {
-			/* Given by hand, over several changes: not a decision. */
-			continue;
-		}
-		if (i == h->n_decided && h->n_decided < 2000) {
-			h->decided[h->n_decided].from = before;
-			h->decided[h->n_decided++].to = now;
-		}
-	}
-}
-
-static void advance(struct history *h, uint64_t ns)
-{
-	struct sim *s = h->s;
-	uint64_t until = s->now + ns;
-
-	while (s->now < until && !sim_failed(s)) {
-		sim_run(s, s->now + 20 * MS < until ? s->now + 20 * MS : until);
-		note(h);
-	}
-}
-
-/* One node less, more, or elsewhere. */
-static char *other_list(struct history *h, const struct cluster_list *list, uint32_t *pnn)
-{
-	struct sim *s = h->s;
-	char *text = talloc_strdup(s, "");
-
-	*pnn = (uint32_t)sim_random(s, list->n + 1 < MOST ? list->n + 1 : list->n);
-	for (uint32_t p = 0; p < list->n || p <= *pnn; p++) {
-		const char *dash = p < list->n && list->nodes[p].deleted ? "-" : "";
-
-		if (p == *pnn) {
-			bool remove = p < list->n && !list->nodes[p].deleted && sim_random(s, 2) == 0;
-
-			text = talloc_asprintf_append(text, "%s%sn%u", p == 0 ? "" : " ", remove ? "-" : "",
-						      h->counter++);
-		} else {
-			text = talloc_asprintf_append(text, "%s%s%s", p == 0 ? "" : " ", dash, list->nodes[p].address);
-		}
-	}
-	return text;
-}
-
-/* As an administrator does: the node gets the list that is in use. */
-static void change_something(struct history *h)
-{
-	struct sim *s = h->s;
-	uint32_t leader = sim_leader(s), pnn;
-	char *text, *why = NULL;
-
-	if (leader == NOBODY) {
-		return;
-	}
-	text = other_list(h, cluster_nodes_list(s->nodes[leader].c), &pnn);
-	if (change(s, text, &why) == 0) {
-		advance(h, sim_random(s, 2) == 0 ? sim_random(s, 30 * MS) : 2000 * MS);
-		if (s->nodes[leader].file.ended && s->nodes[leader].file.done) {
-			h->n_done++;
-			if (s->nodes[pnn].c == NULL) {
-				sim_nodes_set(s, pnn, s->nodes[leader].file.text);
-			}
-		}
-	}
-	talloc_free(text);
-	talloc_free(why);
-}
-
-static void start_node(struct history *h, uint32_t p)
-{
-	struct sim *s = h->s;
-	uint32_t leader = sim_leader(s);
-	const struct cluster_list *list = leader == NOBODY ? NULL : cluster_nodes_list(s->nodes[leader].c);
-
-	if (s->nodes[p].c != NULL) {
-		return;
-	}
-	if (list != NULL && p < list->n && !list->nodes[p].deleted && s->nodes[p].file.prepared == NULL &&
-	    sim_random(s, 2) == 0) {
-		sim_nodes_set(s, p, list->text);
-	}
-	if (s->nodes[p].file.text[0] != '?') {
-		sim_start(s, p);
-	}
-}
-
-static void disturb(struct history *h)
-{
-	struct sim *s = h->s;
-	uint32_t a = (uint32_t)sim_random(s, s->opt.nodes), b = (uint32_t)sim_random(s, s->opt.nodes);
-
-	switch (sim_random(s, 8)) {
-	case 0:
-		sim_crash(s, a, sim_random(s, 2) == 0);
-		break;
-	case 1:
-		if (sim_leader(s) != NOBODY) {
-			sim_crash(s, sim_leader(s), sim_random(s, 2) == 0);
-		}
-		break;
-	case 2:
-		sim_cut(s, a, b, true);
-		break;
-	case 3:
-		for (uint32_t p = 0; p < s->opt.nodes; p++) {
-			sim_cut(s, a, p, false);
-		}
-		break;
-	case 4:
-		sim_pause(s, a, sim_random(s, 1500 * MS));
-		break;
-	case 5:
-		s->loss_permille = (uint32_t)sim_random(s, 2) * (uint32_t)sim_random(s, 200);
-		s->slow_permille = (uint32_t)sim_random(s, 100);
-		s->slow_ns = 300 * MS;
-		break;
-	case 6:
-		s->write_ns = MS + sim_random(s, 50 * MS);
-		break;
-	default:
-		start_node(h, a);
-		start_node(h, b);
-		break;
-	}
-}
-
-static void heal(struct history *h)
-{
-	struct sim *s = h->s;
-
-	s->loss_permille = s->slow_permille = 0;
-	s->write_ns = MS;
-	for (uint32_t a = 0; a < s->opt.nodes; a++) {
-		for (uint32_t b = 0; b < s->opt.nodes; b++) {
-			sim_cut(s, a, b, false);
-		}
-	}
-	for (unsigned round = 0; round < 3; round++) {
-		for (uint32_t p = 0; p < s->opt.nodes; p++) {
-			s->nodes[p].machine_back = 0;
-			if (s->nodes[p].file.text[0] != '?') {
-				sim_start(s, p);
-			}
-		}
-		advance(h, 15 * DEAD * MS);
-	}
-}
-
-/* Nodes that were down during changes get the list by 'reload'; those that it does not reach, by hand. */
-static void reload_all(struct history *h)
-{
-	struct sim *s = h->s;
-
-	for (uint32_t p = 0; p < s->opt.nodes && !sim_failed(s); p++) {
-		uint32_t leader = sim_leader(s);
-		const struct cluster_list *list;
-		char *why = NULL;
-
-		if (leader == NOBODY) {
-			return;
-		}
-		list = cluster_nodes_list(s->nodes[leader].c);
-		if (p >= list->n || list->nodes[p].deleted || s->nodes[p].c == NULL || sim_acts(s, &s->nodes[p])) {
-			continue;
-		}
-		s->nodes[leader].file.ended = s->nodes[leader].file.done = false;
-		if (cluster_nodes_adopt(s->nodes[leader].c, local_now(s, leader), s, p, &why) == 0) {
-			sim_schedule(s, s->now + 1, SIM_LINK, leader, (leader + 1) % s->opt.nodes);
-			advance(h, 3 * DEAD * MS);
-		}
-		if (!s->nodes[leader].file.done) {
-			sim_crash(s, p, false);
-			sim_nodes_set(s, p, list->text);
-			sim_start(s, p);
-		}
-	}
-	advance(h, 10 * DEAD * MS);
-}
-
-static void assert_in_order(const struct history *h, uint64_t seed)
-{
-	const struct sim *s = h->s;
-	uint32_t leader = sim_leader(s);
-	const struct cluster_list *list;
-
-	if (sim_failed(s)) {
-		fail_msg("seed %u: %s", (unsigned)seed, s->failure);
-	}
-	if (leader == NOBODY) {
-		for (uint32_t p = 0; p < s->opt.nodes; p++) {
-			struct cluster *c = s->nodes[p].c;
-
-			print_message("node %u: %s, \"%s\", next \"%s\", term %u, role %s\n", (unsigned)p,
-				      s->nodes[p].file.text, c == NULL ? "not running" : cluster_nodes_list(c)->text,
-				      c == NULL || cluster_nodes_prepared(c) == NULL
-					      ? ""
-					      : cluster_nodes_prepared(c)->to.text,
-				      c == NULL ? 0 : (unsigned)cluster_term(c),
-				      c == NULL ? "" : cluster_role_name(cluster_role(c)));
-		}
-		fail_msg("seed %u: nobody leads in the end", (unsigned)seed);
-	}
-	list = cluster_nodes_list(s->nodes[leader].c);
-	for (uint32_t p = 0; p < list->n; p++) {
-		if (list->nodes[p].deleted || s->nodes[p].c == NULL) {
-			continue;
-		}
-		if (!sim_acts(s, &s->nodes[p]) || strcmp(s->nodes[p].file.text, list->text) != 0 ||
-		    s->nodes[p].file.prepared != NULL) {
-			fail_msg("seed %u: node %u has \"%s\" (prepared \"%s\"), leader %u has \"%s\"%s",
-				 (unsigned)seed, (unsigned)p, s->nodes[p].file.text,
-				 s->nodes[p].file.prepared != NULL ? s->nodes[p].file.prepared : "", (unsigned)leader,
-				 list->text, sim_acts(s, &s->nodes[p]) ? "" : ", does not act");
-		}
-	}
-}
-
-static unsigned history(uint64_t seed, enum cluster_quorum quorum)
-{
-	struct history *h = talloc_zero(NULL, struct history);
-	unsigned done;
-
-	h->s = up(MOST, "a b c d", quorum, seed);
-	for (uint32_t p = 4; p < MOST; p++) {
-		sim_nodes_set(h->s, p, "?");
-	}
-	talloc_steal(h, h->s);
-	for (unsigned i = 0; i < 60 && !sim_failed(h->s); i++) {
-		if (sim_random(h->s, 3) == 0) {
-			change_something(h);
-		} else {
-			disturb(h);
-		}
-		advance(h, sim_random(h->s, 1500 * MS));
-	}
-	heal(h);
-	reload_all(h);
-	reload_all(h);
-	assert_in_order(h, seed);
-	done = h->n_done;
-	talloc_free(h);
-	return done;
-}
-
-static void test_histories(void **state)
-{
-	const char *first = getenv("SIM_SEED"), *runs = getenv("SIM_RUNS");
-	uint64_t seed = first != NULL ? strtoull(first, NULL, 10) : 1;
-	uint64_t end = seed + (runs != NULL ? strtoull(runs, NULL, 10) : (first != NULL ? 1 : 300));
-	unsigned done = 0, done_by_lock = 0;
-
-	for (; seed < end; seed++) {
-		done += history(seed, CLUSTER_QUORUM_MAJORITY);
-		done_by_lock += seed % 3 == 0 ? history(seed, CLUSTER_QUORUM_EXTERNAL) : 0;
-	}
-	if (first == NULL) {
-		assert_true(done > 100);
-		assert_true(done_by_lock > 30);
 	}
 }
 
@@ -810,7 +453,6 @@ int main(void)
 		cmocka_unit_test(test_differing_file_and_adopt),
 		cmocka_unit_test(test_adopted_list_is_quite_another),
 		cmocka_unit_test(test_crash_at_each_step),
-		cmocka_unit_test(test_histories),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,47 +1,17 @@
 /* Bad links and nodes that fail, in stories with a known end: who is left out, who leads, who is fenced, who is banned.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 #include <errno.h>
 
-#include "cluster_sim.h"
-
-#define DEAD   1000ULL
-#define NOBODY CLUSTER_NODE_NONE
+#include "story.h"
 
 static struct sim *cluster_up(uint32_t nodes, enum cluster_quorum quorum, uint64_t seed)
 {
-	struct sim_options opt = {
-		.seed = seed, .nodes = nodes, .quorum = quorum, .dead_ms = DEAD, .heartbeat_ms = DEAD / 4};
-	struct sim *s = sim_new(&opt);
-	const char *why = "";
+	struct sim *s = story_new(nodes, quorum, false, seed);
 
-	for (uint32_t p = 0; p < nodes; p++) {
-		s->nodes[p].start_due = sim_random(s, 50 * MS);
-		sim_schedule(s, s->nodes[p].start_due, SIM_START, p, 0);
-	}
-	sim_run(s, DEAD * MS);
-	assert_string_equal(s->failure, "");
-	if (!sim_converged(s, &why)) {
-		fail_msg("%u nodes: not up after 1 s: %s", (unsigned)nodes, why);
-	}
+	story_up(s);
 	return s;
-}
-
-static void down(struct sim *s)
-{
-	assert_string_equal(s->failure, "");
-	talloc_free(s);
-}
-
-static struct mono local(const struct sim *s, uint32_t p)
-{
-	return (struct mono){sim_local(&s->nodes[p], s->now)};
 }
 
 static uint64_t term_of(const struct sim *s, uint32_t p)
@@ -89,13 +59,13 @@ static const char *verdict(struct sim *s, uint32_t p)
 {
 	struct cluster_status status;
 
-	cluster_tell_status(s->nodes[p].c, local(s, p), s, &status);
+	cluster_tell_status(s->nodes[p].c, story_local(s, p), s, &status);
 	return status.verdict;
 }
 
 static void status_of(struct sim *s, uint32_t p, struct cluster_status *status)
 {
-	cluster_tell_status(s->nodes[p].c, local(s, p), s, status);
+	cluster_tell_status(s->nodes[p].c, story_local(s, p), s, status);
 }
 
 /* ---- one bad link ---- */
@@ -126,7 +96,7 @@ static void follower_link(uint32_t nodes, uint32_t a, uint32_t b, enum cluster_q
 	assert_int_equal(acting(s), all);
 	status_of(s, 0, &status);
 	assert_int_equal(status.nodes.v[b].barred_by, NOBODY);
-	down(s);
+	story_down(s);
 }
 
 static void test_link_between_followers(void **state)
@@ -157,7 +127,7 @@ static void test_one_link_of_the_leader(void **state)
 			sim_cut(s, 0, 1, false);
 			go_on(s, 4 * DEAD, rest);
 			assert_int_equal(acting(s), rest | 2U);
-			down(s);
+			story_down(s);
 		}
 	}
 }
@@ -183,7 +153,7 @@ static void leader_loses(uint32_t nodes, uint32_t lost, enum cluster_quorum quor
 	go_on(s, 3 * DEAD, others);
 	assert_int_equal(acting(s), others | 1U);
 	assert_int_equal(sim_leader(s), lost + 1);
-	down(s);
+	story_down(s);
 }
 
 static void test_leader_reaches_fewer_than_others(void **state)
@@ -224,7 +194,7 @@ static void away(uint32_t nodes, uint32_t p, uint64_t ms, uint64_t seed)
 		assert_int_equal(sim_leader(s), 0);
 		assert_int_equal(term_of(s, 0), term);
 	}
-	down(s);
+	story_down(s);
 }
 
 static void test_restart_of_transportd_leaves_no_trace(void **state)
@@ -249,7 +219,7 @@ static void test_short_interruptions_of_one_link(void **state)
 		go_on(s, 5 * DEAD, 15);
 	}
 	assert_int_equal(s->n_views, views);
-	down(s);
+	story_down(s);
 }
 
 /* ---- flapping ---- */
@@ -271,7 +241,7 @@ static void test_flapping_link(void **state)
 	assert_in_range(s->n_views - views, 1, 7);
 	go_on(s, 20 * DEAD, 7);
 	assert_int_equal(acting(s), 15);
-	down(s);
+	story_down(s);
 }
 
 static void test_slowly_flapping_link(void **state)
@@ -291,7 +261,7 @@ static void test_slowly_flapping_link(void **state)
 	assert_int_equal(acting(s), 7);
 	go_on(s, 70 * DEAD, 7);
 	assert_int_equal(acting(s), 15);
-	down(s);
+	story_down(s);
 }
 
 /* ---- odd reports ---- */
@@ -303,14 +273,14 @@ static void test_node_that_says_it_is_alone(void **state)
 
 	for (uint32_t q = 1; q < 4; q++) {
 		if (q != 2) {
-			cluster_link(s->nodes[2].c, local(s, 2), q, false);
+			cluster_link(s->nodes[2].c, story_local(s, 2), q, false);
 		}
 	}
 	go_on(s, 4 * DEAD, 11);
 	assert_int_equal(acting(s), 11);
 	assert_int_equal(sim_leader(s), 0);
 	views_stay(s);
-	down(s);
+	story_down(s);
 }
 
 /* Packets in one direction get lost, and no link goes down. */
@@ -330,7 +300,7 @@ static void test_one_way(void **state)
 		sim_mute(s, 0, 2, false);
 		go_on(s, 5 * DEAD, 28);
 		assert_int_equal(acting(s), 31);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -346,7 +316,7 @@ static void test_two_one_way(void **state)
 		go_on(s, 5 * DEAD, 31);
 		assert_int_equal(sim_leader(s), 3);
 		views_stay(s);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -363,7 +333,7 @@ static void test_two_power_cuts_are_no_fault_of_the_leader(void **state)
 		go_on(s, 5 * DEAD, 25);
 		assert_int_equal(sim_leader(s), 0);
 		assert_int_equal(term_of(s, 0), term);
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -382,7 +352,7 @@ static void test_stalled_leader_accuses_nobody(void **state)
 				assert_true(s->views[i].in[p]);
 			}
 		}
-		down(s);
+		story_down(s);
 	}
 }
 
@@ -404,7 +374,7 @@ static void test_bow_tie(void **state)
 	assert_true((acting(s) & 4) != 0);
 	assert_true(sim_mesh_complete(s, &a, &b));
 	views_stay(s);
-	down(s);
+	story_down(s);
 }
 
 static uint32_t largest_complete(const struct sim *s)
@@ -451,7 +421,7 @@ static void partial(uint32_t nodes, enum cluster_quorum quorum, uint64_t seed, u
 	}
 	go_on(s, 70 * DEAD, 0);
 	assert_int_equal(acting(s), (1U << nodes) - 1);
-	down(s);
+	story_down(s);
 }
 
 static void test_any_bad_links(void **state)
@@ -488,7 +458,7 @@ static void test_newcomer_with_a_bad_link(void **state)
 	sim_cut(s, 1, 3, false);
 	go_on(s, 4 * DEAD, 7);
 	assert_int_equal(acting(s), 15);
-	down(s);
+	story_down(s);
 }
 
 /* A stopped node takes no part in the databases: its links do not matter until it goes on. */
@@ -506,7 +476,7 @@ static void test_stopped_node_needs_no_links(void **state)
 	sim_set_flags(s, 2, 0);
 	go_on(s, 4 * DEAD, 11);
 	assert_int_equal(acting(s), 11);
-	down(s);
+	story_down(s);
 }
 
 /* The leader dies while a node is barred: the new leader does not take it in first. */
@@ -523,14 +493,14 @@ static void test_barred_node_and_new_leader(void **state)
 	for (uint32_t i = 0; i < s->n_views; i++) {
 		assert_true(s->views[i].term == 1 || !s->views[i].in[4]);
 	}
-	down(s);
+	story_down(s);
 }
 
 /* ---- credits ---- */
 
 static int report(struct sim *s, uint32_t by, uint32_t pnn, uint32_t credits)
 {
-	return cluster_culprit(s->nodes[by].c, local(s, by), pnn, credits, "recovery failed there");
+	return cluster_culprit(s->nodes[by].c, story_local(s, by), pnn, credits, "recovery failed there");
 }
 
 static uint32_t credits_of(struct sim *s, uint32_t by, uint32_t pnn)
@@ -559,7 +529,7 @@ static void test_credits_make_a_ban(void **state)
 	assert_int_equal(report(s, 0, 9, 1), EINVAL);
 	assert_int_equal(report(s, 0, 1, 0), EINVAL);
 	assert_int_equal(report(s, 0, 1, 101), EINVAL);
-	down(s);
+	story_down(s);
 }
 
 static void test_credits_are_forgotten(void **state)
@@ -573,7 +543,7 @@ static void test_credits_are_forgotten(void **state)
 		assert_int_equal(credits_of(s, 0, 2), 0);
 	}
 	assert_int_equal(s->n_bans, 0);
-	down(s);
+	story_down(s);
 }
 
 /* Only the leader's daemons are asked, and not when it has only just become leader, or is itself banned. */
@@ -598,7 +568,7 @@ static void test_who_may_judge(void **state)
 	go_on(s, 4 * DEAD, 14);
 	report(s, sim_leader(s), 2, 100);
 	assert_int_equal(s->n_bans, 1);
-	down(s);
+	story_down(s);
 }
 
 /* A leader that nobody answers any more still believes to lead for a while, and is in its own view: it judges nobody.
@@ -625,7 +595,7 @@ static void test_inactive_judges_nobody(void **state)
 		report(s, p, (p + 1) % 7, 100);
 	}
 	assert_int_equal(s->n_bans, 0);
-	down(s);
+	story_down(s);
 }
 
 /* Both others of three fail: whose fault is it? Nobody is banned; another leads, not more often than now and then. */
@@ -646,7 +616,7 @@ static void test_no_storm_in_three_nodes(void **state)
 	term = term_of(s, 0);
 	assert_int_equal(s->n_bans, 0);
 	assert_in_range(term - first, 1, 18);
-	down(s);
+	story_down(s);
 }
 
 /* Two of seven fail: one after the other is banned, ten dead intervals apart. */
@@ -670,7 +640,7 @@ static void test_bans_one_after_the_other(void **state)
 	/* A banned node gets no credits. */
 	report(s, 0, 2, 100);
 	assert_int_equal(credits_of(s, 0, 2), 0);
-	down(s);
+	story_down(s);
 }
 
 /* The leader's own node fails: it does not ban itself, another leads and judges. */
@@ -686,7 +656,7 @@ static void test_leader_that_fails_itself(void **state)
 	report(s, 1, 0, 100);
 	assert_int_equal(s->n_bans, 1);
 	assert_int_equal(s->ban_pnn, 0);
-	down(s);
+	story_down(s);
 }
 
 static void test_last_node_is_never_banned(void **state)
@@ -701,7 +671,7 @@ static void test_last_node_is_never_banned(void **state)
 	report(s, 0, 0, 100);
 	go_on(s, 2 * DEAD, 1);
 	assert_int_equal(s->n_bans, 1);
-	down(s);
+	story_down(s);
 }
 
 int main(void)
