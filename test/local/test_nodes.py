@@ -207,7 +207,6 @@ def test_reload_refuses_a_bad_file(cluster):
     all_have(cluster, was)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make a file immutable")
 def test_a_node_that_cannot_write_refuses_for_all(cluster):
     was = text(cluster, 0)
     lead = leader(cluster)
@@ -217,8 +216,7 @@ def test_a_node_that_cannot_write_refuses_for_all(cluster):
     try:
         error = refused(cluster, lead, "node", "add", cluster.next_node().address)
         assert error.startswith(f"node {pnn} refuses: {path(cluster, pnn)}.next cannot be written: ") and error.endswith(": nothing was changed")
-        for _ in range(3):
-            assert os.path.isdir(path(cluster, pnn, "nodes.next"))
+        assert os.path.isdir(path(cluster, pnn, "nodes.next"))
     finally:
         os.rmdir(path(cluster, pnn, "nodes.next"))
     all_have(cluster, was)
