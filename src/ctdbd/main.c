@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "moved.h"
 #include "notify.h"
 #include "prepare.h"
 #include "protocol/super_rpc.h"
 #include "shared/daemon.h"
 #include "shared/log.h"
 #include "shared/msg.h"
+#include "shared/node_id.h"
 #include "supervisor.h"
 
 /* In the order of starting; stopped in reverse order. A further daemon is a further line in both. */
@@ -59,6 +61,7 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 {
 	const struct conf *conf = d->conf;
 	struct ctdbd *c = talloc_zero(d, struct ctdbd);
+	struct node_id id;
 	int ret;
 
 	if (c == NULL) {
@@ -85,8 +88,14 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 	if (ret == 0) {
 		ret = prepare_lock(conf, d, err);
 	}
+	if (ret == 0 && d->lost != NULL) {
+		ret = moved_rejoin(d, err);
+	}
 	if (ret == 0) {
 		ret = prepare_ports(conf, &d->nodes->v[d->pnn], d, err);
+	}
+	if (ret == 0) {
+		ret = node_id_keep(d, conf->path.db_state, d->pnn, &id, err);
 	}
 	return ret == 0 ? export_environment(d) : ret;
 }
@@ -225,6 +234,7 @@ int main(int argc, char **argv)
 		.stop = ctdbd_stop,
 		.switches = switches,
 		.prepare = ctdbd_prepare,
+		.moves = true,
 		.deferred_ready = true,
 		.stop_limit_s = UINT_MAX, /* the daemons have their limits, and each has its turn */
 	};
