@@ -71,15 +71,17 @@ char *identity_against(const struct clusterd *cd, TALLOC_CTX *mem, uint32_t pnn,
 	char *why = NULL;
 
 	if (k == NULL) {
-		why = talloc_asprintf(mem,
-				      "node %u does not know who node %u was: it was not linked to it since the nodes list "
-				      "has its address; use 'ctdb node replace'",
-				      cd->d->pnn, pnn);
+		why = talloc_asprintf(
+			mem,
+			"node %u does not know who node %u was: it was not linked to it since the nodes list "
+			"has its address; use 'ctdb node replace'",
+			cd->d->pnn, pnn);
 	} else if (id->len != NODE_ID_BYTES || memcmp(k->id, id->data, NODE_ID_BYTES) != 0) {
-		why = talloc_asprintf(mem,
-				      "node %u knows node %u (%s) by another identity: it was installed anew or replaced "
-				      "since; use 'ctdb node replace' if this one is to be node %u",
-				      cd->d->pnn, pnn, k->address, pnn);
+		why = talloc_asprintf(
+			mem,
+			"node %u knows node %u (%s) by another identity: it was installed anew or replaced "
+			"since; use 'ctdb node replace' if this one is to be node %u",
+			cd->d->pnn, pnn, k->address, pnn);
 	} else {
 		return NULL;
 	}
@@ -139,7 +141,8 @@ static void changed(struct tevent_req *req)
 	} else if (!res.done) {
 		answer(m->call, CLUSTER_MOVED_LATER, "", "%s", res.text);
 	} else if (!has_address(cd, m, m->pnn, m->address)) {
-		answer(m->call, CLUSTER_MOVED_LATER, "", "the change is done, but not yet known to node %u", cd->d->pnn);
+		answer(m->call, CLUSTER_MOVED_LATER, "", "the change is done, but not yet known to node %u",
+		       cd->d->pnn);
 	} else {
 		log_notice("node %u has another address: %s", m->pnn, m->address);
 		done(cd, m->call);
@@ -172,11 +175,9 @@ static void change(struct clusterd *cd, struct rpc_call *call, const struct clus
 	struct tevent_req *req = NULL;
 
 	if (m != NULL) {
-		*m = (struct moved){
-			.cd = cd, .call = call, .pnn = arg->pnn, .address = talloc_strdup(m, arg->address)};
+		*m = (struct moved){.cd = cd, .call = call, .pnn = arg->pnn, .address = talloc_strdup(m, arg->address)};
 		client = m->address == NULL ? NULL : leader_client(m, leader);
-		req = client == NULL ? NULL
-				     : cluster_change_nodes_send(m, cd->d->ev, client, &args, CHANGE_TIMEOUT_MS);
+		req = client == NULL ? NULL : cluster_change_nodes_send(m, cd->d->ev, client, &args, CHANGE_TIMEOUT_MS);
 	}
 	if (req == NULL) {
 		talloc_free(m);
@@ -196,7 +197,8 @@ static char *against(const struct clusterd *cd, struct rpc_call *call, const str
 	if (arg->pnn == cd->d->pnn) {
 		why = talloc_asprintf(call, "it is node %u itself that was asked: is it a copy?", arg->pnn);
 	} else if (node_of(cd, arg->pnn) == NULL) {
-		why = talloc_asprintf(call, "there is no node %u, or it has been removed from the nodes list", arg->pnn);
+		why = talloc_asprintf(call, "there is no node %u, or it has been removed from the nodes list",
+				      arg->pnn);
 	} else {
 		return identity_against(cd, call, arg->pnn, &id);
 	}
@@ -224,8 +226,9 @@ static void on_moved(void *priv, struct rpc_call *call, const struct cluster_mov
 		log_warning("%s says it is node %u: refused: %s", arg->address, arg->pnn, why);
 		answer(call, CLUSTER_MOVED_REFUSED, "", "%s", why);
 	} else if (arg->pnn < status.nodes.n && status.nodes.v[arg->pnn].reachable) {
-		answer(call, CLUSTER_MOVED_CONNECTED, "", "node %u is connected with the address %s: is this a copy of it?",
-		       arg->pnn, cd->d->nodes->v[arg->pnn].text);
+		answer(call, CLUSTER_MOVED_CONNECTED, "",
+		       "node %u is connected with the address %s: is this a copy of it?", arg->pnn,
+		       cd->d->nodes->v[arg->pnn].text);
 	} else if (leader == CLUSTER_NODE_NONE) {
 		answer(call, CLUSTER_MOVED_LATER, "", "there is no leader that could do it: %s", status.verdict);
 	} else {

@@ -128,7 +128,8 @@ static void written(struct tevent_req *req)
 
 	TALLOC_FREE(t->writing);
 	if (ret != 0) {
-		log_error("%s cannot be written: %s: nodes that get another address while this one is off will not be known",
+		log_error("%s cannot be written: %s: nodes that get another address while this one is off will not be "
+			  "known",
 			  t->path, strerror(ret));
 	}
 	if (t->dirty) {

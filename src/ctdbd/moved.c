@@ -62,8 +62,10 @@ static int check(struct moved *m, char **err)
 	}
 	if (conf->transport.security == CONF_SECURITY_NONE || conf->transport.carrier != CONF_CARRIER_LINKS) {
 		*err = talloc_asprintf(
-			m->d, "%s. It was node %u: if its address has changed, run 'ctdb node replace %u ADDRESS' on a member "
-			   "and copy the nodes file from there (with links and security = tls it would do that by itself)",
+			m->d,
+			"%s. It was node %u: if its address has changed, run 'ctdb node replace %u ADDRESS' on a "
+			"member "
+			"and copy the nodes file from there (with links and security = tls it would do that by itself)",
 			d->lost, m->id.pnn, m->id.pnn);
 		return ENOENT;
 	}
@@ -118,7 +120,9 @@ static int write_nodes(const struct moved *m, const char *text, char **err)
 		ret = file_replace(resolved, text, strlen(text), st.st_mode & 0777, FILE_REPLACE_DURABLE);
 	}
 	if (ret != 0) {
-		*err = talloc_asprintf(m->d, "%s cannot be written: %s: copy it from another node, the cluster has the new address of this node",
+		*err = talloc_asprintf(m->d,
+				       "%s cannot be written: %s: copy it from another node, the cluster has the new "
+				       "address of this node",
 				       path, strerror(ret));
 	}
 	return ret;
@@ -131,8 +135,8 @@ static int take(struct moved *m, const char *text, char **err)
 	int ret = conf_nodes_parse(d, "the nodes list of the others", text, &nodes, err);
 
 	if (ret == 0 && (m->id.pnn >= nodes->n || !has_address(&nodes->v[m->id.pnn], m->ask.from))) {
-		*err = talloc_asprintf(d, "the nodes list of the others has another address for node %u than %s", m->id.pnn,
-				       m->ask.from);
+		*err = talloc_asprintf(d, "the nodes list of the others has another address for node %u than %s",
+				       m->id.pnn, m->ask.from);
 		ret = EPROTO;
 	}
 	ret = ret != 0 ? ret : write_nodes(m, text, err);
@@ -141,7 +145,9 @@ static int take(struct moved *m, const char *text, char **err)
 		return ret;
 	}
 	if (d->pnn != m->id.pnn) {
-		*err = talloc_asprintf(d, "%s: this node was node %u, but has the address of node %u as well: set node address in [cluster]",
+		*err = talloc_asprintf(d,
+				       "%s: this node was node %u, but has the address of node %u as well: set node "
+				       "address in [cluster]",
 				       d->conf->path.nodes, m->id.pnn, d->pnn);
 		return ENOTUNIQ;
 	}
@@ -206,7 +212,8 @@ static int judge(struct moved *m, const struct round *round, char **err)
 	}
 	if ((round->refused && !round->later && !round->connected) ||
 	    (round->connected && !mono_before(now, m->connected_until))) {
-		*err = talloc_asprintf(m->d, "this node cannot come back as node %u with another address: %s", m->id.pnn, m->last);
+		*err = talloc_asprintf(m->d, "this node cannot come back as node %u with another address: %s",
+				       m->id.pnn, m->last);
 		return EACCES;
 	}
 	return EAGAIN;
@@ -235,8 +242,8 @@ static int pause_round(struct moved *m)
 
 	if (!mono_is_set(m->say_at) || !mono_before(mono_now(), m->say_at)) {
 		m->say_at = mono_add_ms(mono_now(), SAY_MS);
-		snprintf(text, sizeof(text), "node %u waits for a member that takes its new address (%.1100s)", m->id.pnn,
-			 m->last[0] != '\0' ? m->last : "there is no other node in the nodes file");
+		snprintf(text, sizeof(text), "node %u waits for a member that takes its new address (%.1100s)",
+			 m->id.pnn, m->last[0] != '\0' ? m->last : "there is no other node in the nodes file");
 		tell(m, text);
 	}
 	notify_send("EXTEND_TIMEOUT_USEC=120000000");
@@ -304,7 +311,9 @@ int moved_rejoin(struct daemon *d, char **err)
 		talloc_free(m);
 		return ret;
 	}
-	snprintf(text, sizeof(text), "the address of this node is not in %.200s, but it was node %u: asking the other nodes to take its new address",
+	snprintf(text, sizeof(text),
+		 "the address of this node is not in %.200s, but it was node %u: asking the other nodes to take its "
+		 "new address",
 		 d->conf->path.nodes, m->id.pnn);
 	tell(m, text);
 	ret = ask_until_done(m, err);

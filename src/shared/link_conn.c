@@ -302,8 +302,8 @@ static void link_conn_log_end(const struct link_conn *conn, const char *why)
 		log_debug("%s: connection from %s closed: %s", mesh, path->text, why);
 	} else if (conn->stranger != NULL) {
 		log_ratelimited(LOG_LVL_WARNING, 10000,
-				"%s: connection from %s closed: not the address of another node, and %s", mesh, path->text,
-				why);
+				"%s: connection from %s closed: not the address of another node, and %s", mesh,
+				path->text, why);
 	} else {
 		log_ratelimited(LOG_LVL_WARNING, 10000, "%s: connection from %s (node %u) closed: %s", mesh, path->text,
 				peer->pnn, why);

@@ -87,7 +87,8 @@ static bool link_moved_from(const struct link_conn *conn, const struct link_move
 	link_address_text(&from, text);
 	if (!same) {
 		snprintf(why, room,
-			 "it connects from %s, but says that its address is %.127s: set node address in [cluster] there; "
+			 "it connects from %s, but says that its address is %.127s: set node address in [cluster] "
+			 "there; "
 			 "addresses must not be translated between nodes",
 			 text, moved->address);
 	}

@@ -89,10 +89,10 @@ int node_id_load(TALLOC_CTX *mem, const char *state, struct node_id *id, char **
 
 	if (ret != 0 && ret != ENOENT) {
 		*err = talloc_asprintf(
-			mem, "%s: %s: %s", path == NULL ? "node-id" : path,
-			ret == EBADMSG ? "damaged" : strerror(ret),
-			ret == EBADMSG ? "remove it: with the address that the nodes list has, the node starts all the same"
-				       : "make it a file that can be read");
+			mem, "%s: %s: %s", path == NULL ? "node-id" : path, ret == EBADMSG ? "damaged" : strerror(ret),
+			ret == EBADMSG
+				? "remove it: with the address that the nodes list has, the node starts all the same"
+				: "make it a file that can be read");
 	}
 	talloc_free(path);
 	return ret;

@@ -54,7 +54,9 @@ static void answered(struct tevent_req *req)
 		later(t, m->token, ret);
 	} else {
 		link_moved_answer(t->mesh, m->token,
-				  &(struct link_list){.result = result_of(answer.result), .text = answer.text, .nodes = answer.nodes});
+				  &(struct link_list){.result = result_of(answer.result),
+						      .text = answer.text,
+						      .nodes = answer.nodes});
 	}
 	talloc_free(m);
 }
@@ -70,7 +72,8 @@ void moved_ask(void *priv, uint64_t token, const struct link_moved *moved)
 	memcpy(args.id, moved->id, sizeof(args.id));
 	if (m != NULL) {
 		*m = (struct moved){.t = t, .token = token, .cluster = msg_client(m, t->d->msg, &addr)};
-		req = m->cluster == NULL ? NULL : cluster_moved_send(m, t->d->ev, m->cluster, &args, CLUSTER_TIMEOUT_MS);
+		req = m->cluster == NULL ? NULL
+					 : cluster_moved_send(m, t->d->ev, m->cluster, &args, CLUSTER_TIMEOUT_MS);
 	}
 	if (req == NULL) {
 		talloc_free(m);
