@@ -162,7 +162,8 @@ static struct rpc_client *leader_client(struct moved *m, uint32_t leader)
 	return m->own;
 }
 
-static void change(struct clusterd *cd, struct rpc_call *call, const struct cluster_moved_args *arg, uint32_t leader)
+/* 0; ESTALE: there is no leader to ask just now. */
+static int change(struct clusterd *cd, struct rpc_call *call, const struct cluster_moved_args *arg, uint32_t leader)
 {
 	const struct cluster_nodes_change_args args = {
 		.op = CLUSTER_NODES_REPLACE,
@@ -181,11 +182,11 @@ static void change(struct clusterd *cd, struct rpc_call *call, const struct clus
 	}
 	if (req == NULL) {
 		talloc_free(m);
-		rpc_call_fail(call, ENOMEM);
-		return;
+		return client == NULL ? ESTALE : ENOMEM;
 	}
 	log_notice("node %u says that its address is %s now", arg->pnn, arg->address);
 	tevent_req_set_callback(req, changed, m);
+	return 0;
 }
 
 /* NULL: it is the node that it says it is. */
@@ -232,7 +233,12 @@ static void on_moved(void *priv, struct rpc_call *call, const struct cluster_mov
 	} else if (leader == CLUSTER_NODE_NONE) {
 		answer(call, CLUSTER_MOVED_LATER, "", "there is no leader that could do it: %s", status.verdict);
 	} else {
-		change(cd, call, arg, leader);
+		int ret = change(cd, call, arg, leader);
+
+		if (ret != 0) {
+			answer(call, CLUSTER_MOVED_LATER, "", "node %u cannot ask the leader now: %s", cd->d->pnn,
+			       strerror(ret));
+		}
 	}
 }
 

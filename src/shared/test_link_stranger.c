@@ -418,10 +418,14 @@ static void test_list_changes(void **state)
 
 int main(void)
 {
+	/* the first one looks for a line of which there is one in ten seconds */
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answered),     cmocka_unit_test(test_answered_otherwise),
-		cmocka_unit_test(test_malformed),    cmocka_unit_test(test_address_checked),
-		cmocka_unit_test(test_refused),      cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_answered),
+		cmocka_unit_test(test_answered_otherwise),
+		cmocka_unit_test(test_address_checked),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_list_changes),
 	};
 

@@ -109,7 +109,7 @@ def shared(module_factory):
     return cluster
 
 
-def refused_with(cluster, pnn, expected):
+def refused_with(cluster, pnn, expected, patience=PATIENCE):
     """The node does not come back; nothing has changed; it is what it was afterwards."""
     was = text(cluster, 0, "nodes")
     config = text(cluster, pnn, "ctdb.conf")
@@ -117,7 +117,8 @@ def refused_with(cluster, pnn, expected):
     move(cluster, pnn, 91)
     cluster.fault(pnn, "power-on")
     try:
-        wait_until(lambda: expected in (log(cluster, pnn) + text(cluster, pnn, "log", "ctdbd")), what=lambda: f"{expected!r} in {text(cluster, pnn, 'log', 'ctdbd')}")
+        wait_until(lambda: expected in (log(cluster, pnn) + text(cluster, pnn, "log", "ctdbd")), patience,
+                   what=lambda: f"{expected!r} in {text(cluster, pnn, 'log', 'ctdbd')}")
         assert len(log(cluster, pnn)) + len(text(cluster, pnn, "log", "ctdbd")) > begin
         for other in cluster.running() - {pnn}:
             assert text(cluster, other, "nodes") == was
@@ -159,7 +160,7 @@ def test_not_while_the_node_is_connected(shared):
     path = shared.node(1).file("var", "state", "node-id")
     shutil.copy(path, path + ".kept")
     shutil.copy(shared.node(2).file("var", "state", "node-id"), path)
-    refused_with(shared, 1, "this node cannot come back as node 2 with another address")
+    refused_with(shared, 1, "ctdbd: this node cannot come back as node 2 with another address: ", 4 * PATIENCE)  # it hopes for half a minute
     os.rename(path + ".kept", path)
     shared.fault(1, "power-on")
     shared.wait_ready(4 * PATIENCE)
