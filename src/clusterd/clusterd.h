@@ -143,8 +143,8 @@ int identity_start(struct clusterd *cd, char **err);
 struct ctdb_blob identity_own(const struct clusterd *cd);
 /* What node pnn said of itself. */
 void identity_heard(struct clusterd *cd, uint32_t pnn, const struct ctdb_blob *id);
-/* NULL: this is how the node is known. Else why not, for people, below mem. */
-char *identity_against(const struct clusterd *cd, TALLOC_CTX *mem, uint32_t pnn, const struct ctdb_blob *id);
+/* NULL: this is how the node is known, or nothing is known of it and need not be. Else why not, for people, below mem. */
+char *identity_against(const struct clusterd *cd, TALLOC_CTX *mem, uint32_t pnn, const struct ctdb_blob *id, bool must_know);
 void identity_fill(struct cluster_server *server);
 
 /*

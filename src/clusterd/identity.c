@@ -65,11 +65,15 @@ void identity_heard(struct clusterd *cd, uint32_t pnn, const struct ctdb_blob *i
 	identity_write(t);
 }
 
-char *identity_against(const struct clusterd *cd, TALLOC_CTX *mem, uint32_t pnn, const struct ctdb_blob *id)
+char *identity_against(const struct clusterd *cd, TALLOC_CTX *mem, uint32_t pnn, const struct ctdb_blob *id,
+		       bool must_know)
 {
 	const struct identity_node *k = known(cd, mem, pnn);
 	char *why = NULL;
 
+	if (k == NULL && !must_know) {
+		return NULL;
+	}
 	if (k == NULL) {
 		why = talloc_asprintf(
 			mem,
@@ -201,7 +205,7 @@ static char *against(const struct clusterd *cd, struct rpc_call *call, const str
 		why = talloc_asprintf(call, "there is no node %u, or it has been removed from the nodes list",
 				      arg->pnn);
 	} else {
-		return identity_against(cd, call, arg->pnn, &id);
+		return identity_against(cd, call, arg->pnn, &id, true);
 	}
 	return why != NULL ? why : talloc_strdup(call, "out of memory");
 }

@@ -352,7 +352,7 @@ static char *target_make(struct nodes_change *ch, TALLOC_CTX *mem, const struct 
 		return NULL;
 	}
 	if (arg->op == CLUSTER_NODES_REPLACE && arg->id.len > 0) {
-		*why = identity_against(ch->n->cd, mem, *pnn, &arg->id);
+		*why = identity_against(ch->n->cd, mem, *pnn, &arg->id, false);
 		if (*why != NULL) {
 			return NULL;
 		}

@@ -31,6 +31,7 @@ struct ctdbd {
 	struct node_locks *locks;
 	struct supervisor *supervisor;
 	int status;
+	uint32_t was_pnn; /* at its last start; UINT32_MAX: this is the first */
 };
 
 static bool interactive, foreground;
@@ -61,7 +62,6 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 {
 	const struct conf *conf = d->conf;
 	struct ctdbd *c = talloc_zero(d, struct ctdbd);
-	struct node_id id;
 	int ret;
 
 	if (c == NULL) {
@@ -95,7 +95,7 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 		ret = prepare_ports(conf, &d->nodes->v[d->pnn], d, err);
 	}
 	if (ret == 0) {
-		ret = node_id_keep(d, conf->path.db_state, d->pnn, &id, err);
+		ret = node_id_keep(d, conf->path.db_state, d->pnn, &c->was_pnn, err);
 	}
 	return ret == 0 ? export_environment(d) : ret;
 }
@@ -163,11 +163,19 @@ static int serve(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t
 
 static void log_notices(const struct daemon *d)
 {
+	const struct ctdbd *c = d->priv;
+
 	for (uint32_t i = 0; i < d->conf->n_notices; i++) {
 		log_warning("%s", d->conf->notices[i]);
 	}
 	if (d->nodes->notice != NULL) {
 		log_warning("%s", d->nodes->notice);
+	}
+	if (c->was_pnn != UINT32_MAX && c->was_pnn != d->pnn) {
+		log_warning("by its address this is node %u, but it was node %u when it ran last: was its disk copied, "
+			    "or did "
+			    "two nodes exchange their addresses?",
+			    d->pnn, c->was_pnn);
 	}
 }
 

@@ -29,6 +29,7 @@ struct moved {
 	struct sockaddr_storage own;
 	struct mono say_at, connected_until;
 	sigset_t former; /* signal mask */
+	struct sigaction hup;
 	char last[1200]; /* what was said against it last, by whom */
 };
 
@@ -174,7 +175,10 @@ static int ask_one(struct moved *m, const struct conf_node *node, struct round *
 	struct link_list list = {.result = LINK_MOVED_LATER};
 	TALLOC_CTX *tmp = talloc_new(m);
 	char why[256];
-	int ret = tmp == NULL ? ENOMEM : moved_ask(tmp, &m->ask, &node->addr, &list, why, sizeof(why));
+	int ret;
+
+	notify_send("EXTEND_TIMEOUT_USEC=120000000");
+	ret = tmp == NULL ? ENOMEM : moved_ask(tmp, &m->ask, &node->addr, &list, why, sizeof(why));
 
 	if (ret == ECANCELED || ret == ENOMEM) {
 		talloc_free(tmp);
@@ -246,7 +250,6 @@ static int pause_round(struct moved *m)
 			 m->id.pnn, m->last[0] != '\0' ? m->last : "there is no other node in the nodes file");
 		tell(m, text);
 	}
-	notify_send("EXTEND_TIMEOUT_USEC=120000000");
 	return poll(&p, 1, PAUSE_MS) > 0 ? ECANCELED : EAGAIN;
 }
 
@@ -272,6 +275,8 @@ static int catch_signals(struct moved *m)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	/* There is nothing to read again, and it is no reason to end. */
+	(void)sigaction(SIGHUP, &(struct sigaction){.sa_handler = SIG_IGN}, &m->hup);
 	if (sigprocmask(SIG_BLOCK, &set, &m->former) != 0) {
 		return errno;
 	}
@@ -325,6 +330,7 @@ int moved_rejoin(struct daemon *d, char **err)
 		tell(m, text);
 	}
 	close(m->ask.stop_fd);
+	(void)sigaction(SIGHUP, &m->hup, NULL);
 	sigprocmask(SIG_SETMASK, &m->former, NULL);
 	talloc_free(m);
 	return ret;

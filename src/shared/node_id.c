@@ -98,28 +98,30 @@ int node_id_load(TALLOC_CTX *mem, const char *state, struct node_id *id, char **
 	return ret;
 }
 
-static int make(const char *path, uint32_t pnn, struct node_id *id)
+static int make(const char *path, uint32_t pnn)
 {
+	struct node_id id = {.pnn = pnn};
 	char text[TEXT_SIZE];
 
-	if (getrandom(id->id, sizeof(id->id), 0) != (ssize_t)sizeof(id->id)) {
+	if (getrandom(id.id, sizeof(id.id), 0) != (ssize_t)sizeof(id.id)) {
 		return errno;
 	}
-	id->pnn = pnn;
-	text_make(id, text);
+	text_make(&id, text);
 	return file_replace(path, text, strlen(text), 0600, FILE_REPLACE_DURABLE);
 }
 
-int node_id_keep(TALLOC_CTX *mem, const char *state, uint32_t pnn, struct node_id *id, char **err)
+int node_id_keep(TALLOC_CTX *mem, const char *state, uint32_t pnn, uint32_t *was, char **err)
 {
-	int ret = node_id_load(mem, state, id, err);
+	struct node_id id = {.pnn = UINT32_MAX};
+	int ret = node_id_load(mem, state, &id, err);
 	char *path;
 
-	if ((ret != 0 && ret != ENOENT) || (ret == 0 && id->pnn == pnn)) {
+	*was = id.pnn;
+	if ((ret != 0 && ret != ENOENT) || (ret == 0 && id.pnn == pnn)) {
 		return ret;
 	}
 	path = path_make(mem, state);
-	ret = path == NULL ? ENOMEM : make(path, pnn, id);
+	ret = path == NULL ? ENOMEM : make(path, pnn);
 	if (ret != 0) {
 		*err = talloc_asprintf(mem, "%s/node-id: cannot be written: %s", state, strerror(ret));
 	}

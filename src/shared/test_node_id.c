@@ -45,17 +45,20 @@ static void put(const char *text)
 static void test_made_once(void **state)
 {
 	struct node_id first, id;
+	uint32_t was;
 	struct stat st;
 	char *err = NULL;
 
 	assert_int_equal(node_id_load(*state, dir, &id, &err), ENOENT);
 	assert_null(err);
-	assert_int_equal(node_id_keep(*state, dir, 2, &first, &err), 0);
+	assert_int_equal(node_id_keep(*state, dir, 2, &was, &err), 0);
+	assert_int_equal(was, UINT32_MAX);
+	assert_int_equal(node_id_load(*state, dir, &first, &err), 0);
 	assert_int_equal(first.pnn, 2);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
-	assert_int_equal(node_id_keep(*state, dir, 2, &id, &err), 0);
-	assert_memory_equal(id.id, first.id, NODE_ID_BYTES);
+	assert_int_equal(node_id_keep(*state, dir, 2, &was, &err), 0);
+	assert_int_equal(was, 2);
 	assert_int_equal(node_id_load(*state, dir, &id, &err), 0);
 	assert_memory_equal(id.id, first.id, NODE_ID_BYTES);
 	assert_int_equal(id.pnn, 2);
@@ -65,14 +68,16 @@ static void test_made_once(void **state)
 static void test_other_pnn(void **state)
 {
 	struct node_id first, id;
+	uint32_t was;
 	char *err = NULL;
 
-	assert_int_equal(node_id_keep(*state, dir, 2, &first, &err), 0);
-	assert_int_equal(node_id_keep(*state, dir, 3, &id, &err), 0);
-	assert_memory_not_equal(id.id, first.id, NODE_ID_BYTES);
+	assert_int_equal(node_id_keep(*state, dir, 2, &was, &err), 0);
 	assert_int_equal(node_id_load(*state, dir, &first, &err), 0);
-	assert_memory_equal(id.id, first.id, NODE_ID_BYTES);
-	assert_int_equal(first.pnn, 3);
+	assert_int_equal(node_id_keep(*state, dir, 3, &was, &err), 0);
+	assert_int_equal(was, 2);
+	assert_int_equal(node_id_load(*state, dir, &id, &err), 0);
+	assert_memory_not_equal(id.id, first.id, NODE_ID_BYTES);
+	assert_int_equal(id.pnn, 3);
 }
 
 static void test_damaged(void **state)
@@ -93,6 +98,7 @@ static void test_damaged(void **state)
 		"00112233445566778899aabbccddeeff 1 and what does not belong there, a lot of it\n",
 	};
 	struct node_id id;
+	uint32_t was;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char *err = NULL;
@@ -101,7 +107,7 @@ static void test_damaged(void **state)
 		assert_int_equal(node_id_load(*state, dir, &id, &err), EBADMSG);
 		assert_non_null(strstr(err, path));
 		assert_non_null(strstr(err, "remove it"));
-		assert_int_equal(node_id_keep(*state, dir, 1, &id, &err), EBADMSG);
+		assert_int_equal(node_id_keep(*state, dir, 1, &was, &err), EBADMSG);
 	}
 	put("00112233445566778899aabbccddeeff 17\n");
 	assert_int_equal(node_id_load(*state, dir, &id, NULL), 0);
@@ -112,10 +118,10 @@ static void test_damaged(void **state)
 
 static void test_no_directory(void **state)
 {
-	struct node_id id;
+	uint32_t was;
 	char *err = NULL;
 
-	assert_int_equal(node_id_keep(*state, "/does/not/exist", 1, &id, &err), ENOENT);
+	assert_int_equal(node_id_keep(*state, "/does/not/exist", 1, &was, &err), ENOENT);
 	assert_non_null(strstr(err, "/does/not/exist/node-id"));
 }
 

@@ -102,6 +102,33 @@ def test_waits_for_the_others(cluster_factory):
     assert addresses(cluster, 1)[2] == address
 
 
+def test_address_of_the_kernels_choice(cluster_factory):
+    """No node address is configured, and no address of the nodes file is on an interface."""
+    cluster = cluster_factory(3)
+    known(cluster, 1, [0, 2])
+    cluster.fault(1, "power-off")
+    config = text(cluster, 1, "ctdb.conf")
+    write(cluster, 1, "".join(line + "\n" for line in config.splitlines() if "node address" not in line), "ctdb.conf")
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert addresses(cluster, 0) == [cluster.node(0).address, "127.0.0.1", cluster.node(2).address]
+    with open(cluster.node(1).file("run", "ctdbd.pid"), encoding="ascii") as f:
+        assert f"ctdbd[{int(f.read())}]" in log(cluster, 1)
+
+
+def test_disk_of_another_node(cluster_factory):
+    """By its address it is who it is; its identity is a new one."""
+    cluster = cluster_factory(2)
+    known(cluster, 1, [0])
+    cluster.fault(1, "power-off")
+    write(cluster, 1, text(cluster, 0, "var", "state", "node-id"), "var", "state", "node-id")
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert "by its address this is node 1, but it was node 0 when it ran last" in log(cluster, 1)
+    known(cluster, 1, [0])
+    assert text(cluster, 0, "var", "state", "node-id").split()[0] != text(cluster, 1, "var", "state", "node-id").split()[0]
+
+
 @pytest.fixture(scope="module")
 def shared(module_factory):
     cluster = module_factory(3)
