@@ -72,7 +72,10 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 	if (interactive && d->log_location == conf->logging.location) {
 		d->log_location = "stderr";
 	}
-	ret = interactive || foreground ? 0 : background_begin();
+	ret = d->lost != NULL ? moved_possible(d, err) : 0;
+	if (ret == 0 && !interactive && !foreground) {
+		ret = background_begin();
+	}
 	if (ret == 0) {
 		ret = prepare_directories(conf, d->log_location, d, err);
 	}

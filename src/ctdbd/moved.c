@@ -46,31 +46,34 @@ static bool own_address(const char *text, struct sockaddr_storage *addr)
 	return addr->ss_family != 0;
 }
 
-/* Whether a node without address can do anything else than end. */
-static int check(struct moved *m, char **err)
+int moved_possible(struct daemon *d, char **err)
 {
-	const struct daemon *d = m->d;
 	const struct conf *conf = d->conf;
-	struct cluster_keys *keys;
-	int ret = node_id_load(m, conf->path.db_state, &m->id, err);
+	struct node_id id;
+	int ret = node_id_load(d, conf->path.db_state, &id, err);
 
 	if (ret == ENOENT) {
 		*err = d->lost;
-		return ret;
-	}
-	if (ret != 0) {
-		return ret;
-	}
-	if (conf->transport.security == CONF_SECURITY_NONE || conf->transport.carrier != CONF_CARRIER_LINKS) {
+	} else if (ret == 0 &&
+		   (conf->transport.security == CONF_SECURITY_NONE || conf->transport.carrier != CONF_CARRIER_LINKS)) {
 		*err = talloc_asprintf(
-			m->d,
+			d,
 			"%s. It was node %u: if its address has changed, run 'ctdb node replace %u ADDRESS' on a "
 			"member "
 			"and copy the nodes file from there (with links and security = tls it would do that by itself)",
-			d->lost, m->id.pnn, m->id.pnn);
-		return ENOENT;
+			d->lost, id.pnn, id.pnn);
+		ret = ENOENT;
 	}
-	ret = cluster_keys_load(m, conf->transport.key_file, &keys, err);
+	return ret;
+}
+
+static int begin(struct moved *m, char **err)
+{
+	const struct conf *conf = m->d->conf;
+	struct cluster_keys *keys;
+	int ret = node_id_load(m, conf->path.db_state, &m->id, err);
+
+	ret = ret != 0 ? ret : cluster_keys_load(m, conf->transport.key_file, &keys, err);
 	if (ret == 0) {
 		ret = link_tls_mesh_new(m, keys, &m->ask.tls);
 		talloc_free(keys);
@@ -309,7 +312,7 @@ int moved_rejoin(struct daemon *d, char **err)
 	if (d->conf->cluster.node_address != NULL && own_address(d->conf->cluster.node_address, &m->own)) {
 		m->ask.own = &m->own;
 	}
-	ret = check(m, err);
+	ret = begin(m, err);
 	ret = ret != 0 ? ret : start_log(m, err);
 	ret = ret != 0 ? ret : catch_signals(m);
 	if (ret != 0) {

@@ -9,10 +9,13 @@
 #include "shared/daemon.h"
 #include "shared/link_tls.h"
 
+/* Before anything is done: 0; ENOENT and *err (d->lost, perhaps with a hint): there is no node-id, or links are not secured; or errno of the node-id. */
+int moved_possible(struct daemon *d, char **err);
+
 /*
  * Why and when: shared/node_id.h. Before any daemon is started; waits as long as it takes, without event loop, and says once a minute for what.
- * 0: the nodes file and d->nodes have the new address, d->pnn is known, d->lost is NULL. Else errno and *err: there is no node-id (d->lost), security is none, or
- * who this node says it is was refused. SIGTERM and SIGINT end the process at once, after d was freed.
+ * 0: the nodes file and d->nodes have the new address, d->pnn is known, d->lost is NULL. Else errno and *err: who this node says it is was refused, or what could not be
+ * read or written. SIGTERM and SIGINT end the process at once, after d was freed.
  */
 int moved_rejoin(struct daemon *d, char **err);
 
