@@ -53,6 +53,15 @@ def addresses(cluster, pnn):
     return [n["address"] for n in json.loads(ctdb(cluster, pnn, "-o", "json", "node", "list"))["nodes"]]
 
 
+def lead_by(cluster, pnn):
+    def leads():
+        leader = json.loads(ctdb(cluster, 0, "-o", "json", "leader", "show"))["leader"]
+        if leader != pnn:
+            cluster.node(leader).run(["ctdb", "leader", "resign"], timeout=4 * PATIENCE, check=False, **CAPTURE)
+        return leader == pnn
+    wait_until(leads, 4 * PATIENCE, what=f"node {pnn} to lead")
+
+
 def test_comes_back(cluster_factory):
     cluster = cluster_factory(3)
     ctdb(cluster, 2, "db", "attach", "kept.tdb", "--model", "persistent")
@@ -64,7 +73,8 @@ def test_comes_back(cluster_factory):
     was = text(cluster, 0, "nodes")
     identity = text(cluster, 2, "var", "state", "node-id")
 
-    for number in (91, 92):  # twice: the second time by the address of the first
+    for number, lead in ((91, 0), (92, 1)):  # the second time it asks one that has to ask the leader
+        lead_by(cluster, lead)
         cluster.fault(2, "power-off")
         address = move(cluster, 2, number)
         os.rename(cluster.node(2).file("nodes"), cluster.node(2).file("elsewhere"))
@@ -81,6 +91,8 @@ def test_comes_back(cluster_factory):
         assert ctdb(cluster, 2, "record", "get", "kept.tdb", "key") == "value"
         known(cluster, 2, [0, 1])
     assert f"node 2 has the address {address} now" in log(cluster, 2)
+    assert f"node 2 says that its address is {address} now" in log(cluster, 0)
+    assert "cluster of node 0 asks for a change of the nodes list" in log(cluster, 1)
 
 
 def test_waits_for_the_others(cluster_factory):
