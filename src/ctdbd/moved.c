@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -79,6 +80,30 @@ static int begin(struct moved *m, char **err)
 		talloc_free(keys);
 	}
 	return ret;
+}
+
+/* The second address of the node, if it is still here. */
+static const char *second_address(const struct moved *m)
+{
+	const struct conf_nodes *nodes = m->d->nodes;
+	const struct conf_node *node = m->id.pnn < nodes->n ? &nodes->v[m->id.pnn] : NULL;
+	bool here;
+	int fd;
+
+	if (node == NULL || node->deleted || node->n_addrs < 2) {
+		return NULL;
+	}
+	fd = socket(node->addrs[1].ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	here = fd >= 0 && bind(fd, (const struct sockaddr *)&node->addrs[1], sizeof(node->addrs[1])) == 0;
+	if (fd >= 0) {
+		close(fd);
+	}
+	if (!here) {
+		log_warning("the second address of this node, %s, is not here any more: when the node is back, stop it "
+			    "and use 'ctdb node replace' to give it another one",
+			    node->texts[1]);
+	}
+	return here ? node->texts[1] : NULL;
 }
 
 static int start_log(struct moved *m, char **err)
@@ -324,6 +349,7 @@ int moved_rejoin(struct daemon *d, char **err)
 		 "new address",
 		 d->conf->path.nodes, m->id.pnn);
 	tell(m, text);
+	m->ask.second = second_address(m);
 	ret = ask_until_done(m, err);
 	if (ret == ECANCELED) {
 		end_by_signal(m);

@@ -28,6 +28,7 @@ struct node_id;
 struct moved_ask {
 	struct link_tls_mesh *tls;
 	const struct sockaddr_storage *own; /* NULL: the address that the kernel chooses */
+	const char *second; /* NULL: there is no second address */
 	uint16_t port;
 	int stop_fd; /* readable: give up */
 	struct node_id *id;

@@ -152,11 +152,14 @@ static int handshake(struct asking *a)
 static int say(struct asking *a)
 {
 	uint8_t frame[256];
-	struct link_moved moved = {.magic = LINK_MAGIC, .pnn = a->ask->id->pnn, .address = a->ask->from};
+	char address[128];
+	struct link_moved moved = {.magic = LINK_MAGIC, .pnn = a->ask->id->pnn, .address = address};
 	struct xdr_out out = {.p = frame, .end = frame + sizeof(frame)};
 	size_t taken = 0, len;
 	int ret;
 
+	snprintf(address, sizeof(address), "%s%s%s", a->ask->from, a->ask->second != NULL ? "," : "",
+		 a->ask->second != NULL ? a->ask->second : "");
 	memcpy(moved.id, a->ask->id->id, sizeof(moved.id));
 	xdr_put_u32(&out, (uint32_t)(4 + link_moved_size(&moved)));
 	xdr_put_u32(&out, LINK_FRAME_MOVED);

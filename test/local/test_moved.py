@@ -95,6 +95,25 @@ def test_comes_back(cluster_factory):
     assert "cluster of node 0 asks for a change of the nodes list" in log(cluster, 1)
 
 
+def test_keeps_its_second_address(cluster_factory):
+    cluster = cluster_factory(3)
+    net = cluster.node(0).address.rpartition(".")[0]
+    for pnn in range(3):
+        cluster.fault(pnn, "shutdown")
+    lines = [f"{cluster.node(pnn).address},{net}.{200 + pnn}" for pnn in range(3)]
+    for pnn in range(3):
+        write(cluster, pnn, "".join(line + "\n" for line in lines), "nodes")
+        cluster.fault(pnn, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    known(cluster, 2, [0, 1])
+    cluster.fault(2, "power-off")
+    address = move(cluster, 2, 91)
+    cluster.fault(2, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    for pnn in range(3):
+        assert text(cluster, pnn, "nodes").split() == [lines[0], lines[1], f"{address},{net}.202"]
+
+
 def test_waits_for_the_others(cluster_factory):
     """The first of the cluster to start; and without a majority nothing is changed."""
     cluster = cluster_factory(3)
