@@ -22,6 +22,7 @@ struct nodes;
 struct events;
 struct callbacks;
 struct resigning;
+struct identity;
 
 /* The daemon's state; top of it is struct daemon. */
 struct clusterd {
@@ -40,6 +41,7 @@ struct clusterd {
 	struct events *events;
 	struct callbacks *callbacks;
 	struct resigning *resigning;
+	struct identity *identity;
 	struct rpc_client **peers; /* by pnn; NULL: this node and deleted ones */
 	struct dlist subscribers;
 	struct dlist waiting; /* SUBSCRIBE calls that wait until there is something to say */
@@ -134,6 +136,16 @@ void nodes_watch(struct clusterd *cd); /* the core exists */
 void nodes_look(struct clusterd *cd); /* after each input */
 void nodes_fill(struct cluster_server *server);
 bool nodes_differ(const struct clusterd *cd, const struct conf_nodes *nodes); /* from the list in use */
+
+/* ---- identity.c: who is who (shared/node_id.h) ---- */
+int identity_start(struct clusterd *cd, char **err);
+/* Of this node; empty: it has none. */
+struct ctdb_blob identity_own(const struct clusterd *cd);
+/* What node pnn said of itself. */
+void identity_heard(struct clusterd *cd, uint32_t pnn, const struct ctdb_blob *id);
+/* NULL: this is how the node is known, or nothing is known of it and need not be. Else why not, for people, below mem. */
+char *identity_against(const struct clusterd *cd, TALLOC_CTX *mem, uint32_t pnn, const struct ctdb_blob *id, bool must_know);
+void identity_fill(struct cluster_server *server);
 
 /*
  * ---- term_file.c: what the core must not forget ----

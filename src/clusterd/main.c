@@ -210,6 +210,7 @@ static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint
 		leader_fill(&server);
 		bans_fill(&server);
 		nodes_fill(&server);
+		identity_fill(&server);
 	}
 	return cluster_dispatch(&server, priv, call, proc, buf, len);
 }
@@ -231,6 +232,7 @@ static int clusterd_setup(struct daemon *d, char **err)
 	ret = ret != 0 ? ret : callbacks_start(cd);
 	ret = ret != 0 ? ret : leader_start(cd);
 	ret = ret != 0 ? ret : peers_start(cd);
+	ret = ret != 0 ? ret : identity_start(cd, err);
 	if (ret == 0) {
 		cd->timer = mono_timer_new(cd, d->ev, tick, cd);
 		ret = cd->timer == NULL ? ENOMEM : core_start(cd, err);

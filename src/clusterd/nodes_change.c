@@ -351,6 +351,12 @@ static char *target_make(struct nodes_change *ch, TALLOC_CTX *mem, const struct 
 	if (text == NULL || conf_nodes_parse(mem, "new nodes list", text, &check, why) != 0) {
 		return NULL;
 	}
+	if (arg->op == CLUSTER_NODES_REPLACE && arg->id.len > 0) {
+		*why = identity_against(ch->n->cd, mem, *pnn, &arg->id, false);
+		if (*why != NULL) {
+			return NULL;
+		}
+	}
 	if (nodes_digest(ch->n->cd->d->conf, check) == list->hash) {
 		*why = talloc_asprintf(mem, "node %u has this address already", (unsigned)*pnn);
 		return NULL;

@@ -47,6 +47,7 @@ int peers_start(struct clusterd *cd)
 void peers_send(struct clusterd *cd, uint32_t pnn, const struct cluster_msg *msg)
 {
 	struct rpc_client *peer = cd->peers[pnn];
+	struct cluster_hello hello;
 	int ret = EINVAL;
 
 	if (peer == NULL) {
@@ -54,7 +55,9 @@ void peers_send(struct clusterd *cd, uint32_t pnn, const struct cluster_msg *msg
 	}
 	switch (msg->kind) {
 	case CLUSTER_MSG_HELLO:
-		ret = cluster_hello(peer, &msg->u.hello);
+		hello = msg->u.hello;
+		hello.id = identity_own(cd);
+		ret = cluster_hello(peer, &hello);
 		break;
 	case CLUSTER_MSG_VOTE_REQUEST:
 		ret = cluster_vote_request(peer, &msg->u.vote_request);
@@ -85,10 +88,15 @@ void peers_send(struct clusterd *cd, uint32_t pnn, const struct cluster_msg *msg
 	}
 }
 
+static bool from_peer(const struct clusterd *cd, const struct rpc_call *call)
+{
+	return strcmp(call->source_endpoint, ENDPOINT) == 0 && call->source_node < cd->d->nodes->n &&
+	       call->source_node != cd->d->pnn;
+}
+
 static void received(struct clusterd *cd, const struct rpc_call *call, const struct cluster_msg *msg)
 {
-	if (strcmp(call->source_endpoint, ENDPOINT) != 0 || call->source_node >= cd->d->nodes->n ||
-	    call->source_node == cd->d->pnn) {
+	if (!from_peer(cd, call)) {
 		log_ratelimited(LOG_LVL_WARNING, 10000, "packet of an election from %s of node %u: dropped",
 				call->source_endpoint, call->source_node);
 		return;
@@ -99,6 +107,9 @@ static void received(struct clusterd *cd, const struct rpc_call *call, const str
 
 static void on_hello(void *priv, struct rpc_call *call, const struct cluster_hello *arg)
 {
+	if (from_peer(priv, call)) {
+		identity_heard(priv, call->source_node, &arg->id);
+	}
 	received(priv, call, &(struct cluster_msg){.kind = CLUSTER_MSG_HELLO, .u.hello = *arg});
 }
 

@@ -485,6 +485,70 @@ static void test_capabilities(void **state)
 	} while (status.state.view.members.v[0].capabilities != NODE_CAP_LEADER);
 }
 
+static void wait_served(struct fixture *f)
+{
+	struct mono end = limit();
+	struct cluster_status status;
+
+	while (status_of(f, &status) != 0) {
+		assert_true(mono_before(mono_now(), end));
+		turn(f);
+	}
+}
+
+static int moved(struct fixture *f, struct rpc_client *client, uint32_t pnn, const char *address,
+		 struct cluster_moved_answer *answer)
+{
+	struct cluster_moved_args args = {.pnn = pnn, .id = {1}, .address = (char *)(uintptr_t)address};
+	struct tevent_req *req = cluster_moved_send(f, f->ev, client, &args, 5000);
+
+	assert_true(tevent_req_poll(req, f->ev));
+	return cluster_moved_recv(req, f, answer);
+}
+
+/* Nodes that say they have moved: only by transportd, and only who is known. */
+static void test_moved(void **state)
+{
+	struct fixture *f = *state;
+	const struct msg_addr addr = {.endpoint = "cluster", .node = 0};
+	struct cluster_moved_answer answer;
+	struct rpc_client *client;
+	struct msg *transport;
+	char *err = NULL;
+
+	write_file(path_of(f, "nodes"), "127.0.0.1\n127.0.0.9\n#127.0.0.8\n");
+	assert_int_equal(mkdir(path_of(f, "var/state"), 0700), 0);
+	write_file(path_of(f, "var/state/node-ids"), "1 01000000000000000000000000000000 127.0.0.7\n");
+	start(f);
+	wait_served(f);
+	assert_int_equal(moved(f, f->client, 1, "127.0.0.9", &answer), EPERM);
+	assert_int_equal(msg_open(f, f->ev, path_of(f, "run/msg"), "transport", 0, NULL, &transport, &err), 0);
+	client = msg_client(f, transport, &addr);
+	assert_int_equal(moved(f, client, 7, "127.0.0.9", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_REFUSED);
+	assert_int_equal(moved(f, client, 2, "127.0.0.10", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_REFUSED);
+	assert_int_equal(moved(f, client, 0, "127.0.0.1", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_REFUSED);
+	/* it is known, but by the address that it had before it was replaced */
+	assert_int_equal(moved(f, client, 1, "127.0.0.10", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_REFUSED);
+	assert_non_null(strstr(answer.text, "node 0 does not know who node 1 was"));
+	/* what was changed already */
+	assert_int_equal(moved(f, client, 1, "127.0.0.9", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_DONE);
+	assert_string_equal(answer.nodes, "127.0.0.1\n127.0.0.9\n#127.0.0.8\n");
+	/* with the address of the list it is known, but nobody leads: later */
+	stop(f, SIGKILL);
+	write_file(path_of(f, "var/state/node-ids"), "1 01000000000000000000000000000000 127.0.0.9\n");
+	start(f);
+	wait_served(f);
+	assert_int_equal(moved(f, client, 1, "127.0.0.10", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_LATER);
+	assert_non_null(strstr(answer.text, "there is no leader"));
+	talloc_free(transport);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +560,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unhealthy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_culprit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_capabilities, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_moved, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_term_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_arbitration, setup, teardown),
 	};

@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "moved.h"
 #include "notify.h"
 #include "prepare.h"
 #include "protocol/super_rpc.h"
 #include "shared/daemon.h"
 #include "shared/log.h"
 #include "shared/msg.h"
+#include "shared/node_id.h"
 #include "supervisor.h"
 
 /* In the order of starting; stopped in reverse order. A further daemon is a further line in both. */
@@ -29,6 +31,7 @@ struct ctdbd {
 	struct node_locks *locks;
 	struct supervisor *supervisor;
 	int status;
+	uint32_t was_pnn; /* at its last start; UINT32_MAX: this is the first */
 };
 
 static bool interactive, foreground;
@@ -69,7 +72,10 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 	if (interactive && d->log_location == conf->logging.location) {
 		d->log_location = "stderr";
 	}
-	ret = interactive || foreground ? 0 : background_begin();
+	ret = d->lost != NULL ? moved_possible(d, err) : 0;
+	if (ret == 0 && !interactive && !foreground) {
+		ret = background_begin();
+	}
 	if (ret == 0) {
 		ret = prepare_directories(conf, d->log_location, d, err);
 	}
@@ -85,8 +91,14 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 	if (ret == 0) {
 		ret = prepare_lock(conf, d, err);
 	}
+	if (ret == 0 && d->lost != NULL) {
+		ret = moved_rejoin(d, err);
+	}
 	if (ret == 0) {
 		ret = prepare_ports(conf, &d->nodes->v[d->pnn], d, err);
+	}
+	if (ret == 0) {
+		ret = node_id_keep(d, conf->path.db_state, d->pnn, &c->was_pnn, err);
 	}
 	return ret == 0 ? export_environment(d) : ret;
 }
@@ -154,11 +166,19 @@ static int serve(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t
 
 static void log_notices(const struct daemon *d)
 {
+	const struct ctdbd *c = d->priv;
+
 	for (uint32_t i = 0; i < d->conf->n_notices; i++) {
 		log_warning("%s", d->conf->notices[i]);
 	}
 	if (d->nodes->notice != NULL) {
 		log_warning("%s", d->nodes->notice);
+	}
+	if (c->was_pnn != UINT32_MAX && c->was_pnn != d->pnn) {
+		log_warning("by its address this is node %u, but it was node %u when it ran last: was its disk copied, "
+			    "or did "
+			    "two nodes exchange their addresses?",
+			    d->pnn, c->was_pnn);
 	}
 }
 
@@ -225,6 +245,7 @@ int main(int argc, char **argv)
 		.stop = ctdbd_stop,
 		.switches = switches,
 		.prepare = ctdbd_prepare,
+		.moves = true,
 		.deferred_ready = true,
 		.stop_limit_s = UINT_MAX, /* the daemons have their limits, and each has its turn */
 	};

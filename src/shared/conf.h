@@ -115,8 +115,8 @@ int conf_nodes_load(TALLOC_CTX *mem, const char *path, struct conf_nodes **nodes
 int conf_nodes_text(TALLOC_CTX *mem, const char *path, char **text, char **err);
 int conf_nodes_parse(TALLOC_CTX *mem, const char *name, const char *text, struct conf_nodes **nodes, char **err);
 
-/* Which entry am I: conf->cluster.node_address, or the only entry that is on a local interface. ENOENT with *err naming the file
- * and what to do when none or several match. */
+/* Which entry am I: conf->cluster.node_address, or the only entry that is on a local interface. ENOENT none, ENOTUNIQ several; *err
+ * names the file and what to do. */
 int conf_nodes_self(TALLOC_CTX *mem, const struct conf *conf, const struct conf_nodes *nodes, uint32_t *pnn, char **err);
 
 #endif

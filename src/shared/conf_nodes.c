@@ -374,7 +374,7 @@ static int self_by_interface(TALLOC_CTX *mem, const struct conf *conf, const str
 			"address in [cluster] of %s",
 			conf->path.nodes, n_found, nodes->v[found].text, nodes->v[second].text, conf->path.config);
 	}
-	return ENOENT;
+	return n_found == 0 ? ENOENT : ENOTUNIQ;
 }
 
 int conf_nodes_self(TALLOC_CTX *mem, const struct conf *conf, const struct conf_nodes *nodes, uint32_t *pnn, char **err)

@@ -78,6 +78,10 @@ static int load_configuration(struct run *run)
 	if (ret == 0) {
 		ret = conf_nodes_self(run, d->conf, d->nodes, &d->pnn, &err);
 	}
+	if (ret == ENOENT && d->nodes != NULL && run->ops->moves && !run->opts.check) {
+		d->lost = err;
+		ret = 0;
+	}
 	if (ret != 0) {
 		return fatal(run->ops, ret, err);
 	}

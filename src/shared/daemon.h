@@ -22,6 +22,8 @@ struct daemon {
 	struct msg *msg;  /* the daemon's endpoint; NULL if ops->service is NULL */
 	uint64_t incarnation; /* random, never 0: tells this run of the daemon from any other */
 	void *priv;	  /* the daemon's own state */
+	/* NULL, or in prepare() with ops->moves why no line of the nodes list is this node: then pnn is to be found, or *err is this text. */
+	char *lost;
 	const char *log_location, *log_level; /* in use; log_level NULL: as configured. prepare() may change them */
 };
 
@@ -55,6 +57,7 @@ struct daemon_ops {
 	 * Not inherited by programs that the daemon starts.
 	 */
 	bool urgent;
+	bool moves; /* prepare() deals with an address that is in no line of the nodes list */
 	bool own_nodes; /* d->nodes is the daemon's own business: neither SIGHUP nor clusterd's word changes it */
 };
 

@@ -25,6 +25,11 @@
  * Frames: u32 length of what follows (big endian, 4..max_frame), u32 type (big endian), payload. Types below 16 are the link's own (hello,
  * ping, pong, use); others belong to the user. A malformed frame closes the path with one log line, callback down, then reconnect.
  *
+ * Strangers: who connects from an address that is in no line of the nodes list is refused at once, unless the mesh has TLS and its user takes such
+ * (ops moved): then it may say in one frame MOVED, after the handshake and in place of a hello, that it is a node whose address has changed. At most
+ * LINK_STRANGERS at a time (a further one is refused: nobody else gives way) and LINK_STRANGERS_PER_S in a second, with the bounds above. A node of the list may say
+ * the same. The answer is one frame LIST, within LINK_MOVED_MS; nothing else is ever sent or taken on such a connection.
+ *
  * Heartbeats: ping each heartbeat_ms on each connection whatever else is sent; pong echoes its time stamp (RTT). Nothing received for dead_ms:
  * path closed. If it was the active one: after dead_ms / 2 already if another path is alive, and that one takes over at once: down with reason
  * ETIMEDOUT, then up. If the own loop stalled (timer late by more than dead_ms / 2), peers get a full dead_ms from then on.
@@ -41,12 +46,18 @@
 #define LINK_PATHS     CONF_NODE_ADDRS
 #define LINK_CLASSES   2
 
+#define LINK_STRANGERS	     4
+#define LINK_STRANGERS_PER_S 8
+#define LINK_MOVED_MS	     40000
+
 enum link_class {
 	LINK_CLASS_CONTROL = 0,
 	LINK_CLASS_BULK = 1,
 };
 
 struct link_mesh;
+struct link_moved; /* protocol/link.h */
+struct link_list;
 
 struct link_config {
 	const char *name;	 /* mesh name, must agree: "transport", "db" */
@@ -74,6 +85,11 @@ struct link_ops {
 	void (*frame)(void *priv, uint32_t pnn, uint32_t type, const uint8_t *data, size_t len); /* data valid until return */
 	/* queue of a peer fell below a quarter of queue_bytes after link_send() said ENOBUFS or link_queued() was above half; may be NULL */
 	void (*drained)(void *priv, uint32_t pnn);
+	/*
+	 * A node says that its address has changed: it has a key of the cluster, and connects from one of the addresses that it names (which are valid as a line
+	 * of the nodes file); all else is to be checked. Answered by link_moved_answer(token), also from within. moved: valid until return. NULL: refused.
+	 */
+	void (*moved)(void *priv, uint64_t token, const struct link_moved *moved);
 };
 
 /* Binds and listens at once (EADDRINUSE, EADDRNOTAVAIL with *err naming address and port), then connects to nodes. */
@@ -94,6 +110,8 @@ size_t link_queued(const struct link_mesh *mesh, uint32_t pnn); /* bytes, all cl
 size_t link_queued_class(const struct link_mesh *mesh, uint32_t pnn, enum link_class link_class);
 uint64_t link_incarnation(const struct link_mesh *mesh, uint32_t pnn); /* of the peer, 0 if down */
 uint32_t link_peer_version(const struct link_mesh *mesh, uint32_t pnn); /* interface version spoken with the peer, 0 if down */
+/* Answers a node that has moved; if it is gone: nothing. */
+void link_moved_answer(struct link_mesh *mesh, uint64_t token, const struct link_list *list);
 /* Closes all paths (callback down is not called); they reconnect. up() comes in a later turn of the event loop. */
 void link_drop(struct link_mesh *mesh, uint32_t pnn);
 /* A changed nodes list: touches only what differs. EINVAL, and nothing is changed, if the own address is another one now. down() is called

@@ -98,9 +98,11 @@ static void link_new_trim(struct link_mesh *mesh, const struct link_path *path)
 static void link_accepted(struct link_mesh *mesh, uint32_t own, int fd, const struct sockaddr_storage *addr)
 {
 	struct link_path *path = link_path_by_addr(mesh, own, addr);
+	struct link_path *stranger = path != NULL ? NULL : link_stranger_path(mesh, own, addr);
+	struct link_conn *conn;
 	char text[64];
 
-	if (path == NULL) {
+	if (path == NULL && stranger == NULL) {
 		link_address_text(addr, text);
 		log_ratelimited(LOG_LVL_WARNING, 10000,
 				"%s: connection from %s refused: not the address of another node%s", mesh->config.name,
@@ -108,10 +110,16 @@ static void link_accepted(struct link_mesh *mesh, uint32_t own, int fd, const st
 		close(fd);
 		return;
 	}
-	link_new_trim(mesh, path);
+	if (path != NULL) {
+		link_new_trim(mesh, path);
+	}
 	link_no_delay(fd);
-	if (link_conn_new(path, fd, false, LINK_NEW_MS) != NULL) {
+	conn = link_conn_new(path != NULL ? path : stranger, fd, false, LINK_NEW_MS);
+	if (conn != NULL) {
 		mesh->n_new++;
+		conn->stranger = stranger != NULL ? talloc_steal(conn, stranger->peer) : NULL;
+	} else if (stranger != NULL) {
+		talloc_free(stranger->peer);
 	}
 }
 
@@ -290,6 +298,12 @@ static void link_conn_log_end(const struct link_conn *conn, const char *why)
 		log_info("%s: path %u to node %u (%s) is down: %s", mesh, path->index, peer->pnn, path->text, why);
 	} else if (conn->outgoing) {
 		link_connect_failed(path, why);
+	} else if (conn->asked == LINK_ASKED_ANSWERED) {
+		log_debug("%s: connection from %s closed: %s", mesh, path->text, why);
+	} else if (conn->stranger != NULL) {
+		log_ratelimited(LOG_LVL_WARNING, 10000,
+				"%s: connection from %s closed: not the address of another node, and %s", mesh,
+				path->text, why);
 	} else {
 		log_ratelimited(LOG_LVL_WARNING, 10000, "%s: connection from %s (node %u) closed: %s", mesh, path->text,
 				peer->pnn, why);

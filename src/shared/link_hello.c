@@ -191,6 +191,19 @@ void link_hello_frame(struct link_conn *conn, uint32_t type, const uint8_t *data
 		link_hello_refused(conn, data, len);
 		return;
 	}
+	if (conn->asked != LINK_ASKED_NOTHING) {
+		link_conn_end(conn, true, EBADMSG, "it sent more than one frame MOVED");
+		return;
+	}
+	if (type == LINK_FRAME_MOVED && !conn->outgoing) {
+		link_moved_frame(conn, data, len);
+		return;
+	}
+	if (conn->stranger != NULL) {
+		link_hello_refuse(conn, "your address is not in the nodes list here");
+		link_conn_end(conn, true, EBADMSG, "it does not say that it has moved");
+		return;
+	}
 	if (type != LINK_FRAME_HELLO || link_hello_view_at(data, len, &hello, room) != 0) {
 		link_conn_end(conn, true, EBADMSG, "its first frame is not a valid hello");
 		return;

@@ -296,7 +296,9 @@ static void link_tick_new(struct link_mesh *mesh, struct mono now)
 			return;
 		}
 		link_conn_end(late, true, ETIMEDOUT,
-			      late->outgoing ? "no answer in time" : "no hello was sent in time");
+			      late->outgoing                      ? "no answer in time"
+			      : late->asked != LINK_ASKED_NOTHING ? "it could not be answered in time"
+								  : "no hello was sent in time");
 	}
 }
 

@@ -40,6 +40,13 @@ enum link_conn_state {
 	LINK_CONN_CLOSED, /* ended while it is served: freed by who serves it */
 };
 
+/* A node that has moved. */
+enum link_asked {
+	LINK_ASKED_NOTHING,
+	LINK_ASKED_WAITING, /* for the answer */
+	LINK_ASKED_ANSWERED,
+};
+
 struct link_peer;
 struct link_path;
 
@@ -52,6 +59,9 @@ struct link_conn {
 	uint64_t bundle;
 	enum link_conn_state state;
 	bool outgoing, serving;
+	struct link_peer *stranger; /* NULL: the address is that of a node */
+	enum link_asked asked;
+	uint64_t token; /* of the question */
 	bool used;      /* USE was sent or received: frames of the user may pass */
 	bool congested; /* drained() is owed */
 	int fd;
@@ -117,6 +127,9 @@ struct link_mesh {
 	struct mono accept_again;  /* when out of descriptors */
 	struct dlist new;	   /* connections that are not up, oldest first */
 	unsigned n_new;		   /* incoming ones among them */
+	struct mono strangers_until; /* so many have come in the second before */
+	unsigned strangers;
+	uint64_t tokens;
 	struct dlist dirty;
 	struct dlist spare; /* chunks */
 	unsigned n_spare;
@@ -184,6 +197,11 @@ void link_refuse(struct link_conn *conn, const char *why);
 void link_own_frame(struct link_conn *conn, uint32_t type, const uint8_t *data, size_t len);
 void link_ping_queue(struct link_conn *conn, uint32_t type, uint64_t stamp);
 int link_use_queue(struct link_conn *conn, uint64_t generation);
+
+/* ---- link_stranger.c ---- */
+/* For a connection from an unknown address; below its peer, which becomes the connection's. NULL: refused. */
+struct link_path *link_stranger_path(struct link_mesh *mesh, uint32_t own, const struct sockaddr_storage *addr);
+void link_moved_frame(struct link_conn *conn, const uint8_t *data, size_t len); /* may end conn */
 
 /* ---- link_out.c ---- */
 /* Copies a frame to the queue and has it written at the end of this turn. 0 or ENOMEM. */

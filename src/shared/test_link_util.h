@@ -40,6 +40,8 @@ struct node {
 	void (*on_frame)(struct node *n, uint32_t from, uint32_t type, const uint8_t *data, size_t len);
 	void (*on_drained)(struct node *n, uint32_t pnn);
 	void (*on_down)(struct node *n, uint32_t pnn);
+	void (*on_moved)(struct node *n, uint64_t token, const struct link_moved *moved);
+	const struct link_ops *ops; /* NULL: util_ops */
 	void *priv;
 };
 
@@ -88,6 +90,13 @@ static inline void util_drained(void *priv, uint32_t pnn)
 	if (n->on_drained != NULL) {
 		n->on_drained(n, pnn);
 	}
+}
+
+static inline void util_moved(void *priv, uint64_t token, const struct link_moved *moved)
+{
+	struct node *n = priv;
+
+	n->on_moved(n, token, moved);
 }
 
 static const struct link_ops util_ops = {
@@ -172,7 +181,7 @@ static inline void util_start(struct cluster *c, uint32_t pnn)
 		} else {
 			node->config.port = c->port;
 		}
-		ret = link_mesh_new(c, c->ev, &node->config, node->list != NULL ? node->list : c->list, &util_ops, node,
+		ret = link_mesh_new(c, c->ev, &node->config, node->list != NULL ? node->list : c->list, node->ops != NULL ? node->ops : &util_ops, node,
 				    &node->mesh, &err);
 		if (ret != 0 && c->port != 0) {
 			usleep(20000);

@@ -102,7 +102,7 @@ static void route_down(void *priv, uint32_t pnn, int reason)
 
 int route_start(struct transport *t, char **err)
 {
-	static const struct link_ops ops = {.up = route_up, .down = route_down, .frame = route_in};
+	static const struct link_ops ops = {.up = route_up, .down = route_down, .frame = route_in, .moved = moved_ask};
 	const struct conf *conf = t->d->conf;
 	const struct link_config config = {
 		.name = "transport",

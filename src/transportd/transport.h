@@ -12,6 +12,7 @@
 #define TRANSPORT_FRAME_PACKET 16 /* type of the frames that carry an encoded msg packet */
 
 struct rotation;
+struct link_moved;
 struct active_nodes;
 struct link_watchers;
 
@@ -39,6 +40,9 @@ int route_start(struct transport *t, char **err);
 int links_start(struct transport *t);
 /* A link went up or down: subscribers are told. reason: errno when down. */
 void links_changed(struct transport *t, uint32_t pnn, bool up, uint64_t incarnation, int reason);
+
+/* ---- moved.c: as link_ops.moved: priv is the struct transport. ---- */
+void moved_ask(void *priv, uint64_t token, const struct link_moved *moved);
 
 /* ---- status.c ---- */
 void status_get(void *priv, struct rpc_call *call);

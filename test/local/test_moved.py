@@ -1,0 +1,244 @@
+"""A node whose address has changed comes back by itself, as the node that it was; and who only says so does not."""
+
+import json
+import os
+import shutil
+import stat
+
+import pytest
+from support import CAPTURE, PATIENCE, output, wait_until
+
+
+def ctdb(cluster, pnn, *words):
+    return output(cluster.node(pnn).run(["ctdb", *words], timeout=4 * PATIENCE, check=False, **CAPTURE)).rstrip("\n")
+
+
+def text(cluster, pnn, *name):
+    with open(cluster.node(pnn).file(*name), encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def write(cluster, pnn, content, *name):
+    with open(cluster.node(pnn).file(*name), "w", encoding="utf-8") as f:
+        f.write(content)
+
+
+def log(cluster, pnn):
+    path = cluster.node(pnn).file("log", "log.ctdb")
+    return text(cluster, pnn, "log", "log.ctdb") if os.path.exists(path) else ""
+
+
+def move(cluster, pnn, number):
+    """Its own configuration has another address; its nodes file is as it was. Returns the address."""
+    was = cluster.node(pnn).address
+    address = f"{was.rpartition('.')[0]}.{number}"
+    config = text(cluster, pnn, "ctdb.conf")
+    start = config.index("node address = ")
+    write(cluster, pnn, config[:start] + f"node address = {address}" + config[config.index("\n", start):], "ctdb.conf")
+    return address
+
+
+def known(cluster, pnn, by):
+    """That all of by remember who the node is."""
+    own = text(cluster, pnn, "var", "state", "node-id").split()
+    assert len(own[0]) == 32 and own[1] == str(pnn)
+
+    def remembered(other):
+        path = cluster.node(other).file("var", "state", "node-ids")
+        return os.path.exists(path) and any(line.split()[:2] == [str(pnn), own[0]] for line in text(cluster, other, "var", "state", "node-ids").splitlines())
+    wait_until(lambda: all(remembered(other) for other in by), what=f"node {pnn} to be known")
+
+
+def addresses(cluster, pnn):
+    return [n["address"] for n in json.loads(ctdb(cluster, pnn, "-o", "json", "node", "list"))["nodes"]]
+
+
+def lead_by(cluster, pnn):
+    def leads():
+        leader = json.loads(ctdb(cluster, 0, "-o", "json", "leader", "show"))["leader"]
+        if leader != pnn:
+            cluster.node(leader).run(["ctdb", "leader", "resign"], timeout=4 * PATIENCE, check=False, **CAPTURE)
+        return leader == pnn
+    wait_until(leads, 4 * PATIENCE, what=f"node {pnn} to lead")
+
+
+def test_comes_back(cluster_factory):
+    cluster = cluster_factory(3)
+    ctdb(cluster, 2, "db", "attach", "kept.tdb", "--model", "persistent")
+    ctdb(cluster, 2, "record", "set", "kept.tdb", "key", "value")
+    known(cluster, 2, [0, 1])
+    for pnn in range(3):
+        for name in ("node-id", "node-ids"):
+            assert stat.S_IMODE(os.stat(cluster.node(pnn).file("var", "state", name)).st_mode) == 0o600
+    was = text(cluster, 0, "nodes")
+    identity = text(cluster, 2, "var", "state", "node-id")
+
+    for number, lead in ((91, 0), (92, 1)):  # the second time it asks one that has to ask the leader
+        lead_by(cluster, lead)
+        cluster.fault(2, "power-off")
+        address = move(cluster, 2, number)
+        os.rename(cluster.node(2).file("nodes"), cluster.node(2).file("elsewhere"))
+        os.symlink("elsewhere", cluster.node(2).file("nodes"))
+        cluster.fault(2, "power-on")
+        cluster.wait_ready(4 * PATIENCE)
+        lines = was.split()
+        for pnn in range(3):
+            assert text(cluster, pnn, "nodes").split() == [lines[0], lines[1], address]
+            assert addresses(cluster, pnn) == [lines[0], lines[1], address]
+        assert os.readlink(cluster.node(2).file("nodes")) == "elsewhere"
+        os.rename(cluster.node(2).file("elsewhere"), cluster.node(2).file("nodes"))
+        assert text(cluster, 2, "var", "state", "node-id") == identity
+        assert ctdb(cluster, 2, "record", "get", "kept.tdb", "key") == "value"
+        known(cluster, 2, [0, 1])
+    assert f"node 2 has the address {address} now" in log(cluster, 2)
+    assert f"node 2 says that its address is {address} now" in log(cluster, 0)
+    assert "cluster of node 0 asks for a change of the nodes list" in log(cluster, 1)
+
+
+def test_keeps_its_second_address(cluster_factory):
+    cluster = cluster_factory(3)
+    net = cluster.node(0).address.rpartition(".")[0]
+    for pnn in range(3):
+        cluster.fault(pnn, "shutdown")
+    lines = [f"{cluster.node(pnn).address},{net}.{200 + pnn}" for pnn in range(3)]
+    for pnn in range(3):
+        write(cluster, pnn, "".join(line + "\n" for line in lines), "nodes")
+        cluster.fault(pnn, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    known(cluster, 2, [0, 1])
+    cluster.fault(2, "power-off")
+    address = move(cluster, 2, 91)
+    cluster.fault(2, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    for pnn in range(3):
+        assert text(cluster, pnn, "nodes").split() == [lines[0], lines[1], f"{address},{net}.202"]
+
+
+def test_waits_for_the_others(cluster_factory):
+    """The first of the cluster to start; and without a majority nothing is changed."""
+    cluster = cluster_factory(3)
+    known(cluster, 2, [0, 1])
+    was = text(cluster, 0, "nodes")
+    for pnn in (0, 1, 2):
+        cluster.fault(pnn, "power-off")
+    address = move(cluster, 2, 91)
+    cluster.fault(2, "power-on")
+    wait_until(lambda: "node 2 waits for a member that takes its new address" in log(cluster, 2), what="it to say that it waits")
+    cluster.fault(0, "power-on")
+    wait_until(lambda: f"node 2 says that its address is {address} now" in log(cluster, 0) or "there is no leader" in log(cluster, 2) or
+               "ready" in log(cluster, 0).rsplit("stopped", 1)[-1], what="node 0")
+    assert text(cluster, 0, "nodes") == was and text(cluster, 2, "nodes") == was
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert addresses(cluster, 1)[2] == address
+
+
+def test_address_of_the_kernels_choice(cluster_factory):
+    """No node address is configured, and no address of the nodes file is on an interface."""
+    cluster = cluster_factory(3)
+    known(cluster, 1, [0, 2])
+    cluster.fault(1, "power-off")
+    config = text(cluster, 1, "ctdb.conf")
+    write(cluster, 1, "".join(line + "\n" for line in config.splitlines() if "node address" not in line), "ctdb.conf")
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert addresses(cluster, 0) == [cluster.node(0).address, "127.0.0.1", cluster.node(2).address]
+    with open(cluster.node(1).file("run", "ctdbd.pid"), encoding="ascii") as f:
+        assert f"ctdbd[{int(f.read())}]" in log(cluster, 1)
+
+
+def test_disk_of_another_node(cluster_factory):
+    """By its address it is who it is; its identity is a new one."""
+    cluster = cluster_factory(2)
+    known(cluster, 1, [0])
+    cluster.fault(1, "power-off")
+    write(cluster, 1, text(cluster, 0, "var", "state", "node-id"), "var", "state", "node-id")
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert "by its address this is node 1, but it was node 0 when it ran last" in log(cluster, 1)
+    known(cluster, 1, [0])
+    assert text(cluster, 0, "var", "state", "node-id").split()[0] != text(cluster, 1, "var", "state", "node-id").split()[0]
+
+
+@pytest.fixture(scope="module")
+def shared(module_factory):
+    cluster = module_factory(3)
+    known(cluster, 2, [0, 1])
+    return cluster
+
+
+def refused_with(cluster, pnn, expected, patience=PATIENCE):
+    """The node does not come back; nothing has changed; it is what it was afterwards."""
+    was = text(cluster, 0, "nodes")
+    config = text(cluster, pnn, "ctdb.conf")
+    begin = len(log(cluster, pnn)) + len(text(cluster, pnn, "log", "ctdbd"))
+    move(cluster, pnn, 91)
+    cluster.fault(pnn, "power-on")
+    try:
+        wait_until(lambda: expected in (log(cluster, pnn) + text(cluster, pnn, "log", "ctdbd")), patience,
+                   what=lambda: f"{expected!r} in {text(cluster, pnn, 'log', 'ctdbd')}")
+        assert len(log(cluster, pnn)) + len(text(cluster, pnn, "log", "ctdbd")) > begin
+        for other in cluster.running() - {pnn}:
+            assert text(cluster, other, "nodes") == was
+    finally:
+        cluster.fault(pnn, "power-off")
+        write(cluster, pnn, config, "ctdb.conf")
+
+
+def test_wrong_identity(shared):
+    known(shared, 2, [0, 1])
+    shared.fault(2, "power-off")
+    path = shared.node(2).file("var", "state", "node-id")
+    shutil.copy(path, path + ".kept")
+    write(shared, 2, "00112233445566778899aabbccddeeff 2\n", "var", "state", "node-id")
+    refused_with(shared, 2, "by another identity: it was installed anew or replaced since")
+    write(shared, 2, "damaged", "var", "state", "node-id")
+    refused_with(shared, 2, "var/state/node-id: damaged: remove it")
+    os.unlink(path)
+    refused_with(shared, 2, "is not in it: add it, or correct node address")
+    os.rename(path + ".kept", path)
+    shared.fault(2, "power-on")
+    shared.wait_ready(4 * PATIENCE)
+
+
+def test_installed_anew(shared):
+    """The right address and key: another identity is remembered."""
+    shared.fault(2, "power-off")
+    os.unlink(shared.node(2).file("var", "state", "node-id"))
+    shared.fault(2, "power-on")
+    shared.wait_ready(4 * PATIENCE)
+    known(shared, 2, [0, 1])
+    assert "has another identity than before: it was installed anew" in log(shared, 0)
+
+
+def test_not_while_the_node_is_connected(shared):
+    """Node 1 has a copy of the disk of node 2, and its own address is gone."""
+    known(shared, 2, [0, 1])
+    shared.fault(1, "power-off")
+    path = shared.node(1).file("var", "state", "node-id")
+    shutil.copy(path, path + ".kept")
+    shutil.copy(shared.node(2).file("var", "state", "node-id"), path)
+    refused_with(shared, 1, "ctdbd: this node cannot come back as node 2 with another address: ", 4 * PATIENCE)  # it hopes for half a minute
+    os.rename(path + ".kept", path)
+    shared.fault(1, "power-on")
+    shared.wait_ready(4 * PATIENCE)
+
+
+def test_not_without_tls(cluster_factory):
+    cluster = cluster_factory(2, tls=False)
+    cluster.fault(1, "power-off")
+    refused_with(cluster, 1, "It was node 1: if its address has changed, run 'ctdb node replace 1 ADDRESS' on a member")
+
+
+def test_stops_at_once_while_it_waits(cluster_factory):
+    cluster = cluster_factory(2)
+    known(cluster, 1, [0])
+    for pnn in (0, 1):
+        cluster.fault(pnn, "power-off")
+    move(cluster, 1, 91)
+    cluster.fault(1, "power-on")
+    wait_until(lambda: "node 1 waits for a member" in log(cluster, 1), what="it to wait")
+    pid_file = cluster.node(1).file("run", "ctdbd.pid")
+    with open(pid_file, encoding="ascii") as f:
+        os.kill(int(f.read()), 15)
+    wait_until(lambda: "stopped before it had a place in the cluster" in log(cluster, 1), what="it to stop")
