@@ -38,20 +38,23 @@ class Messenger:
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
 
-    def line(self):
+    def heard(self, word, seconds):
+        """The words behind the first one of the next line, which has to be word; None if none comes within that time."""
         try:
-            line = self.lines.get(timeout=4 * PATIENCE)
+            line = self.lines.get(timeout=seconds)
         except queue.Empty:
-            pytest.fail(f"{self.name}@{self.pnn} says nothing")
+            return None
         assert line is not None, f"{self.name}@{self.pnn} has ended"
-        return line
-
-    def expect(self, word):
-        """The words behind the first one of the next line, which has to be word."""
-        line = self.line()
         words = line.split(" ")
         assert words[0] == word, line
         return words[1:]
+
+    def expect(self, word):
+        """As heard(); the test fails if nothing comes."""
+        words = self.heard(word, 4 * PATIENCE)
+        if words is None:
+            pytest.fail(f"{self.name}@{self.pnn} says nothing")
+        return words
 
     def ask(self, to, text, ms=60000):
         self.say("ask", to, ms, text)

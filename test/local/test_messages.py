@@ -61,15 +61,31 @@ def active(cluster, pnn):
 
 
 @pytest.mark.valgrind
+def reach(sender, nodes, group):
+    """Notifies the group until one notification came to all the nodes; its words on each.
+
+    A node whose lease ended for a moment, on a machine with much to do, is not in the group "active"."""
+    for number in range(20):
+        sender.say("notify", f"test.1@{group}", group, number)
+        assert sender.expect("sent") == ["0"]
+        came = []
+        for node in nodes:
+            words = node.heard("notification", PATIENCE / 10)
+            while words is not None and words[-1] != str(number):
+                words = node.heard("notification", PATIENCE / 10)
+            came.append(words)
+        if None not in came:
+            return [words[:-1] for words in came]
+    pytest.fail(f"no notification reached all of the group {group}")
+
+
 def test_groups(cluster, messenger):
     sender = messenger(0, "cli.1")
     nodes = [messenger(pnn) for pnn in range(3)]
     for group in ("all", "connected", "active"):
-        sender.say("notify", f"test.1@{group}", group, "hello")
-        assert sender.expect("sent") == ["0"]
-        for pnn, node in enumerate(nodes):
-            # On its own node transport hands it on: whose process it was is not known there, nor on others.
-            assert node.expect("notification") == ["cli.1@0", "-1", "0", group, "hello"], pnn
+        words = reach(sender, nodes, group)
+        # On its own node transport hands it on: whose process it was is not known there, nor on others.
+        assert words == [["cli.1@0", "-1", "0", group]] * 3
     # to one node; there it is known
     sender.say("notify", "test.1@self", "hi")
     assert sender.expect("sent") == ["0"]
