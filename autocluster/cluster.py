@@ -132,7 +132,7 @@ class Node(Machine):
                 "mounts": self._mounts() if self.namespaces else []}
         self.prepare(spec)
         if self.namespaces:
-            self.cluster.switch.plug_node(self.pnn, self, len(self.addresses) > 1)
+            self.cluster.switch.plug_node(self.pnn, self, self.addresses)
         self.release()
 
     def power_off(self):

@@ -44,15 +44,15 @@ class Switch(Machine):
     def _new_bridge(name):
         return [f"link add {name} type bridge forward_delay 0", f"link set {name} addrgenmode none", f"link set {name} up"]
 
-    def plug_node(self, pnn, machine, two_addresses=False):
-        """New cables from the bridges to a node, and its addresses."""
+    def plug_node(self, pnn, machine, addresses):
+        """New cables from the bridges to a node, and its addresses; addresses: on the private networks."""
         pid = machine.require().pid
         self.ip(*self._cable(f"p{pnn}", self._bridge("p", pnn), "eth0", pid, f"02:00:0a:4d:00:{pnn + 1:02x}"),
                 *self._cable(f"s{pnn}", "public", "eth1", pid, f"02:00:0a:4e:00:{pnn + 1:02x}"))
-        machine.ip("link set lo up", *self._address("eth0", private_address(pnn)), *self._address("eth1", public_address(pnn)))
-        if two_addresses:
+        machine.ip("link set lo up", *self._address("eth0", addresses[0]), *self._address("eth1", public_address(pnn)))
+        if len(addresses) > 1:
             self.ip(*self._cable(f"q{pnn}", self._bridge("q", pnn), "eth2", pid, f"02:00:0a:4f:00:{pnn + 1:02x}"))
-            machine.ip(*self._address("eth2", second_address(pnn)))
+            machine.ip(*self._address("eth2", addresses[1]))
 
     def set_cable(self, pnn, interface, plugged):
         """Pulls the cable of a node's interface at the switch, or puts it back."""

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "former.h"
 #include "moved.h"
 #include "notify.h"
 #include "prepare.h"
@@ -93,6 +94,9 @@ static int ctdbd_prepare(struct daemon *d, char **err)
 	}
 	if (ret == 0 && d->lost != NULL) {
 		ret = moved_rejoin(d, err);
+	}
+	if (ret == 0) {
+		ret = former_check(d, conf, d->nodes, d->pnn, err);
 	}
 	if (ret == 0) {
 		ret = prepare_ports(conf, &d->nodes->v[d->pnn], d, err);
