@@ -12,6 +12,7 @@
 
 #define CHANGE_TIMEOUT_MS 25000 /* less than transportd waits */
 #define TEXT_MAX          1000
+#define SAY_MS            10000 /* it asks again every 2 s, as long as it takes */
 
 /* ---- what is known ---- */
 
@@ -118,14 +119,13 @@ static void answer(struct rpc_call *call, enum cluster_moved_result result, cons
 	cluster_moved_reply(call, &res);
 }
 
-static bool has_address(const struct clusterd *cd, TALLOC_CTX *mem, uint32_t pnn, const char *address)
+/* The first one counts: that is where it is. What else its line has is the list's business, not its own. */
+static bool has_address(const struct clusterd *cd, uint32_t pnn, const char *address)
 {
 	const struct conf_node *node = node_of(cd, pnn);
-	char *line = node == NULL ? NULL : nodes_line(mem, node);
-	bool same = line != NULL && strcmp(line, address) == 0;
+	size_t len = strcspn(address, ",");
 
-	talloc_free(line);
-	return same;
+	return node != NULL && strlen(node->text) == len && strncmp(node->text, address, len) == 0;
 }
 
 static void done(struct clusterd *cd, struct rpc_call *call)
@@ -144,7 +144,7 @@ static void changed(struct tevent_req *req)
 		answer(m->call, CLUSTER_MOVED_LATER, "", "the leader does not answer: %s", strerror(ret));
 	} else if (!res.done) {
 		answer(m->call, CLUSTER_MOVED_LATER, "", "%s", res.text);
-	} else if (!has_address(cd, m, m->pnn, m->address)) {
+	} else if (!has_address(cd, m->pnn, m->address)) {
 		answer(m->call, CLUSTER_MOVED_LATER, "", "the change is done, but not yet known to node %u",
 		       cd->d->pnn);
 	} else {
@@ -188,7 +188,7 @@ static int change(struct clusterd *cd, struct rpc_call *call, const struct clust
 		talloc_free(m);
 		return client == NULL ? ESTALE : ENOMEM;
 	}
-	log_notice("node %u says that its address is %s now", arg->pnn, arg->address);
+	log_ratelimited(LOG_LVL_NOTICE, SAY_MS, "node %u says that its address is %s now", arg->pnn, arg->address);
 	tevent_req_set_callback(req, changed, m);
 	return 0;
 }
@@ -222,13 +222,14 @@ static void on_moved(void *priv, struct rpc_call *call, const struct cluster_mov
 		return;
 	}
 	cluster_tell_status(cd->core, mono_now(), call, &status);
-	if (arg->pnn != cd->d->pnn && has_address(cd, call, arg->pnn, arg->address)) {
+	if (arg->pnn != cd->d->pnn && has_address(cd, arg->pnn, arg->address)) {
 		done(cd, call);
 		return;
 	}
 	why = against(cd, call, arg);
 	if (why != NULL) {
-		log_warning("%s says it is node %u: refused: %s", arg->address, arg->pnn, why);
+		log_ratelimited(LOG_LVL_WARNING, SAY_MS, "%s says it is node %u: refused: %s", arg->address, arg->pnn,
+				why);
 		answer(call, CLUSTER_MOVED_REFUSED, "", "%s", why);
 	} else if (arg->pnn < status.nodes.n && status.nodes.v[arg->pnn].reachable) {
 		answer(call, CLUSTER_MOVED_CONNECTED, "",
@@ -271,6 +272,7 @@ int identity_start(struct clusterd *cd, char **err)
 	}
 	identity_read(t);
 	ret = node_id_load(cd, state, &t->own, err);
-	t->has_own = ret == 0 && t->own.pnn == cd->d->pnn;
+	/* Nodes of interface version 1 had none. */
+	t->has_own = ret == 0 && t->own.pnn == cd->d->pnn && cd->d->conf->transport.interface_version != 1;
 	return ret == ENOENT ? 0 : ret;
 }

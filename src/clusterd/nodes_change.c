@@ -383,8 +383,13 @@ static void lead(struct nodes_change *ch, struct rpc_call *call, const struct cl
 		return;
 	}
 	if (ch->op == NULL) {
-		log_notice("%s of node %u asks for a change of the nodes list%s", call->source_endpoint,
-			   (unsigned)call->source_node, op->dry_run ? ", to see what it would do" : "");
+		if (arg->id.len > 0) { /* a node that has moved asks as long as it takes */
+			log_ratelimited(LOG_LVL_NOTICE, 10000, "%s of node %u asks for a change of the nodes list",
+					call->source_endpoint, (unsigned)call->source_node);
+		} else {
+			log_notice("%s of node %u asks for a change of the nodes list%s", call->source_endpoint,
+				   (unsigned)call->source_node, op->dry_run ? ", to see what it would do" : "");
+		}
 		ch->op = op;
 		op_run(ch);
 	} else if (op->what == CLUSTER_NODES_RELOAD && ch->n_waiting < WAITING_MAX) {

@@ -538,6 +538,11 @@ static void test_moved(void **state)
 	assert_int_equal(moved(f, client, 1, "127.0.0.9", &answer), 0);
 	assert_int_equal(answer.result, CLUSTER_MOVED_DONE);
 	assert_string_equal(answer.nodes, "127.0.0.1\n127.0.0.9\n#127.0.0.8\n");
+	/* its second one is here no more or was never given: the list decides about that */
+	assert_int_equal(moved(f, client, 1, "127.0.0.9,127.0.0.77", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_DONE);
+	assert_int_equal(moved(f, client, 1, "127.0.0.90", &answer), 0);
+	assert_int_equal(answer.result, CLUSTER_MOVED_REFUSED);
 	/* with the address of the list it is known, but nobody leads: later */
 	stop(f, SIGKILL);
 	write_file(path_of(f, "var/state/node-ids"), "1 01000000000000000000000000000000 127.0.0.9\n");

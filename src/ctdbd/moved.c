@@ -19,16 +19,18 @@
 #include "shared/log.h"
 #include "shared/node_id.h"
 
-#define PAUSE_MS     2000
-#define SAY_MS       60000
-#define CONNECTED_MS 30000 /* for the others to notice that the node is not where it was; then it is a copy of it */
+#define PAUSE_MS 2000
+#define SAY_MS   60000
+/* For the others to notice that the node is not where it was (then it is a copy of it), or to be started: who refuses
+ * it may know least of all. */
+#define CERTAIN_MS 30000
 
 struct moved {
 	struct daemon *d;
 	struct node_id id;
 	struct moved_ask ask;
 	struct sockaddr_storage own;
-	struct mono say_at, connected_until;
+	struct mono say_at, certain_at;
 	sigset_t former; /* signal mask */
 	struct sigaction hup;
 	char last[1200]; /* what was said against it last, by whom */
@@ -50,18 +52,19 @@ static bool own_address(const char *text, struct sockaddr_storage *addr)
 int moved_possible(struct daemon *d, char **err)
 {
 	const struct conf *conf = d->conf;
+	bool able = conf->transport.security != CONF_SECURITY_NONE && conf->transport.carrier == CONF_CARRIER_LINKS &&
+		    conf->transport.interface_version != 1;
 	struct node_id id;
 	int ret = node_id_load(d, conf->path.db_state, &id, err);
 
 	if (ret == ENOENT) {
 		*err = d->lost;
-	} else if (ret == 0 &&
-		   (conf->transport.security == CONF_SECURITY_NONE || conf->transport.carrier != CONF_CARRIER_LINKS)) {
+	} else if (ret == 0 && !able) {
 		*err = talloc_asprintf(
 			d,
 			"%s. It was node %u: if its address has changed, run 'ctdb node replace %u ADDRESS' on a "
-			"member "
-			"and copy the nodes file from there (with links and security = tls it would do that by itself)",
+			"member and copy the nodes file from there (with links, security = tls and interface version = "
+			"2 it would do that by itself)",
 			d->lost, id.pnn, id.pnn);
 		ret = ENOENT;
 	}
@@ -194,7 +197,7 @@ static void note(struct moved *m, const char *who, const char *text)
 
 /* What one round has found. */
 struct round {
-	bool later, refused, connected;
+	bool later, refused, connected, silent;
 };
 
 /* 0: taken; EAGAIN: go on. */
@@ -217,6 +220,7 @@ static int ask_one(struct moved *m, const struct conf_node *node, struct round *
 		if (m->last[0] == '\0') {
 			note(m, node->text, why);
 		}
+		round->silent = true;
 		ret = EAGAIN;
 	} else if (list.result == LINK_MOVED_DONE) {
 		ret = take(m, list.nodes, err);
@@ -235,20 +239,21 @@ static int ask_one(struct moved *m, const struct conf_node *node, struct round *
 static int judge(struct moved *m, const struct round *round, char **err)
 {
 	struct mono now = mono_now();
+	bool against = round->connected || (round->refused && !round->later);
 
-	if (round->connected && !mono_is_set(m->connected_until)) {
-		m->connected_until = mono_add_ms(now, CONNECTED_MS);
+	if (!against) {
+		m->certain_at = MONO_NEVER;
+		return EAGAIN;
 	}
-	if (!round->connected) {
-		m->connected_until = MONO_NEVER;
+	if (!mono_is_set(m->certain_at)) {
+		m->certain_at = mono_add_ms(now, CERTAIN_MS);
 	}
-	if ((round->refused && !round->later && !round->connected) ||
-	    (round->connected && !mono_before(now, m->connected_until))) {
-		*err = talloc_asprintf(m->d, "this node cannot come back as node %u with another address: %s",
-				       m->id.pnn, m->last);
-		return EACCES;
+	if (mono_before(now, m->certain_at) && (round->connected || round->silent)) {
+		return EAGAIN;
 	}
-	return EAGAIN;
+	*err = talloc_asprintf(m->d, "this node cannot come back as node %u with another address: %s", m->id.pnn,
+			       m->last);
+	return EACCES;
 }
 
 static int ask_round(struct moved *m, char **err)

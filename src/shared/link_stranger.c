@@ -65,6 +65,16 @@ struct link_path *link_stranger_path(struct link_mesh *mesh, uint32_t own, const
 
 /* ---- the question ---- */
 
+/* As it would be written: nothing around it, which would come into logs. */
+static bool link_address_plain(const struct conf_node *node, const char *text)
+{
+	char plain[128];
+
+	snprintf(plain, sizeof(plain), "%s%s%s", node->texts[0], node->n_addrs > 1 ? "," : "",
+		 node->n_addrs > 1 ? node->texts[1] : "");
+	return strcmp(plain, text) == 0;
+}
+
 /* Who could name any address could take one away from others, or behind address translation be found by nobody. */
 static bool link_moved_from(const struct link_conn *conn, const struct link_moved *moved, char *why, size_t room)
 {
@@ -76,7 +86,8 @@ static bool link_moved_from(const struct link_conn *conn, const struct link_move
 	bool same = false;
 
 	if (tmp == NULL || getpeername(conn->fd, (struct sockaddr *)&from, &len) != 0 ||
-	    conf_nodes_parse(tmp, "address", moved->address, &line, &err) != 0 || line->n != 1) {
+	    conf_nodes_parse(tmp, "address", moved->address, &line, &err) != 0 || line->n != 1 ||
+	    !link_address_plain(&line->v[0], moved->address)) {
 		snprintf(why, room, "its new address is not one: %.100s", err != NULL ? err : "");
 		talloc_free(tmp);
 		return false;

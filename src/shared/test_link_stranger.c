@@ -237,7 +237,8 @@ static void test_answered_otherwise(void **state)
 static void test_address_checked(void **state)
 {
 	static const char *const bad[] = {"127.0.0.98",           "", "#127.0.0.99", "127.0.0.99\n127.0.0.98", "name",
-					  "127.0.0.99,127.0.0.99"};
+					  "127.0.0.99,127.0.0.99", " 127.0.0.99", "127.0.0.99\n", "\n127.0.0.99",
+					  "127.0.0.99\t127.0.0.98"};
 	struct cluster *c = scene();
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -102,7 +102,8 @@ static void route_down(void *priv, uint32_t pnn, int reason)
 
 int route_start(struct transport *t, char **err)
 {
-	static const struct link_ops ops = {.up = route_up, .down = route_down, .frame = route_in, .moved = moved_ask};
+	static const struct link_ops ops = {.up = route_up, .down = route_down, .frame = route_in, .moved = moved_ask},
+				     ops_1 = {.up = route_up, .down = route_down, .frame = route_in};
 	const struct conf *conf = t->d->conf;
 	const struct link_config config = {
 		.name = "transport",
@@ -119,7 +120,8 @@ int route_start(struct transport *t, char **err)
 		.max_frame = ROUTE_MAX_FRAME,
 		.queue_bytes = ROUTE_QUEUE,
 	};
-	int ret = link_mesh_new(t, t->d->ev, &config, t->d->nodes, &ops, t, &t->mesh, err);
+	int ret = link_mesh_new(t, t->d->ev, &config, t->d->nodes, config.interface_version > 1 ? &ops : &ops_1, t,
+				&t->mesh, err);
 
 	ret = ret == 0 ? active_nodes_new(t, t->d, "transport", &t->active) : ret;
 	if (ret == 0) {

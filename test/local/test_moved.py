@@ -167,9 +167,9 @@ def shared(module_factory):
     return cluster
 
 
-def refused_with(cluster, pnn, expected, patience=PATIENCE):
+def refused_with(cluster, pnn, expected, patience=PATIENCE, watched=0):
     """The node does not come back; nothing has changed; it is what it was afterwards."""
-    was = text(cluster, 0, "nodes")
+    was = text(cluster, watched, "nodes")
     config = text(cluster, pnn, "ctdb.conf")
     begin = len(log(cluster, pnn)) + len(text(cluster, pnn, "log", "ctdbd"))
     move(cluster, pnn, 91)
@@ -242,3 +242,107 @@ def test_stops_at_once_while_it_waits(cluster_factory):
     with open(pid_file, encoding="ascii") as f:
         os.kill(int(f.read()), 15)
     wait_until(lambda: "stopped before it had a place in the cluster" in log(cluster, 1), what="it to stop")
+
+
+def set_version(cluster, pnn, version):
+    config = "".join(line + "\n" for line in text(cluster, pnn, "ctdb.conf").splitlines() if "interface version" not in line and line != "[transport]")
+    write(cluster, pnn, config + (f"[transport]\n\tinterface version = {version}\n" if version else ""), "ctdb.conf")
+
+
+def restart_with_version(cluster, pnn, version):
+    cluster.fault(pnn, "shutdown")
+    set_version(cluster, pnn, version)
+    cluster.fault(pnn, "power-on")
+
+
+def test_nodes_of_the_version_before(cluster_factory):
+    """They take no node that has moved, and nothing is the worse for it; one upgraded node is enough."""
+    cluster = cluster_factory(3)
+    lines = text(cluster, 0, "nodes").split()
+    known(cluster, 2, [0, 1])
+    restart_with_version(cluster, 0, 1)
+    cluster.wait_ready(4 * PATIENCE)
+    lead_by(cluster, 0)
+    cluster.fault(2, "power-off")
+    address = move(cluster, 2, 91)
+    cluster.fault(2, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    lines[2] = address
+    for pnn in range(3):
+        assert text(cluster, pnn, "nodes").split() == lines
+    assert f"node 2 says that its address is {address} now" not in log(cluster, 0)
+    known(cluster, 2, [1])
+
+    cluster.fault(2, "power-off")
+    restart_with_version(cluster, 1, 1)
+    cluster.wait_ready(4 * PATIENCE)
+    address = move(cluster, 2, 92)
+    begin = len(log(cluster, 2))
+    cluster.fault(2, "power-on")
+    wait_until(lambda: "it does not take the connection" in log(cluster, 2)[begin:], what="node 2 to say why it waits")
+    wait_until(lambda: f"connection from {address} refused: not the address of another node" in log(cluster, 0), what="node 0 to say whom it refused")
+    cluster.wait_ready(4 * PATIENCE, [0, 1])
+    for pnn in range(3):
+        assert text(cluster, pnn, "nodes").split() == lines
+    restart_with_version(cluster, 1, None)
+    cluster.wait_ready(4 * PATIENCE)
+    assert addresses(cluster, 0) == [lines[0], lines[1], address]
+
+    # It would have to be asked itself: told what to do.
+    cluster.fault(0, "power-off")
+    refused_with(cluster, 0, "It was node 0: if its address has changed, run 'ctdb node replace 0 ADDRESS' on a member", watched=1)
+
+
+def test_replaced_before_it_asks(cluster_factory):
+    """By the administrator, or it died before it had written its nodes file: it gets the list as it is."""
+    cluster = cluster_factory(3)
+    lines = text(cluster, 0, "nodes").split()
+    cluster.fault(2, "power-off")
+    address = move(cluster, 2, 91)
+    second = f"{address.rpartition('.')[0]}.202"
+    wait_until(lambda: cluster.node(0).run(["ctdb", "node", "replace", "2", f"{address},{second}"], timeout=4 * PATIENCE, check=False,
+                                           **CAPTURE).returncode == 0, what="node 2 to be replaced")
+    assert text(cluster, 2, "nodes").split() == lines
+    cluster.fault(2, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    for pnn in range(3):
+        assert text(cluster, pnn, "nodes").split() == [lines[0], lines[1], f"{address},{second}"]
+
+
+def test_who_refuses_it_may_know_least(cluster_factory):
+    """A member that does not know it, while the one that does is not up yet, is not the last word."""
+    cluster = cluster_factory(3)
+    known(cluster, 2, [0, 1])
+    for pnn in range(3):
+        cluster.fault(pnn, "power-off")
+    os.unlink(cluster.node(0).file("var", "state", "node-ids"))
+    address = move(cluster, 2, 91)
+    cluster.fault(0, "power-on")
+    cluster.fault(2, "power-on")
+    wait_until(lambda: "does not know who node 2 was" in log(cluster, 0), what="node 0 to refuse")
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert "cannot come back" not in log(cluster, 2) + text(cluster, 2, "log", "ctdbd")
+    assert addresses(cluster, 1)[2] == address
+
+
+def test_address_and_databases_of_others(cluster_factory):
+    """All machines have exchanged their addresses: their databases are those of other numbers, and would not be used."""
+    cluster = cluster_factory(3)
+    ctdb(cluster, 0, "db", "attach", "kept.tdb", "--model", "persistent")
+    ctdb(cluster, 0, "record", "set", "kept.tdb", "key", "value")
+    configs = [text(cluster, pnn, "ctdb.conf") for pnn in range(3)]
+    for pnn in range(3):
+        cluster.fault(pnn, "power-off")
+    for pnn in range(3):
+        other = (pnn + 1) % 3
+        write(cluster, pnn, configs[pnn].replace(f"node address = {cluster.node(pnn).address}", f"node address = {cluster.node(other).address}"), "ctdb.conf")
+        cluster.fault(pnn, "power-on")
+        wait_until(lambda pnn=pnn, other=other: f"this is node {other}, but it was node {pnn} when it ran last" in text(cluster, pnn, "log", "ctdbd"),
+                   what=f"node {pnn} to refuse")
+        cluster.fault(pnn, "power-off")
+        write(cluster, pnn, configs[pnn], "ctdb.conf")
+    for pnn in range(3):
+        cluster.fault(pnn, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert ctdb(cluster, 1, "record", "get", "kept.tdb", "key") == "value"
