@@ -7,26 +7,9 @@
 #include "base/hash.h"
 
 #define HASH_BUCKETS_MIN 64
-
-/* What one run over a key decided; carried out after the file says the same (R1). */
-struct run {
-	struct record_copy copy;
-	bool dirty;
-	bool owned;
-	uint32_t grant_to;
-	struct dlist forwards; /* struct forward */
-};
-
-struct forward {
-	struct dlist link;
-	uint32_t to, requester;
-};
-
-static void rec_run(struct rec *r, struct mono now);
-
 /* ---- calls ---- */
 
-static void call_answer(struct record_call *call, int status, const struct record_copy *copy)
+void rec_answer(struct record_call *call, int status, const struct record_copy *copy)
 {
 	struct record_db *db = call->db;
 	void *priv = call->priv;
@@ -98,7 +81,7 @@ static bool generation_fits(const struct record_db *db, uint32_t generation)
 	return db->open && db->generation == generation;
 }
 
-static void inconsistent(struct record_db *db, struct record_key key, const char *what)
+void rec_inconsistent(struct record_db *db, struct record_key key, const char *what)
 {
 	db->e->stats.inconsistent++;
 	db->e->ops.inconsistent(db->priv, db->generation, key, what);
@@ -125,17 +108,17 @@ void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, st
 		return;
 	}
 	if (!rec_is_lmaster(db, hash_lookup3(key.p, key.len))) {
-		inconsistent(db, key, "CALL to a node that is not the location master");
+		rec_inconsistent(db, key, "CALL to a node that is not the location master");
 		return;
 	}
 	r = rec_get(db, key);
 	if (r != NULL && asked_already(r, from)) {
-		inconsistent(db, key, "second CALL of a node that waits already");
+		rec_inconsistent(db, key, "second CALL of a node that waits already");
 		return;
 	}
 	n = r != NULL ? talloc(r, struct node_request) : NULL;
 	if (n == NULL) {
-		inconsistent(db, key, "out of memory");
+		rec_inconsistent(db, key, "out of memory");
 		return;
 	}
 	*n = (struct node_request){.node = from};
@@ -152,20 +135,20 @@ void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation,
 		return;
 	}
 	if (rec_lmaster_of(db, hash_lookup3(key.p, key.len)) != from) {
-		inconsistent(db, key, "FORWARD from a node that is not the location master");
+		rec_inconsistent(db, key, "FORWARD from a node that is not the location master");
 		return;
 	}
 	if (requester == db->e->config.own_pnn || requester == RECORD_NODE_NONE) {
-		inconsistent(db, key, "FORWARD to the node that has the record");
+		rec_inconsistent(db, key, "FORWARD to the node that has the record");
 		return;
 	}
 	r = rec_get(db, key);
 	if (r == NULL) {
-		inconsistent(db, key, "out of memory");
+		rec_inconsistent(db, key, "out of memory");
 		return;
 	}
 	if (r->forwarded != RECORD_NODE_NONE || r->next != RECORD_NODE_NONE) {
-		inconsistent(db, key, "second FORWARD for one ownership");
+		rec_inconsistent(db, key, "second FORWARD for one ownership");
 		return;
 	}
 	r->forwarded = requester;
@@ -183,13 +166,13 @@ void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, s
 	}
 	r = rec_find(db, key, hash_lookup3(key.p, key.len));
 	if (r == NULL || !r->asked || r->have_grant) {
-		inconsistent(db, key, "GRANT of a record that was not asked for");
+		rec_inconsistent(db, key, "GRANT of a record that was not asked for");
 		return;
 	}
 	db->e->stats.grants_in++;
 	r->grant_buf = talloc_size(r, copy->len > 0 ? copy->len : 1);
 	if (r->grant_buf == NULL) {
-		inconsistent(db, key, "out of memory");
+		rec_inconsistent(db, key, "out of memory");
 		return;
 	}
 	if (copy->len > 0) {
@@ -199,287 +182,6 @@ void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, s
 	r->grant.data = r->grant_buf;
 	r->have_grant = true;
 	rec_run(r, now);
-}
-
-/* ---- one run over a key, under its chain lock ---- */
-
-static void run_forward(struct rec *r, struct run *run, uint32_t to, uint32_t requester)
-{
-	struct forward *f = talloc(r, struct forward);
-
-	if (f == NULL) {
-		inconsistent(r->db, rec_key(r), "out of memory");
-		return;
-	}
-	*f = (struct forward){.to = to, .requester = requester};
-	dlist_add_tail(&run->forwards, &f->link);
-}
-
-/* The lock is held: a GRANT that came becomes the local copy (R3). */
-static void run_take_grant(struct rec *r, struct run *run)
-{
-	uint64_t rsn;
-
-	if (!r->have_grant) {
-		return;
-	}
-	r->have_grant = false;
-	r->asked = false;
-	if (run->owned || (run->copy.exists && run->copy.len > 0 && run->copy.rsn > r->grant.rsn)) {
-		inconsistent(r->db, rec_key(r), "GRANT of an older copy than the local one");
-		return;
-	}
-	/* An empty stub of the key's earlier life, removed at its location master, may have a higher rsn (I5). */
-	rsn = run->copy.exists && run->copy.rsn > r->grant.rsn ? run->copy.rsn : r->grant.rsn;
-	run->copy = r->grant;
-	run->copy.exists = true;
-	run->copy.rsn = rsn + 1;
-	run->copy.dmaster = r->db->e->config.own_pnn;
-	run->owned = run->dirty = true;
-}
-
-/* The location master makes a record that nobody has. */
-static void run_create(struct rec *r, struct run *run)
-{
-	if (run->copy.exists || r->asked || !rec_is_lmaster(r->db, r->hash)) {
-		return;
-	}
-	run->copy = (struct record_copy){.exists = true, .rsn = RSN_CREATED, .dmaster = r->db->e->config.own_pnn};
-	run->owned = run->dirty = true;
-}
-
-/* FORWARD: whom this ownership goes to (I2). */
-static void run_take_forward(struct rec *r, struct run *run)
-{
-	if (r->forwarded == RECORD_NODE_NONE) {
-		return;
-	}
-	if (run->owned || r->asked) {
-		r->next = r->forwarded;
-	} else {
-		inconsistent(r->db, rec_key(r), "FORWARD of a record that is neither here nor on its way");
-	}
-	r->forwarded = RECORD_NODE_NONE;
-}
-
-/* Location master: appends node to the record's queue (I3). */
-static void run_append(struct rec *r, struct run *run, uint32_t node)
-{
-	if (r->tail == node) {
-		inconsistent(r->db, rec_key(r), "CALL from the node that is last in the queue");
-	} else if (r->tail != RECORD_NODE_NONE) {
-		run_forward(r, run, r->tail, node);
-		r->tail = node;
-	} else if (run->owned || r->asked) {
-		r->next = r->tail = node;
-	} else if (run->copy.dmaster == node) {
-		inconsistent(r->db, rec_key(r), "CALL from the node that has the record");
-	} else {
-		run_forward(r, run, run->copy.dmaster, node);
-		run->copy.dmaster = node;
-		run->dirty = true;
-	}
-}
-
-static void run_inbox(struct rec *r, struct run *run)
-{
-	while (!dlist_empty(&r->inbox)) {
-		struct node_request *n = dlist_entry(dlist_first(&r->inbox), struct node_request, link);
-
-		dlist_remove(&n->link);
-		run_append(r, run, n->node);
-		talloc_free(n);
-	}
-}
-
-/* Local callers wait and the record is elsewhere: ask for it, once (I4, at most one request per key and node). */
-static bool run_ask(struct rec *r, struct run *run)
-{
-	if (dlist_empty(&r->waiters) || run->owned || r->asked) {
-		return false;
-	}
-	r->asked = true;
-	if (rec_is_lmaster(r->db, r->hash)) {
-		run_forward(r, run, run->copy.dmaster, r->db->e->config.own_pnn);
-		return false;
-	}
-	return true;
-}
-
-static void run_give(struct rec *r, struct run *run, struct mono now)
-{
-	if (!run->owned || r->next == RECORD_NODE_NONE || !hold_over(r, &run->copy, now)) {
-		return;
-	}
-	hold_end(r, true, now);
-	run->grant_to = r->next;
-	run->copy.dmaster = r->tail != RECORD_NODE_NONE ? r->tail : r->next; /* R4 */
-	if (run->copy.len > 0) {
-		run->copy.flags |= RECORD_FLAG_MIGRATED_WITH_DATA;
-	}
-	run->owned = false;
-	run->dirty = true;
-	r->next = r->tail = RECORD_NODE_NONE;
-}
-
-/* The file is written: tell the others. Returns with run's lists empty. */
-static void run_send(struct rec *r, struct run *run, bool call)
-{
-	struct record_db *db = r->db;
-
-	if (run->grant_to != RECORD_NODE_NONE) {
-		db->e->stats.grants_out++;
-		db->e->ops.send_grant(db->priv, run->grant_to, db->generation, rec_key(r), &run->copy);
-	}
-	while (!dlist_empty(&run->forwards)) {
-		struct forward *f = dlist_entry(dlist_first(&run->forwards), struct forward, link);
-
-		dlist_remove(&f->link);
-		db->e->stats.forwards++;
-		db->e->ops.send_forward(db->priv, f->to, db->generation, f->requester, rec_key(r));
-		talloc_free(f);
-	}
-	if (call) {
-		db->e->ops.send_call(db->priv, rec_lmaster_of(db, r->hash), db->generation, rec_key(r));
-	}
-}
-
-static void run_answer(struct rec *r, struct run *run, struct mono now)
-{
-	bool use = false;
-	uint64_t who = 0;
-
-	while (!dlist_empty(&r->waiters)) {
-		struct record_call *call = dlist_entry(dlist_first(&r->waiters), struct record_call, link);
-
-		use = use || call->use;
-		who = call->who;
-		call_answer(call, 0, &run->copy);
-	}
-	if (use) {
-		hold_begin(r, &run->copy, who, now);
-	}
-}
-
-/* What the engine can't write it can't promise: callers get the error, the generation ends. */
-static void run_failed(struct rec *r, struct run *run, int err)
-{
-	while (!dlist_empty(&run->forwards)) {
-		struct forward *f = dlist_entry(dlist_first(&run->forwards), struct forward, link);
-
-		dlist_remove(&f->link);
-		talloc_free(f);
-	}
-	while (!dlist_empty(&r->waiters)) {
-		call_answer(dlist_entry(dlist_first(&r->waiters), struct record_call, link), err, NULL);
-	}
-	inconsistent(r->db, rec_key(r), "cannot read or write the local copy");
-}
-
-static int run_decide(struct rec *r, struct run *run, bool *call, struct mono now)
-{
-	const struct record_ops *ops = &r->db->e->ops;
-	int ret = ops->read(r->db->priv, rec_key(r), &run->copy);
-
-	if (ret != 0) {
-		return ret;
-	}
-	run->owned = run->copy.exists && run->copy.dmaster == r->db->e->config.own_pnn;
-	run_take_grant(r, run);
-	run_create(r, run);
-	run_take_forward(r, run);
-	if (run->owned && !dlist_empty(&r->waiters) && r->db->serving) {
-		if (run->dirty) { /* the record must be in the file before clients look for it */
-			ret = ops->write(r->db->priv, rec_key(r), &run->copy);
-			run->dirty = false;
-		}
-		if (ret == 0) {
-			run_answer(r, run, now);
-		}
-	}
-	if (ret != 0) {
-		return ret;
-	}
-	run_inbox(r, run);
-	run_give(r, run, now);
-	*call = run_ask(r, run);
-	return run->dirty ? ops->write(r->db->priv, rec_key(r), &run->copy) : 0;
-}
-
-/* When to look again: hold over or client seen, 0 if there is nothing to wait for. */
-static void rec_schedule(struct rec *r, struct mono now)
-{
-	if (r->next != RECORD_NODE_NONE && r->holding) {
-		struct mono poll = mono_add_us(now, r->db->e->config.retry_min_us);
-
-		rec_due(r, mono_min(r->hold_until, poll));
-	} else if (r->holding) {
-		rec_due(r, r->hold_until);
-	} else {
-		rec_not_due(r);
-	}
-}
-
-static void rec_busy(struct rec *r, struct mono now)
-{
-	const struct record_config *c = &r->db->e->config;
-
-	r->db->e->stats.lock_busy++;
-	if (r->holding) {
-		r->seen_used = true; /* somebody here has it */
-	}
-	r->retry_us = r->retry_us == 0 ? c->retry_min_us : r->retry_us * 2;
-	if (r->retry_us > c->retry_max_us) {
-		r->retry_us = c->retry_max_us;
-	}
-	rec_due(r, mono_add_us(now, r->retry_us));
-}
-
-static bool nothing_to_do(const struct rec *r)
-{
-	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE &&
-	       !r->have_grant && r->next == RECORD_NODE_NONE;
-}
-
-static void rec_run(struct rec *r, struct mono now)
-{
-	const struct record_ops *ops = &r->db->e->ops;
-	struct run run = {.grant_to = RECORD_NODE_NONE};
-	bool call = false;
-	int ret;
-
-	if (nothing_to_do(r)) {
-		if (r->holding && !mono_before(now, r->hold_until)) {
-			hold_end(r, false, now);
-		}
-		goto done;
-	}
-	ret = ops->trylock(r->db->priv, rec_key(r));
-	if (ret == EAGAIN) {
-		rec_busy(r, now);
-		return;
-	}
-	r->retry_us = 0;
-	dlist_init(&run.forwards);
-	if (ret == 0) {
-		ret = run_decide(r, &run, &call, now);
-		if (ret == 0) {
-			run_send(r, &run, call);
-		}
-		ops->unlock(r->db->priv, rec_key(r));
-	}
-	if (ret != 0) {
-		run_failed(r, &run, ret);
-	}
-	if (!r->have_grant) {
-		TALLOC_FREE(r->grant_buf);
-	}
-done:
-	if (rec_idle(r)) {
-		rec_free(r);
-		return;
-	}
-	rec_schedule(r, now);
 }
 
 /* ---- opening and closing ---- */
@@ -554,7 +256,7 @@ void record_db_serve(struct record_db *db, struct mono now)
 		uint8_t *key = call->key;
 
 		if (call_queue(call, (struct record_key){key, call->keylen}) != 0) {
-			call_answer(call, ENOMEM, NULL);
+			rec_answer(call, ENOMEM, NULL);
 			continue;
 		}
 		call->key = NULL;
@@ -570,7 +272,7 @@ static void rec_close(struct rec *r)
 		struct record_call *call = dlist_entry(dlist_first(&r->waiters), struct record_call, link);
 
 		if (call_park(call, rec_key(r)) != 0) {
-			call_answer(call, ENOMEM, NULL);
+			rec_answer(call, ENOMEM, NULL);
 		}
 	}
 	rec_free(r);
@@ -593,7 +295,7 @@ void record_db_free(struct record_db *db)
 {
 	record_db_close(db);
 	while (!dlist_empty(&db->parked)) {
-		call_answer(dlist_entry(dlist_first(&db->parked), struct record_call, link), EIDRM, NULL);
+		rec_answer(dlist_entry(dlist_first(&db->parked), struct record_call, link), EIDRM, NULL);
 	}
 	dlist_remove(&db->link);
 	talloc_free(db);

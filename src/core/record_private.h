@@ -1,4 +1,4 @@
-/* What the files of the record engine share: record.c (the protocol), record_table.c (keys, holding), record_hint.c. Not for others. */
+/* What the files of the record engine share: record.c (calls and packets), record_run.c (the protocol), record_table.c (keys, holding), record_hint.c. Not for others. */
 #ifndef CORE_RECORD_PRIVATE_H
 #define CORE_RECORD_PRIVATE_H
 
@@ -94,6 +94,13 @@ struct record_engine {
 	struct dlist timers;
 	struct record_stats stats;
 };
+
+/* ---- record.c ---- */
+void rec_answer(struct record_call *call, int status, const struct record_copy *copy);
+void rec_inconsistent(struct record_db *db, struct record_key key, const char *what);
+
+/* ---- record_run.c: does what can be done about a key now; may free r ---- */
+void rec_run(struct rec *r, struct mono now);
 
 /* ---- record_table.c: keys with something going on ---- */
 struct record_key rec_key(const struct rec *r);
