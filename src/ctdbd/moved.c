@@ -246,13 +246,14 @@ static int judge(struct moved *m, const struct round *round, char **err)
 		return EAGAIN;
 	}
 	if (!mono_is_set(m->certain_at)) {
-		m->certain_at = mono_add_ms(now, CERTAIN_MS);
+		m->certain_at = mono_add_ms(now, CERTAIN_MS + 2 * m->d->conf->cluster.dead_interval);
 	}
 	if (mono_before(now, m->certain_at) && (round->connected || round->silent)) {
 		return EAGAIN;
 	}
-	*err = talloc_asprintf(m->d, "this node cannot come back as node %u with another address: %s", m->id.pnn,
-			       m->last);
+	*err = talloc_asprintf(m->d, "this node cannot come back as node %u with another address: %s%s%s%s", m->id.pnn,
+			       m->last, round->connected ? ". If this machine is a copy of that node, remove " : "",
+			       round->connected ? m->d->conf->path.db_state : "", round->connected ? "/node-id" : "");
 	return EACCES;
 }
 

@@ -1,6 +1,7 @@
 /* A node that has moved: the question to one node, over a connection of its own. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -257,7 +258,11 @@ int moved_ask(TALLOC_CTX *mem, struct moved_ask *ask, const struct sockaddr_stor
 	why[0] = '\0';
 	*a = (struct asking){.ask = ask, .why = why, .room = room};
 	a->fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	ret = a->fd < 0 ? errno : ask_all(mem, a, to, list);
+	ret = a->fd < 0 ? errno : 0;
+	if (ret == 0) {
+		(void)setsockopt(a->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+		ret = ask_all(mem, a, to, list);
+	}
 	if (a->fd >= 0) {
 		close(a->fd);
 	}

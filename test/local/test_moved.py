@@ -53,6 +53,12 @@ def addresses(cluster, pnn):
     return [n["address"] for n in json.loads(ctdb(cluster, pnn, "-o", "json", "node", "list"))["nodes"]]
 
 
+def replace(cluster, pnn, address):
+    """When the others have noticed that the node is off."""
+    wait_until(lambda: cluster.node(0).run(["ctdb", "node", "replace", str(pnn), address], timeout=4 * PATIENCE, check=False, **CAPTURE).returncode == 0,
+               what=f"node {pnn} to be replaced")
+
+
 def lead_by(cluster, pnn):
     def leads():
         leader = json.loads(ctdb(cluster, 0, "-o", "json", "leader", "show"))["leader"]
@@ -219,6 +225,7 @@ def test_not_while_the_node_is_connected(shared):
     shutil.copy(path, path + ".kept")
     shutil.copy(shared.node(2).file("var", "state", "node-id"), path)
     refused_with(shared, 1, "ctdbd: this node cannot come back as node 2 with another address: ", 4 * PATIENCE)  # it hopes for half a minute
+    assert f"If this machine is a copy of that node, remove {shared.node(1).file('var', 'state')}/node-id" in text(shared, 1, "log", "ctdbd")
     os.rename(path + ".kept", path)
     shared.fault(1, "power-on")
     shared.wait_ready(4 * PATIENCE)
@@ -300,8 +307,7 @@ def test_replaced_before_it_asks(cluster_factory):
     cluster.fault(2, "power-off")
     address = move(cluster, 2, 91)
     second = f"{address.rpartition('.')[0]}.202"
-    wait_until(lambda: cluster.node(0).run(["ctdb", "node", "replace", "2", f"{address},{second}"], timeout=4 * PATIENCE, check=False,
-                                           **CAPTURE).returncode == 0, what="node 2 to be replaced")
+    replace(cluster, 2, f"{address},{second}")
     assert text(cluster, 2, "nodes").split() == lines
     cluster.fault(2, "power-on")
     cluster.wait_ready(4 * PATIENCE)
@@ -346,3 +352,27 @@ def test_address_and_databases_of_others(cluster_factory):
         cluster.fault(pnn, "power-on")
     cluster.wait_ready(4 * PATIENCE)
     assert ctdb(cluster, 1, "record", "get", "kept.tdb", "key") == "value"
+
+
+def test_copy_while_the_original_is_off(cluster_factory):
+    """The copy becomes the node; the original is told why it is kept out, and gets its place back by the administrator."""
+    cluster = cluster_factory(3)
+    ctdb(cluster, 0, "db", "attach", "kept.tdb", "--model", "persistent")
+    known(cluster, 2, [0, 1])
+    original = {name: text(cluster, 2, name) for name in ("ctdb.conf", "nodes")}
+    cluster.fault(2, "power-off")
+    move(cluster, 2, 91)
+    cluster.fault(2, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    ctdb(cluster, 2, "record", "set", "kept.tdb", "key", "of the copy")
+    cluster.fault(2, "power-off")
+    for name, content in original.items():
+        write(cluster, 2, content, name)
+    begin = len(log(cluster, 2))
+    cluster.fault(2, "power-on")
+    wait_until(lambda: "your address is not in the nodes list here" in log(cluster, 2)[begin:], what="the original to be told why")
+    assert addresses(cluster, 0)[2].endswith(".91")
+    cluster.wait_ready(4 * PATIENCE, [0, 1])
+    replace(cluster, 2, cluster.node(2).address)
+    cluster.wait_ready(4 * PATIENCE)
+    assert ctdb(cluster, 2, "record", "get", "kept.tdb", "key") == "of the copy"
