@@ -63,13 +63,17 @@
  * 5 A node that is back within D (its clusterd or transportd was restarted) stays a member.
  * 6 None: of two leaders in one connected component the one of the lower term stands down. If they reach each other or have a
  *   common neighbour: with the first grant that is refused (heartbeat + delay). Else by claims (cluster_claim.c): nodes tell
- *   neighbours outside their view who leads, each D/2 and at once when it changes; who hears of a higher leader than its own
- *   leaves its own, relays the claim, and neither stands nor votes while the claim is younger than 3 D. Claims age from the
- *   moment the leader itself was heard, so one of a dead leader ends everywhere at about the same time.
+ *   neighbours outside their view who leads, each D/2 and at once when it changes, those that the leader leaves out as well as
+ *   its members; who hears of a higher leader than its own leaves its own, relays the claim, and neither stands nor votes while
+ *   the claim is younger than 3 D. Claims age from the moment the leader itself was heard, so one of a dead leader ends
+ *   everywhere at about the same time.
  * 7 In an undisturbed cluster nobody stands, no view is issued, and each heartbeat costs 2 (N-1) packets.
  * 8 Mesh (cluster_mesh.c): in a network that does not change, views stop changing after a while, and then all members that act
  *   reach each other. Who is left out for its links gets no further lease and leaves the view by the rules of 3. Of two nodes
  *   that do not reach each other one goes; the leader only if more nodes can be members without it, and then by handing over.
+ *   It ends, since nobody stands with success while the leader lives. Majority: a majority has promised its votes to the
+ *   leader. External: it holds the lock. None: who is left out follows the leader or has its claim, up to 40 hops away (6).
+ *   So the leader changes only by handing over, and that ever more rarely (10).
  * 9 Links that are away for less than D, some or all of a node's, change neither the members nor the leader.
  * 10 A node hands over for its links or for credits (11) at most after 2 D, 4 D, ... 60 s: leadership does not bounce.
  * 11 Credits (cluster_credit.c): only a leader that acts and has led for D judges. At most one ban in 10 D, never of itself, never
@@ -118,7 +122,8 @@ enum cluster_fault {
 	CLUSTER_FAULT_LOCK_HASTY = 2048,  /* a new holder does not wait for leases of a former one */
 	CLUSTER_FAULT_LOCK_FOREVER = 4096, /* leases outlast what the lock says how long it lasts */
 	CLUSTER_FAULT_MESH_BLIND = 8192,  /* a leader does not look at the links of others */
-	CLUSTER_FAULT_MESH_HASTY = 16384  /* who is left out for its links is so before its lease has ended */
+	CLUSTER_FAULT_MESH_HASTY = 16384, /* who is left out for its links is so before its lease has ended */
+	CLUSTER_FAULT_CLAIM_MUTE = 32768  /* who is left out for its links does not pass on who leads */
 };
 #endif
 

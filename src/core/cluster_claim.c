@@ -2,7 +2,18 @@
  * leader. */
 #include "core/cluster_internal.h"
 
-/* A claim is "node L led term T, it was heard so long ago". With majority arbitration there are none. */
+/*
+ * A claim is "node L led term T, it was heard so long ago". With majority arbitration there are none.
+ *
+ * Whoever follows a leader passes its word on: the members, and as well those that it leaves out for their links
+ * (cluster_mesh.c): they hear its grants, though there is no lease in them. In a network that stays incomplete the
+ * members can be surrounded by such nodes. If these kept silent, the nodes behind them would take the leader for dead,
+ * stand, and displace it by a higher term, which would leave out others, and so on for ever. As it is, each node of a
+ * connected component that does not follow the leader itself has a claim that is renewed each D/2 (40 hops away at
+ * last it would be too old), so while the leader lives nobody stands, and its term stays the highest until it hands
+ * over. When it is dead, those that it left out have its word no longer than the members: D. Then all claims of it end,
+ * 3 D after it was heard last.
+ */
 
 static bool claims_used(const struct cluster *c)
 {
@@ -17,6 +28,21 @@ static struct mono claim_end(const struct cluster *c)
 static bool claim_valid(const struct cluster *c, struct mono now)
 {
 	return c->claim.leader != CLUSTER_NODE_NONE && mono_before(now, claim_end(c));
+}
+
+/* By a lease, or without one; or CLUSTER_NODE_NONE. */
+static uint32_t followed(const struct cluster *c, struct mono now)
+{
+	uint32_t leader = cluster_lease_leader(c, now);
+	bool granted = c->leader != CLUSTER_NODE_NONE && now.ns < c->granted_at.ns + cluster_dead_ns(c);
+
+	return leader == CLUSTER_NODE_NONE && granted ? c->leader : leader;
+}
+
+/* Of whom this node tells others. */
+static uint32_t told(const struct cluster *c, struct mono now)
+{
+	return CLUSTER_PLANTED(c, CLAIM_MUTE) ? cluster_lease_leader(c, now) : followed(c, now);
 }
 
 struct mono cluster_claim_bars(const struct cluster *c, struct mono now, uint32_t pnn)
@@ -38,7 +64,7 @@ static uint64_t hop_us(const struct cluster *c)
 
 void cluster_claim_fill(const struct cluster *c, struct mono now, struct cluster_hello *m)
 {
-	uint32_t leader = cluster_lease_leader(c, now);
+	uint32_t leader = told(c, now);
 	struct mono at = leader == c->cfg.pnn ? now : c->granted_at;
 
 	m->claim_leader = CLUSTER_NODE_NONE;
@@ -79,13 +105,6 @@ static void claim_relay(struct cluster *c, struct mono now, uint32_t from)
 	}
 }
 
-/* By a lease, or without one: a leader that leaves this node out sends grants, too. */
-static bool follows(const struct cluster *c, struct mono now)
-{
-	return cluster_lease_leader(c, now) != CLUSTER_NODE_NONE ||
-	       (c->leader != CLUSTER_NODE_NONE && now.ns < c->granted_at.ns + cluster_dead_ns(c));
-}
-
 void cluster_claim_heard(struct cluster *c, struct mono now, uint32_t from, const struct cluster_hello *m)
 {
 	uint64_t age_ns = m->claim_age_us * MONO_NS_PER_US;
@@ -98,7 +117,7 @@ void cluster_claim_heard(struct cluster *c, struct mono now, uint32_t from, cons
 	}
 	at = (struct mono){now.ns - age_ns};
 	/* The own leader, or one that is lower than it: no news. */
-	if (follows(c, now) && m->claim_term <= c->term) {
+	if (followed(c, now) != CLUSTER_NODE_NONE && m->claim_term <= c->term) {
 		return;
 	}
 	if (!better && (m->claim_term < c->claim.term || at.ns <= c->claim.at.ns)) {
@@ -124,7 +143,7 @@ void cluster_claim_tell(struct cluster *c, struct mono now, uint32_t pnn)
 	}
 }
 
-/* A follower or leader tells those outside its view. */
+/* Who leads or follows tells those outside its view. */
 static bool gossip_wanted(const struct cluster *c, struct mono now, uint32_t p)
 {
 	return cluster_askable(c, now, p) && !cluster_in_view(c, p);
@@ -132,7 +151,7 @@ static bool gossip_wanted(const struct cluster *c, struct mono now, uint32_t p)
 
 void cluster_claim_tick(struct cluster *c, struct mono now)
 {
-	if (!claims_used(c) || cluster_lease_leader(c, now) == CLUSTER_NODE_NONE) {
+	if (!claims_used(c) || told(c, now) == CLUSTER_NODE_NONE) {
 		return;
 	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
@@ -147,7 +166,7 @@ struct mono cluster_claim_wakeup(const struct cluster *c, struct mono now)
 {
 	struct mono next = MONO_NEVER;
 
-	if (!claims_used(c) || cluster_lease_leader(c, now) == CLUSTER_NODE_NONE) {
+	if (!claims_used(c) || told(c, now) == CLUSTER_NODE_NONE) {
 		return next;
 	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {

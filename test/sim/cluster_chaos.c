@@ -210,19 +210,34 @@ void sim_chaos_step(struct sim *s)
 	sim_schedule(s, s->now + sim_random(s, next), SIM_CHAOS, 0, 0);
 }
 
-/* Some connected network that is not complete: a tree and some links more. */
+static void shuffle(struct sim *s, uint32_t *order)
+{
+	for (uint32_t i = 0; i < s->opt.nodes; i++) {
+		uint32_t j = (uint32_t)sim_random(s, i + 1);
+
+		order[i] = order[j];
+		order[j] = i;
+	}
+}
+
+/* Some connected network that is not complete: a tree and some links more, or a chain and few more. Not longer than
+ * claims reach (invariant 6). */
 static void thin_network(struct sim *s)
 {
-	bool keep[SIM_NODES][SIM_NODES] = {{false}};
+	bool keep[SIM_NODES][SIM_NODES] = {{false}}, chain = s->opt.seed % 2 == 1 && s->opt.nodes <= 32;
+	uint32_t order[SIM_NODES];
 
-	for (uint32_t a = 1; a < s->opt.nodes; a++) {
-		uint32_t b = (uint32_t)sim_random(s, a);
+	if (chain) {
+		shuffle(s, order);
+	}
+	for (uint32_t i = 1; i < s->opt.nodes; i++) {
+		uint32_t a = chain ? order[i] : i, b = chain ? order[i - 1] : (uint32_t)sim_random(s, i);
 
 		keep[a][b] = keep[b][a] = true;
 	}
 	for (uint32_t a = 0; a < s->opt.nodes; a++) {
 		for (uint32_t b = a + 1; b < s->opt.nodes; b++) {
-			sim_cut(s, a, b, !keep[a][b] && sim_random(s, 4) != 0);
+			sim_cut(s, a, b, !keep[a][b] && sim_random(s, chain ? 4ULL * s->opt.nodes : 4) != 0);
 		}
 	}
 }

@@ -32,6 +32,7 @@ static const struct {
 	{"lock-forever", CLUSTER_FAULT_LOCK_FOREVER, "leases outlast the lock's own lease in etcd"},
 	{"mesh-blind", CLUSTER_FAULT_MESH_BLIND, "a leader does not look at the links of others"},
 	{"mesh-hasty", CLUSTER_FAULT_MESH_HASTY, "who is left out for its links still has its lease"},
+	{"claim-mute", CLUSTER_FAULT_CLAIM_MUTE, "who is left out for its links does not tell others who leads"},
 };
 #define N_PLANTS (sizeof(plants) / sizeof(plants[0]))
 

@@ -77,6 +77,9 @@ static enum sim_arbitration arbitration_of(const struct sim_args *args, uint64_t
 	if ((args->plant & (CLUSTER_FAULT_LOCK_BLIND | CLUSTER_FAULT_LOCK_HASTY)) != 0 && args->arbitration < 0) {
 		return SIM_LOCKED;
 	}
+	if ((args->plant & CLUSTER_FAULT_CLAIM_MUTE) != 0 && args->arbitration < 0) {
+		return SIM_NONE;
+	}
 	return args->arbitration >= 0 ? (enum sim_arbitration)args->arbitration
 				      : any[draw(seed, 2, sizeof(any) / sizeof(any[0]))];
 }

@@ -56,6 +56,17 @@ class Bugs(unittest.TestCase):
                 self.assertIn("FAILED " + failure, again.stdout)
 
 
+class Seeds(unittest.TestCase):
+    """Runs that once failed."""
+
+    def test_node_behind_those_that_are_left_out(self):
+        args = ["--nodes", "8", "--seed", "51404", "--arbitration", "none", "--runs", "1"]
+        self.assertEqual(sim(*args).returncode, 0)
+        found = sim(*args, "--plant", "claim-mute")
+        self.assertEqual(found.returncode, 1)
+        self.assertIn("views still change", found.stdout)
+
+
 class Arguments(unittest.TestCase):
     def refused(self, args, *texts):
         got = sim(*args)
