@@ -15,7 +15,16 @@ struct bench_command {
 };
 
 int bench_codec(int argc, char **argv);
+int bench_connections(int argc, char **argv);
+int bench_fetch_hot(int argc, char **argv);
+int bench_fetch_ring(int argc, char **argv);
+int bench_glock(int argc, char **argv);
+int bench_local(int argc, char **argv);
+int bench_message_ring(int argc, char **argv);
+int bench_recovery(int argc, char **argv);
 int bench_stream(int argc, char **argv);
+int bench_transaction(int argc, char **argv);
+int bench_vacuum(int argc, char **argv);
 
 /* CLOCK_MONOTONIC, nanoseconds. */
 uint64_t bench_now(void);

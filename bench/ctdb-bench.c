@@ -1,4 +1,4 @@
-/* ctdb-bench: measures parts of ctdb-ng by themselves. Each subcommand has a file of its own. */
+/* ctdb-bench: measures parts of ctdb-ng by themselves, and daemons that run. Each subcommand has a file of its own. */
 #include "bench.h"
 
 #include <errno.h>
@@ -11,6 +11,15 @@
 static const struct bench_command commands[] = {
 	{"codec", "cost of encoding and decoding the messages of the hot paths", bench_codec},
 	{"stream", "bulk data between two nodes, against GnuTLS alone", bench_stream},
+	{"message-ring", "messages that go round the nodes", bench_message_ring},
+	{"fetch-ring", "a record that goes round the nodes", bench_fetch_ring},
+	{"fetch-hot", "a record that all clients want", bench_fetch_hot},
+	{"local", "records that are here already, against a bare TDB", bench_local},
+	{"glock", "locks of g_lock.tdb, as Samba takes them", bench_glock},
+	{"transaction", "transactions on a persistent or replicated database", bench_transaction},
+	{"recovery", "how long clients wait for a recovery, and what it moves", bench_recovery},
+	{"vacuum", "how long deleted records stay, and what their removal costs", bench_vacuum},
+	{"connections", "many clients at one daemon, served in order or not", bench_connections},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -19,7 +28,7 @@ static void usage(FILE *f)
 {
 	fprintf(f, "usage: ctdb-bench COMMAND [OPTION...]\n\n");
 	for (size_t i = 0; i < N_COMMANDS; i++) {
-		fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].what);
+		fprintf(f, "  %-13s %s\n", commands[i].name, commands[i].what);
 	}
 	fprintf(f, "\nctdb-bench COMMAND --help lists the options of a command. See ctdb-bench(1).\n");
 }

@@ -1,0 +1,98 @@
+/* Many records, written straight into the file of this node. */
+#include "load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char prefix[] = "load-";
+
+void load_init(struct load *l, struct table *table, const struct group *group, uint64_t n, uint64_t size,
+	       enum load_kind kind)
+{
+	struct ctdb_data out;
+
+	*l = (struct load){.table = table, .group = group, .n = n, .size = size, .kind = kind};
+	session_need(table->s, CTDB_NODE_CURRENT, CTDB_CONTROL_GETVNNMAP, 0, (struct ctdb_data){0}, &out);
+	if (ctdb_wire_get_vnnmap(NULL, out, &l->map) != 0 || l->map->size == 0) {
+		fail("the CTDB daemon knows no location masters");
+	}
+}
+
+struct ctdb_data load_key(const struct load *l, uint64_t i, char *text)
+{
+	int len = snprintf(text, LOAD_KEY_MAX, "%s%llu", prefix, (unsigned long long)i);
+
+	return data_from(text, (size_t)len);
+}
+
+uint32_t load_owner(const struct load *l, uint64_t i)
+{
+	return l->group->pnn[i % l->group->n];
+}
+
+static void write_one(const struct load *l, struct ctdb_data key, uint32_t owner, struct entry *e,
+		      struct ctdb_data data)
+{
+	bool mine = owner == l->table->s->pnn,
+	     lmaster = l->map->map[ctdb_key_hash(key.data, key.len) % l->map->size] == l->table->s->pnn;
+	bool old = l->kind == LOAD_DELETED && !mine;
+
+	if (!mine && !lmaster && !old) {
+		return;
+	}
+	e->t = l->table;
+	e->key = key;
+	e->header = (struct ctdb_record_header){.rsn = mine  ? 2
+						       : old ? 1
+							     : 0,
+						.dmaster = owner,
+						.flags = mine || old ? CTDB_RECORD_MIGRATED_WITH_DATA : 0};
+	entry_store(e, old || (mine && l->kind == LOAD_DATA) ? data : (struct ctdb_data){0});
+}
+
+void load_write(const struct load *l)
+{
+	uint8_t *data = malloc(l->size);
+	struct entry e = {0};
+
+	if (data == NULL) {
+		fail("out of memory");
+	}
+	for (uint64_t i = 0; i < l->n; i++) {
+		char text[LOAD_KEY_MAX];
+		struct ctdb_data key = load_key(l, i, text);
+
+		memset(data, (int)(i & 0xff), l->size);
+		write_one(l, key, load_owner(l, i), &e, data_from(data, l->size));
+	}
+	free(data);
+}
+
+struct count {
+	const struct load *load;
+	uint64_t n;
+};
+
+static int count_one(struct tdb_context *tdb, TDB_DATA key, TDB_DATA value, void *priv)
+{
+	struct count *c = priv;
+	struct ctdb_record_header header;
+
+	if (key.dsize > strlen(prefix) && memcmp(key.dptr, prefix, strlen(prefix)) == 0 &&
+	    value.dsize > CTDB_WIRE_RECORD_HEADER_SIZE) {
+		ctdb_wire_get_record_header(value.dptr, &header);
+		c->n += header.dmaster == c->load->table->s->pnn;
+	}
+	return 0;
+}
+
+uint64_t load_count_owned(const struct load *l)
+{
+	struct count c = {.load = l};
+
+	if (tdb_traverse_read(l->table->tdb, count_one, &c) == -1) {
+		fail("%s: %s", l->table->path, tdb_errorstr(l->table->tdb));
+	}
+	return c.n;
+}
