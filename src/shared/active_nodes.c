@@ -25,15 +25,19 @@ struct active_nodes {
 	struct tevent_req *req;
 	struct mono renew_at;
 
-	bool known; /* there is a view */
+	bool known;       /* there is a view */
+	bool told_active; /* as clusterd told last: this node is */
 	uint64_t term, number;
 	struct mono lease_until;
 	uint8_t active[ACTIVE_BYTES]; /* bit p: node p */
 };
 
+static void ask(void *priv);
+
 static void view_forget(struct active_nodes *a)
 {
 	a->known = false;
+	a->told_active = false;
 	memset(a->active, 0, sizeof(a->active));
 }
 
@@ -45,6 +49,7 @@ static void view_take(struct active_nodes *a, const struct cluster_state *s)
 	}
 	view_forget(a);
 	a->known = true;
+	a->told_active = s->active;
 	a->term = s->view.term;
 	a->number = s->view.number;
 	a->lease_until = (struct mono){s->active ? s->lease_until : 0};
@@ -87,7 +92,14 @@ static void lease_extended(void *priv, struct rpc_call *call, const struct clust
 {
 	struct active_nodes *a = priv;
 
-	if (from_clusterd(a, call) && lease->until > a->lease_until.ns) {
+	if (!from_clusterd(a, call)) {
+		return;
+	}
+	/* Only who is active has a lease: we missed it, or forgot the view while clusterd was silent. This must not put
+	 * off that we ask. */
+	if (!a->told_active) {
+		ask(a);
+	} else if (lease->until > a->lease_until.ns) {
 		a->lease_until.ns = lease->until;
 		ask_later(a);
 	}
@@ -136,6 +148,13 @@ static void ask(void *priv)
 		return;
 	}
 	tevent_req_set_callback(a->req, asked, a);
+}
+
+void active_nodes_clusterd_there(struct active_nodes *a)
+{
+	if (!a->known) {
+		ask(a);
+	}
 }
 
 bool active_nodes_has(const struct active_nodes *a, uint32_t pnn)

@@ -16,6 +16,10 @@ struct active_nodes;
 
 /* endpoint: the daemon's own. Talloc child of mem; lives as long as the endpoint. 0, ENOMEM, EEXIST: the daemon serves the cluster interface already. */
 int active_nodes_new(TALLOC_CTX *mem, struct daemon *d, const char *endpoint, struct active_nodes **result);
+
+/* clusterd has said something: it is asked at once if it was not there before. */
+void active_nodes_clusterd_there(struct active_nodes *a);
+
 bool active_nodes_has(const struct active_nodes *a, uint32_t pnn);
 
 #endif

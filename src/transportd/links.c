@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "protocol/transport_rpc.h"
+#include "shared/active_nodes.h"
 #include "shared/link_watchers.h"
 #include "shared/log.h"
 #include "shared/msg.h"
@@ -91,6 +92,9 @@ static void links_subscribe(void *priv, struct rpc_call *call, const struct link
 {
 	struct transport *t = priv;
 
+	if (call->source_node == t->d->pnn && strcmp(call->source_endpoint, "cluster") == 0) {
+		active_nodes_clusterd_there(t->active);
+	}
 	if (link_watchers_subscribe(t->watchers, call, arg) == 0) {
 		links_get(t, call);
 	}
