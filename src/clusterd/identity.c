@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "nodes.h"
 #include "shared/log.h"
 #include "shared/msg.h"
 
 #define CHANGE_TIMEOUT_MS 25000 /* less than transportd waits */
 #define TEXT_MAX          1000
-#define SAY_MS            10000 /* it asks again every 2 s, as long as it takes */
+#define SAY_MS            60000 /* it asks again every 2 s, as long as it takes */
 
 /* ---- what is known ---- */
 
@@ -119,6 +120,23 @@ static void answer(struct rpc_call *call, enum cluster_moved_result result, cons
 	cluster_moved_reply(call, &res);
 }
 
+/* Not said of this node within the last minute. Numbers that no node has share a place. */
+static bool is_news(struct identity *t, uint32_t pnn, const char *address, const char *why)
+{
+	uint32_t place = pnn < NODES_MAX ? pnn : NODES_MAX - 1;
+	uint32_t what = hash_lookup3((const uint8_t *)address, strlen(address)) * 31 +
+			hash_lookup3((const uint8_t *)why, strlen(why));
+	struct mono now = mono_now();
+
+	if (t->said[place].what == what && mono_is_set(t->said[place].until) &&
+	    mono_before(now, t->said[place].until)) {
+		return false;
+	}
+	t->said[place].what = what;
+	t->said[place].until = mono_add_ms(now, SAY_MS);
+	return true;
+}
+
 /* The first one counts: that is where it is. What else its line has is the list's business, not its own. */
 static bool has_address(const struct clusterd *cd, uint32_t pnn, const char *address)
 {
@@ -188,7 +206,9 @@ static int change(struct clusterd *cd, struct rpc_call *call, const struct clust
 		talloc_free(m);
 		return client == NULL ? ESTALE : ENOMEM;
 	}
-	log_ratelimited(LOG_LVL_NOTICE, SAY_MS, "node %u says that its address is %s now", arg->pnn, arg->address);
+	if (is_news(cd->identity, arg->pnn, arg->address, "")) {
+		log_notice("node %u says that its address is %s now", arg->pnn, arg->address);
+	}
 	tevent_req_set_callback(req, changed, m);
 	return 0;
 }
@@ -228,8 +248,9 @@ static void on_moved(void *priv, struct rpc_call *call, const struct cluster_mov
 	}
 	why = against(cd, call, arg);
 	if (why != NULL) {
-		log_ratelimited(LOG_LVL_WARNING, SAY_MS, "%s says it is node %u: refused: %s", arg->address, arg->pnn,
-				why);
+		if (is_news(cd->identity, arg->pnn, arg->address, why)) {
+			log_warning("%s says it is node %u: refused: %s", arg->address, arg->pnn, why);
+		}
 		answer(call, CLUSTER_MOVED_REFUSED, "", "%s", why);
 	} else if (arg->pnn < status.nodes.n && status.nodes.v[arg->pnn].reachable) {
 		answer(call, CLUSTER_MOVED_CONNECTED, "",

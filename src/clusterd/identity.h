@@ -2,6 +2,7 @@
 #ifndef CLUSTERD_IDENTITY_H
 #define CLUSTERD_IDENTITY_H
 
+#include "base/mono.h"
 #include "clusterd.h"
 #include "shared/node_id.h"
 
@@ -17,6 +18,11 @@ struct identity {
 	bool has_own;
 	struct node_id own;
 	struct identity_node v[NODES_MAX]; /* by pnn */
+	/* Nodes that ask to have moved, so that one that asks for hours does not fill the log. */
+	struct {
+		uint32_t what; /* hash */
+		struct mono until;
+	} said[NODES_MAX];
 	char *path;
 	struct tevent_req *writing;
 	bool dirty; /* changed since what is being written */

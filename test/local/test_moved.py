@@ -376,3 +376,67 @@ def test_copy_while_the_original_is_off(cluster_factory):
     replace(cluster, 2, cluster.node(2).address)
     cluster.wait_ready(4 * PATIENCE)
     assert ctdb(cluster, 2, "record", "get", "kept.tdb", "key") == "of the copy"
+
+
+def test_dies_at_each_step(cluster_factory):
+    """Whatever was done by then: it comes back, with the same list as the others."""
+    cluster = cluster_factory(3)
+    known(cluster, 2, [0, 1])
+    lines = text(cluster, 0, "nodes").split()
+    for number, step in enumerate(("asks", "is heard", "is in the list", "has the list"), 91):
+        cluster.fault(2, "power-off")
+        address = move(cluster, 2, number)
+        begin = [len(log(cluster, pnn)) for pnn in range(3)]
+        reached = {
+            "asks": lambda begin=begin: "asking the other nodes" in log(cluster, 2)[begin[2]:],
+            "is heard": lambda address=address: any(f"node 2 says that its address is {address}" in log(cluster, pnn) for pnn in (0, 1)),
+            "is in the list": lambda address=address: any(address in text(cluster, pnn, "nodes").split() for pnn in (0, 1)),
+            "has the list": lambda address=address: address in text(cluster, 2, "nodes").split(),
+        }[step]
+        cluster.fault(2, "power-on")
+        wait_until(reached, 4 * PATIENCE, what=f"node 2 to come so far that it {step}")
+        cluster.fault(2, "power-off")
+        cluster.fault(2, "power-on")
+        cluster.wait_ready(4 * PATIENCE)
+        for pnn in range(3):
+            assert text(cluster, pnn, "nodes").split() == [lines[0], lines[1], address]
+        known(cluster, 2, [0, 1])
+
+
+def test_removed_meanwhile(cluster_factory):
+    cluster = cluster_factory(3)
+    known(cluster, 2, [0, 1])
+    cluster.fault(2, "power-off")
+    wait_until(lambda: cluster.node(0).run(["ctdb", "node", "remove", "2"], timeout=4 * PATIENCE, check=False, **CAPTURE).returncode == 0,
+               what="node 2 to be removed")
+    refused_with(cluster, 2, "there is no node 2, or it has been removed from the nodes list")
+
+
+@pytest.mark.parametrize("arbitration", ["lock", "none"])
+def test_one_of_two_without_majorities(cluster_factory, arbitration):
+    cluster = cluster_factory(2, arbitration=arbitration)
+    known(cluster, 1, [0])
+    cluster.fault(1, "power-off")
+    address = move(cluster, 1, 91)
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert addresses(cluster, 0) == [cluster.node(0).address, address]
+
+
+def test_one_of_two(cluster_factory):
+    """No majority without it: it waits, says why, and fills no log."""
+    cluster = cluster_factory(2)
+    known(cluster, 1, [0])
+    was = text(cluster, 0, "nodes")
+    cluster.fault(1, "power-off")
+    address = move(cluster, 1, 91)
+    begin = len(log(cluster, 0))
+    cluster.fault(1, "power-on")
+    wait_until(lambda: "node 1 waits for a member that takes its new address" in log(cluster, 1), what="it to say that it waits")
+    wait_until(lambda: "no leader:" in ctdb(cluster, 0, "cluster", "status"), what="node 0 to have no majority")
+    assert log(cluster, 0)[begin:].count(address) < 10
+    assert text(cluster, 0, "nodes") == was and text(cluster, 1, "nodes") == was
+    cluster.fault(1, "power-off")
+    write(cluster, 1, text(cluster, 1, "ctdb.conf").replace(address, cluster.node(1).address), "ctdb.conf")
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
