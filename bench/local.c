@@ -170,8 +170,9 @@ int bench_local(int argc, char **argv)
 		}
 	}
 	bare = bench_median(ways[0].rates, SLICES);
-	result = json_pack("{s:s,s:i,s:I,s:I,s:i}", "benchmark", "local", "pnn", (int)l.table->s->pnn, "records",
-			   (json_int_t)l.n_keys, "size", (json_int_t)l.size, "tdb_flags", l.table->tdb_flags);
+	result = json_pack("{s:s,s:i,s:I,s:I,s:i,s:i}", "benchmark", "local", "pnn", (int)l.table->s->pnn, "records",
+			   (json_int_t)l.n_keys, "size", (json_int_t)l.size, "tdb_flags", l.table->tdb_flags, "chains",
+			   tdb_hash_size(l.bare));
 	for (size_t k = 0; k < n; k++) {
 		double median = bench_median(ways[k].rates, SLICES);
 

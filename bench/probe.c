@@ -87,12 +87,11 @@ static void probe_main(void *priv)
 			next = a[i].reqid == 0 && a[i].next < next ? a[i].next : next;
 		}
 		p->began = oldest;
-		while ((reply = session_reply_to(s, next)) != 0) {
-			for (uint32_t i = 0; i < p->n; i++) {
-				if (a[i].reqid == reply) {
-					a[i].reqid = 0;
-					probe_look(p, &a[i], &e);
-				}
+		reply = session_reply_to(s, next);
+		for (uint32_t i = 0; i < p->n && reply != 0; i++) {
+			if (a[i].reqid == reply) {
+				a[i].reqid = 0;
+				probe_look(p, &a[i], &e);
 			}
 		}
 	}

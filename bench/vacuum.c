@@ -119,11 +119,10 @@ static json_t *vacuum_run(struct vacuum *v)
 	v->s = session_open(NULL);
 	group_join(&v->group, v->s, "vacuum", (uint32_t)v->nodes);
 	group_meet(&v->group, PATIENCE_S);
+	pid = probe_start(probe); /* before this process opens the file: its children could not open it again */
 	load_init(&v->load, table_open(v->s, VACUUM_DB, CTDB_DB_VOLATILE), &v->group, v->records, v->size,
 		  LOAD_DELETED);
 	load_write(&v->load);
-	group_meet(&v->group, PATIENCE_S);
-	pid = probe_start(probe);
 	group_meet(&v->group, PATIENCE_S);
 	result = measure(v, probe);
 	group_meet(&v->group, PATIENCE_S);
