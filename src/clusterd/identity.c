@@ -151,6 +151,17 @@ static void done(struct clusterd *cd, struct rpc_call *call)
 	answer(call, CLUSTER_MOVED_DONE, cluster_nodes_list(cd->core)->text, "%s", "");
 }
 
+/* The list has the address already. Who is kept out, or was down, may have a former list: nobody goes back to that. */
+static void listed(struct clusterd *cd, struct rpc_call *call, const char *verdict)
+{
+	if (cluster_is_active(cd->core, mono_now())) {
+		done(cd, call);
+	} else {
+		answer(call, CLUSTER_MOVED_LATER, "",
+		       "node %u is not active, so its nodes list may be a former one: %s", cd->d->pnn, verdict);
+	}
+}
+
 static void changed(struct tevent_req *req)
 {
 	struct moved *m = tevent_req_callback_data(req, struct moved);
@@ -243,7 +254,7 @@ static void on_moved(void *priv, struct rpc_call *call, const struct cluster_mov
 	}
 	cluster_tell_status(cd->core, mono_now(), call, &status);
 	if (arg->pnn != cd->d->pnn && has_address(cd, arg->pnn, arg->address)) {
-		done(cd, call);
+		listed(cd, call, status.verdict);
 		return;
 	}
 	why = against(cd, call, arg);

@@ -17,7 +17,8 @@
  *    the other, at the transport port: TLS with the cluster key, one frame MOVED, answered by LIST (protocol/link.x).
  * 4. transportd there (shared/link.h: strangers) hands it to its clusterd: the ID is the one remembered, the node is not reachable: then CHANGE_NODES REPLACE to the
  *    leader as `ctdb node replace` does it, with the ID, that the leader compares with what it remembers itself, if anything. All safety of a change is that of core/cluster_nodes.h.
- * 5. The answer has the new list; ctdbd writes its nodes file and starts as always. If it ends before: it asks again, and the list has it already.
+ * 5. The answer has the new list; ctdbd writes its nodes file and starts as always. If it ends before: it asks again, and an active
+ *    member's list has it already.
  *
  * Why that is safe. The cluster key decides who may speak at all: with it a node can do everything anyway, so the ID is no secret but keeps mistakes out. It
  * goes over TLS only, and it changes one address, nothing else. A copy (the same ID twice) is refused while the node is connected; it gives up after a while, so as not to

@@ -440,3 +440,32 @@ def test_one_of_two(cluster_factory):
     write(cluster, 1, text(cluster, 1, "ctdb.conf").replace(address, cluster.node(1).address), "ctdb.conf")
     cluster.fault(1, "power-on")
     cluster.wait_ready(4 * PATIENCE)
+
+
+def test_nobody_goes_back_to_a_former_list(cluster_factory):
+    """Back at its first address, it asks a node that was off when it moved: that one's list has the address, but is not the list in use."""
+    cluster = cluster_factory(5)
+    known(cluster, 2, [0, 1, 3, 4])
+    was = text(cluster, 0, "nodes")
+    config = text(cluster, 2, "ctdb.conf")
+    cluster.fault(4, "power-off")
+    cluster.fault(2, "power-off")
+    address = move(cluster, 2, 91)
+    cluster.fault(2, "power-on")
+    cluster.wait_ready(4 * PATIENCE, [0, 1, 2, 3])
+    now = text(cluster, 2, "nodes")
+    assert address in now.split() and text(cluster, 4, "nodes") == was
+    known(cluster, 2, [0, 1, 3])
+    for pnn in range(4):
+        cluster.fault(pnn, "power-off")
+    write(cluster, 2, config, "ctdb.conf")
+    cluster.fault(4, "power-on")
+    wait_until(lambda: cluster.node(4).run(["ctdb", "cluster", "status"], timeout=4 * PATIENCE, check=False, **CAPTURE).returncode == 0, what="node 4 to answer")
+    cluster.fault(2, "power-on")
+    wait_until(lambda: "node 4 is not active, so its nodes list may be a former one" in log(cluster, 2), 2 * PATIENCE, what="node 4 to be asked")
+    assert text(cluster, 2, "nodes") == now
+    for pnn in (0, 1, 3):
+        cluster.fault(pnn, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    for pnn in range(5):
+        assert text(cluster, pnn, "nodes") == was
