@@ -19,6 +19,15 @@ void cluster_event(struct cluster *c, bool important, const char *fmt, ...)
 	c->ops->event(c->priv, important, text);
 }
 
+bool cluster_complains(struct cluster *c, struct mono now)
+{
+	if (mono_before(now, c->complain_again)) {
+		return false;
+	}
+	c->complain_again = mono_add_ms(now, 60000);
+	return true;
+}
+
 /* splitmix64: only spreads elections in time, nothing depends on its quality. */
 uint64_t cluster_random(struct cluster *c, uint64_t below)
 {
@@ -451,16 +460,20 @@ void cluster_link(struct cluster *c, struct mono now, uint32_t pnn, bool up)
 struct origin {
 	uint64_t incarnation, stamp, nodes_hash, term;
 	struct cluster_nodes_mark prepared;
+	uint64_t other_term; /* of somebody else, that it tells; 0: none */
 };
 
 static struct origin origin_of(const struct cluster *c, uint32_t from, const struct cluster_msg *msg)
 {
 	const struct cluster_peer *peer = &c->peers[from];
+	struct origin o;
 
-#define ORIGIN(m) ((struct origin){(m).incarnation, (m).stamp, (m).nodes_hash, (m).term, (m).prepared})
+#define ORIGIN(m) ((struct origin){(m).incarnation, (m).stamp, (m).nodes_hash, (m).term, (m).prepared, 0})
 	switch (msg->kind) {
 	case CLUSTER_MSG_HELLO:
-		return ORIGIN(msg->u.hello);
+		o = ORIGIN(msg->u.hello);
+		o.other_term = msg->u.hello.claim_leader == CLUSTER_NODE_NONE ? 0 : msg->u.hello.claim_term;
+		return o;
 	case CLUSTER_MSG_VOTE_REQUEST:
 		return ORIGIN(msg->u.vote_request);
 	case CLUSTER_MSG_VOTE_REPLY:
@@ -470,14 +483,16 @@ static struct origin origin_of(const struct cluster *c, uint32_t from, const str
 	case CLUSTER_MSG_LEASE_ACK:
 		return ORIGIN(msg->u.lease_ack);
 	case CLUSTER_MSG_NODES_STEP:
-		return ORIGIN(msg->u.nodes_step);
+		o = ORIGIN(msg->u.nodes_step);
+		o.other_term = msg->u.nodes_step.change.term;
+		return o;
 	case CLUSTER_MSG_NODES_ANSWER:
 		return ORIGIN(msg->u.nodes_answer);
 	case CLUSTER_MSG_HANDOVER:
 		break;
 	}
 #undef ORIGIN
-	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash, 0, peer->prepared};
+	return (struct origin){peer->incarnation, peer->stamp, peer->nodes_hash, 0, peer->prepared, 0};
 }
 
 /* False: of a process that is gone. A number that stays low belongs to a node that lost its files. */
@@ -496,13 +511,32 @@ static bool incarnation_check(const struct cluster *c, struct mono now, struct c
 	return true;
 }
 
+/* See CLUSTER_TERM_AHEAD. */
+static bool term_possible(const struct cluster *c, uint64_t term)
+{
+	uint64_t least = c->term > CLUSTER_TERM_WALL ? c->term : CLUSTER_TERM_WALL;
+
+	return term <= CLUSTER_TERM_MAX && term <= least + CLUSTER_TERM_AHEAD;
+}
+
+static bool terms_possible(const struct cluster *c, const struct origin *o)
+{
+	return term_possible(c, o->term) && term_possible(c, o->other_term) &&
+	       (o->prepared.next == 0 || term_possible(c, o->prepared.term));
+}
+
 static bool peer_heard(struct cluster *c, struct mono now, uint32_t from, const struct cluster_msg *msg)
 {
 	struct cluster_peer *peer = &c->peers[from];
 	struct origin o = origin_of(c, from, msg);
 
-	if (o.term > CLUSTER_TERM_MAX) {
-		cluster_event(c, false, "packet of node %u with an impossible term is dropped", (unsigned)from);
+	if (!terms_possible(c, &o)) {
+		if (cluster_complains(c, now)) {
+			cluster_event(c, true,
+				      "node %u tells an impossible term: its packets are dropped; stop it, remove its "
+				      "cluster-term file, start it",
+				      (unsigned)from);
+		}
 		return false;
 	}
 	if (!incarnation_check(c, now, peer, o.incarnation)) {

@@ -61,11 +61,11 @@
  *   higher terms; who is refused for another leader more than DEPOSED_MAX times in 4 D lets go. Cut off from each other
  *   altogether they are two active sides until the helper finds out (its check interval), and D.
  *
- * - The terms are used up: never by counting (2^62). Told; whoever holds the lock lets go.
+ * - The terms are used up: never by counting (CLUSTER_TERM_AHEAD). Told; whoever holds the lock lets go.
  */
 
 #define DEPOSED_MAX 3
-#define WALL_MAX_MS (1ULL << 48) /* some thousand years */
+#define WALL_MAX_MS (CLUSTER_TERM_WALL / 256) /* some thousand years */
 
 static bool external(const struct cluster *c)
 {

@@ -70,6 +70,7 @@ static void change_begin(struct cluster *c, struct mono now, enum cluster_change
 	n->change.next_send = now;
 	n->change.text[0] = '\0';
 	memset(n->change.answered, 0, sizeof(n->change.answered));
+	memset(n->change.told, 0, sizeof(n->change.told));
 }
 
 /* ---- asked for ---- */
@@ -306,21 +307,51 @@ static bool decidable(const struct cluster *c, struct mono now)
 
 static void prepare_send(struct cluster *c, struct mono now)
 {
-	const struct cluster_nodes *n = c->nodes;
+	struct cluster_nodes *n = c->nodes;
 	struct cluster_nodes_mark mark = {.next = n->next->to.hash, .term = n->next->term, .number = n->next->number};
 
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		if (p != c->cfg.pnn && p != n->change.target && !n->change.answered[p] && member_ready(c, now, p)) {
+			n->change.told[p] = true;
 			cluster_nodes_step_send(c, now, p, CLUSTER_NODES_PREPARE, &mark, n->next->from,
 						n->next->to.text);
 		}
 	}
 }
 
+/* Those that may have written it down and cannot be told that it is given up. */
+static unsigned out_of_reach(const struct cluster *c, struct mono now, char *buf, size_t len)
+{
+	unsigned n = 0;
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (uint32_t p = 0; p < c->cfg.n; p++) {
+		if (!c->nodes->change.told[p] || member_ready(c, now, p)) {
+			continue;
+		}
+		if (used + 8 < len) {
+			used += (size_t)snprintf(buf + used, len - used, "%s%u", n == 0 ? "" : ", ", (unsigned)p);
+		}
+		n++;
+	}
+	return n;
+}
+
 static void change_abort(struct cluster *c, struct mono now, const char *why)
 {
+	char names[100];
+
 	cluster_nodes_give_up(c);
-	change_end(c, false, "%s: nothing was changed", why);
+	if (out_of_reach(c, now, names, sizeof(names)) == 0) {
+		change_end(c, false, "%s: nothing was changed", why);
+	} else {
+		change_end(
+			c, false,
+			"%s: given up, the former list stays in use; but node %s was told of the change, is not heard "
+			"any more, and would carry on with it if it led: look with 'ctdb node list' when it is back",
+			why, names);
+	}
 	for (uint32_t p = 0; p < c->cfg.n; p++) {
 		if (p != c->cfg.pnn && member_ready(c, now, p)) {
 			cluster_nodes_abort_send(c, now, p);

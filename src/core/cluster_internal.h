@@ -6,8 +6,16 @@
 
 #define CLUSTER_REASON_SIZE 201
 
-/* Terms count elections: a higher one is not to be believed, and would leave no room for the next. */
-#define CLUSTER_TERM_MAX (UINT64_MAX >> 2)
+/*
+ * Terms count elections: one more each, up to 256 more without votes (invariant 1). With a lock they follow the wall clock
+ * as well (cluster_arbiter_term()), up to TERM_WALL. Who is new or was away has to follow the others, but believed
+ * blindly one packet of a broken node could leave no room for the next term: so none is taken that is more than
+ * TERM_AHEAD above both the own one and TERM_WALL. That is an election each second for a hundred years, and leaves room
+ * for some million of such packets.
+ */
+#define CLUSTER_TERM_MAX   (UINT64_MAX >> 2)
+#define CLUSTER_TERM_WALL  (1ULL << 56)
+#define CLUSTER_TERM_AHEAD (1ULL << 40)
 
 enum cluster_lock_state { CLUSTER_LOCK_IDLE, CLUSTER_LOCK_ASKED, CLUSTER_LOCK_HELD, CLUSTER_LOCK_RELEASING };
 
@@ -132,7 +140,7 @@ struct cluster {
 	bool settled;
 	uint32_t odd_leader; /* a leader with another nodes list sent a grant */
 	struct mono odd_at;
-	struct mono complain_again; /* log lines about grants */
+	struct mono complain_again; /* log lines about packets */
 
 	/* EXTERNAL; see cluster_arbiter.c. */
 	struct {
@@ -217,6 +225,9 @@ bool cluster_view_newer(const struct cluster_view *v, uint64_t term, uint64_t nu
 bool cluster_in_view(const struct cluster *c, uint32_t pnn);
 int cluster_view_take(struct cluster *c, struct mono now, const struct cluster_view *view);
 const char *cluster_why_inactive(const struct cluster *c, struct mono now, char *buf, size_t len);
+
+/* What is wrong with each packet is said once a minute. */
+bool cluster_complains(struct cluster *c, struct mono now);
 
 /* ---- cluster_election.c ---- */
 void cluster_role_set(struct cluster *c, struct mono now, enum cluster_role role, const char *why);

@@ -473,14 +473,10 @@ static void lease_take(struct cluster *c, struct mono now, const struct lease_gr
 	}
 }
 
-/* What is wrong with each grant is said once a minute. */
-static bool complains(struct cluster *c, struct mono now)
+/* Of the leader or of one before it: a later one would keep this node from all that are to come. */
+static int view_of_grant(struct cluster *c, struct mono now, const struct lease_grant *m)
 {
-	if (mono_before(now, c->complain_again)) {
-		return false;
-	}
-	c->complain_again = mono_add_ms(now, 60000);
-	return true;
+	return m->view->term > m->term ? EINVAL : cluster_view_take(c, now, m->view);
 }
 
 void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const struct lease_grant *m)
@@ -495,7 +491,7 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 		return;
 	}
 	if (other) {
-		if (complains(c, now)) {
+		if (cluster_complains(c, now)) {
 			cluster_event(c, true, "bug: node %u also leads term %llu: ignoring it", (unsigned)from,
 				      (unsigned long long)m->term);
 		}
@@ -521,7 +517,7 @@ void cluster_on_grant(struct cluster *c, struct mono now, uint32_t from, const s
 		c->claim.leader = CLUSTER_NODE_NONE;
 	}
 	cluster_promise_to(c, now, from, cluster_promise_ns(c));
-	if (m->view != NULL && cluster_view_take(c, now, m->view) == EINVAL && complains(c, now)) {
+	if (m->view != NULL && view_of_grant(c, now, m) == EINVAL && cluster_complains(c, now)) {
 		cluster_event(c, true, "view of node %u does not fit the nodes file: ignoring it", (unsigned)from);
 	}
 	lease_take(c, now, m);

@@ -37,6 +37,7 @@ struct cluster_nodes {
 		uint32_t target; /* pnn that it is about */
 		struct mono since, next_send;
 		bool answered[NODES_MAX];
+		bool told[NODES_MAX]; /* may have written it down */
 		char text[256]; /* why it does not get on; "": it does, as far as is known */
 	} change;
 	uint32_t number; /* last used in this term */

@@ -326,6 +326,128 @@ static void test_other_nodes_file(void **state)
 	story_down(s);
 }
 
+/* ---- terms ---- */
+
+#define TERM_ENOUGH   ((1ULL << 56) + (1ULL << 41)) /* further ahead than any cluster can come */
+#define TERM_TOO_HIGH (1ULL << 61)
+
+/* What a node says that is broken in nothing but its terms; false: there is no more. */
+static bool broken_message(const struct sim *s, uint32_t from, unsigned i, struct cluster_msg *m, uint64_t term)
+{
+	uint64_t stamp = story_local(s, from).ns, incarnation = s->nodes[from].incarnation;
+	const struct cluster_view *v = story_view(s, from);
+	static struct cluster_view view;
+
+#define FROM(t) .term = t, .stamp = stamp, .incarnation = incarnation, .nodes_hash = 1
+	view = *v;
+	view.term = term;
+	switch (i) {
+	case 0:
+		*m = (struct cluster_msg){CLUSTER_MSG_HELLO,
+					  {.hello = {FROM(term), .leader = NOBODY, .claim_leader = NOBODY}}};
+		return true;
+	case 1:
+		*m = (struct cluster_msg){
+			CLUSTER_MSG_HELLO,
+			{.hello = {FROM(v->term), .leader = NOBODY, .claim_leader = from, .claim_term = term}}};
+		return true;
+	case 2:
+		*m = (struct cluster_msg){CLUSTER_MSG_VOTE_REQUEST, {.vote_request = {FROM(term)}}};
+		return true;
+	case 3:
+		*m = (struct cluster_msg){CLUSTER_MSG_VOTE_REQUEST, {.vote_request = {FROM(term), .handover = true}}};
+		return true;
+	case 4:
+		*m = (struct cluster_msg){CLUSTER_MSG_VOTE_REPLY, {.vote_reply = {FROM(term), .asked = term}}};
+		return true;
+	case 5:
+		*m = (struct cluster_msg){CLUSTER_MSG_LEASE_GRANT, {.lease_grant = {FROM(term), .barred_by = NOBODY}}};
+		return true;
+	case 6:
+		*m = (struct cluster_msg){CLUSTER_MSG_LEASE_GRANT,
+					  {.lease_grant = {FROM(v->term), .barred_by = NOBODY, .view = &view}}};
+		return true;
+	case 7:
+		*m = (struct cluster_msg){CLUSTER_MSG_LEASE_ACK, {.lease_ack = {FROM(term), .leader = NOBODY}}};
+		return true;
+	case 8:
+		*m = (struct cluster_msg){
+			CLUSTER_MSG_NODES_STEP,
+			{.nodes_step = {FROM(v->term), .change = {2, term, 1}, .text = (char *)(uintptr_t) ""}}};
+		return true;
+	case 9:
+		*m = (struct cluster_msg){
+			CLUSTER_MSG_NODES_ANSWER,
+			{.nodes_answer = {FROM(v->term), .prepared = {2, term, 1}, .reason = (char *)(uintptr_t) ""}}};
+		return true;
+	default:
+		return false;
+	}
+#undef FROM
+}
+
+/* One broken packet does not use up the terms: everything goes on as before, and there is another leader when it is
+ * needed. */
+static void terms_too_high(enum cluster_quorum quorum, bool bounded, uint64_t term)
+{
+	struct sim *s = story_new(3, quorum, bounded, 6);
+	struct cluster_msg m;
+	uint64_t before;
+
+	story_up(s);
+	before = cluster_term(s->nodes[0].c);
+	for (uint32_t to = 0; to < 3; to++) {
+		for (unsigned i = 0; broken_message(s, (to + 1) % 3, i, &m, term); i++) {
+			cluster_message(s->nodes[to].c, story_local(s, to), (to + 1) % 3, &m);
+			assert_int_equal(cluster_term(s->nodes[to].c), before);
+			assert_true(story_view(s, to)->term <= before);
+		}
+		sim_after_input(s, &s->nodes[to]);
+	}
+	sim_run(s, s->now + 3 * DEAD * MS);
+	assert_true(story_agreed(s, NOBODY));
+	assert_int_equal(cluster_term(s->nodes[0].c), before);
+	sim_crash(s, sim_leader(s), true);
+	sim_run(s, s->now + 10 * DEAD * MS);
+	assert_string_equal(s->failure, "");
+	assert_int_not_equal(sim_leader(s), NOBODY);
+	story_down(s);
+}
+
+static void test_one_packet_does_not_use_up_the_terms(void **state)
+{
+	terms_too_high(CLUSTER_QUORUM_MAJORITY, false, TERM_ENOUGH);
+	terms_too_high(CLUSTER_QUORUM_NONE, false, TERM_ENOUGH);
+	terms_too_high(CLUSTER_QUORUM_EXTERNAL, false, TERM_ENOUGH);
+	terms_too_high(CLUSTER_QUORUM_EXTERNAL, true, TERM_ENOUGH);
+	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_EXTERNAL; q++) {
+		terms_too_high(q, false, TERM_TOO_HIGH);
+		terms_too_high(q, false, UINT64_MAX >> 2);
+		terms_too_high(q, false, UINT64_MAX);
+	}
+}
+
+/* Whoever is new follows a cluster that is old, or that had a lock and so terms that follow the clock. */
+static void test_new_node_among_high_terms(void **state)
+{
+	static const uint64_t terms[] = {1ULL << 32, 1790000000000ULL * 256, (1ULL << 56) + (1ULL << 39)};
+
+	for (enum cluster_quorum q = CLUSTER_QUORUM_MAJORITY; q <= CLUSTER_QUORUM_EXTERNAL; q++) {
+		for (unsigned i = 0; i < sizeof(terms) / sizeof(terms[0]); i++) {
+			struct sim *s = story_new(3, q, false, 7 + i);
+
+			s->nodes[1].durable.term = s->nodes[2].durable.term = terms[i];
+			s->nodes[1].durable.vote = s->nodes[2].durable.vote = 1;
+			for (uint32_t p = 0; p < 3; p++) {
+				sim_start(s, p);
+			}
+			assert_true(story_run_until(s, 20 * DEAD, story_agreed, NOBODY, false) < 10 * DEAD);
+			assert_true(cluster_term(s->nodes[0].c) > terms[i]);
+			story_down(s);
+		}
+	}
+}
+
 static void random_message(uint64_t *rnd, TALLOC_CTX *mem, struct cluster_msg *m)
 {
 	m->kind = (enum cluster_msg_kind)(*rnd % 8);
@@ -416,6 +538,8 @@ int main(void)
 		cmocka_unit_test(test_none_goes_on_alone_and_merges),
 		cmocka_unit_test(test_verdict),
 		cmocka_unit_test(test_other_nodes_file),
+		cmocka_unit_test(test_one_packet_does_not_use_up_the_terms),
+		cmocka_unit_test(test_new_node_among_high_terms),
 		cmocka_unit_test(test_nonsense),
 	};
 

@@ -217,6 +217,45 @@ static void test_read_only_file(void **state)
 	story_down(s);
 }
 
+static void run_until_prepared(struct sim *s, uint32_t p)
+{
+	uint64_t limit = s->now + DEAD * MS;
+
+	while (s->nodes[p].file.prepared == NULL && s->now < limit) {
+		sim_run(s, s->now + MS / 8);
+	}
+	assert_non_null(s->nodes[p].file.prepared);
+}
+
+/* One refuses when another one that has written it down is cut off: that one goes on with it by itself, so it is not
+ * said that nothing was changed. */
+static void test_refused_while_one_is_out_of_reach(void **state)
+{
+	struct sim *s = story_up_list(4, "a b c", CLUSTER_QUORUM_NONE, 5);
+	uint32_t leader = sim_leader(s), refuses = (leader + 1) % 3, away = (leader + 2) % 3;
+	char *why = NULL, names[80];
+
+	s->nodes[refuses].file.read_only = true;
+	assert_int_equal(story_change(s, "a b c d", &why), 0);
+	run_until_prepared(s, leader);
+	sim_pause(s, refuses, 50 * MS);
+	run_until_prepared(s, away);
+	s->write_ns = 3 * DEAD * MS;
+	sim_cut(s, leader, away, true);
+	sim_cut(s, refuses, away, true);
+	run_to_end(s);
+	assert_false(s->nodes[leader].file.done);
+	assert_non_null(strstr(s->nodes[leader].file.said, "refuses"));
+	snprintf(names, sizeof(names), "but node %u was told of the change, is not heard any more", (unsigned)away);
+	assert_non_null(strstr(s->nodes[leader].file.said, names));
+	assert_null(strstr(s->nodes[leader].file.said, "nothing was changed"));
+	s->write_ns = MS;
+	sim_run(s, s->now + 20 * DEAD * MS);
+	assert_file(s, leader, "a b c");
+	assert_file(s, away, "a b c d");
+	story_down(s);
+}
+
 /* Does not write at all: given up in time, and what it writes later is taken back. */
 static void test_slow_disk(void **state)
 {
@@ -447,6 +486,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_no_majority_of_the_new_list),
 		cmocka_unit_test(test_read_only_file),
+		cmocka_unit_test(test_refused_while_one_is_out_of_reach),
 		cmocka_unit_test(test_slow_disk),
 		cmocka_unit_test(test_carried_on_and_refused),
 		cmocka_unit_test(test_slow_disk_of_leader),
