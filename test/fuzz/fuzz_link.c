@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/mono.h"
+#include "shared/link_private.h"
 #include "shared/log.h"
 
 #define MAX_FRAME 65536
@@ -73,17 +74,32 @@ static void frame(void *priv, uint32_t pnn, uint32_t type, const uint8_t *data, 
 	m->frames++;
 }
 
-static const struct link_ops ops = {.up = up, .down = down, .frame = frame};
+static void moved(void *priv, uint64_t token, const struct link_moved *moved)
+{
+	struct fuzz_mesh *m = priv;
+
+	if (m->moved != NULL) {
+		m->moved(m, token, moved);
+	}
+}
+
+static const struct link_ops ops = {.up = up, .down = down, .frame = frame, .moved = moved};
 
 /* Of this process alone, so that several fuzzers can run. */
-static void set_addr(struct conf_node *node, uint32_t host)
+struct sockaddr_in fuzz_link_host(uint32_t host)
 {
 	uint32_t pid = (uint32_t)getpid();
+
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(0x7f400000U + ((pid & 0x3fffU) << 8) + host)};
+}
+
+static void set_addr(struct conf_node *node, uint32_t host)
+{
 	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&node->addr;
 	char text[32];
 
-	in->sin_family = AF_INET;
-	in->sin_addr.s_addr = htonl(0x7f400000U + ((pid & 0x3fffU) << 8) + host);
+	*in = fuzz_link_host(host);
 	MUST(inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)) != NULL);
 	node->text = talloc_strdup(nodes, text);
 	node->n_addrs = 1;
@@ -105,11 +121,20 @@ static void world_begin(void)
 	set_addr(&nodes->v[1], 2);
 }
 
+struct cluster_keys fuzz_link_keys(void)
+{
+	struct cluster_keys keys = {.n = 1};
+
+	memset(keys.v[0].secret, 'k', sizeof(keys.v[0].secret));
+	memset(keys.v[0].id, '1', sizeof(keys.v[0].id) - 1);
+	return keys;
+}
+
 struct fuzz_mesh *fuzz_mesh(bool tls, uint32_t n_classes)
 {
 	static struct fuzz_mesh meshes[2][3];
 	struct fuzz_mesh *m = &meshes[tls][n_classes];
-	struct cluster_keys keys = {.n = 1};
+	struct cluster_keys keys = fuzz_link_keys();
 	struct link_config config = {.name = "fuzz",
 				     .port = (uint16_t)(20000 + tls * 10U + n_classes),
 				     .incarnation = 1,
@@ -126,8 +151,6 @@ struct fuzz_mesh *fuzz_mesh(bool tls, uint32_t n_classes)
 	if (m->mesh != NULL) {
 		return m;
 	}
-	memset(keys.v[0].secret, 'k', sizeof(keys.v[0].secret));
-	memset(keys.v[0].id, '1', sizeof(keys.v[0].id) - 1);
 	config.keys = tls ? &keys : NULL;
 	MUST(link_mesh_new(ev, ev, &config, nodes, &ops, m, &m->mesh, &err) == 0);
 	m->addr = nodes->v[0].addr;
@@ -138,8 +161,9 @@ struct fuzz_mesh *fuzz_mesh(bool tls, uint32_t n_classes)
 /* ---- connections ---- */
 
 /* -1: not this time. What the mesh has closed keeps its pair of ports for a minute. */
-static int try_connect(const struct fuzz_mesh *m)
+static int try_connect(const struct fuzz_mesh *m, uint32_t host)
 {
+	struct sockaddr_in from = fuzz_link_host(host);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 	struct linger reset = {.l_onoff = 1};
 
@@ -147,7 +171,7 @@ static int try_connect(const struct fuzz_mesh *m)
 	/* Spares ports; emulators do not know it. */
 	(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
 	MUST(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
-	MUST(bind(fd, (const struct sockaddr *)&nodes->v[1].addr, sizeof(struct sockaddr_in)) == 0);
+	MUST(bind(fd, (const struct sockaddr *)&from, sizeof(from)) == 0);
 	if (connect(fd, (const struct sockaddr *)&m->addr, sizeof(struct sockaddr_in)) != 0) {
 		close(fd);
 		return -1;
@@ -156,17 +180,23 @@ static int try_connect(const struct fuzz_mesh *m)
 	return fd;
 }
 
-int fuzz_link_connect(const struct fuzz_mesh *m)
+int fuzz_link_connect_from(const struct fuzz_mesh *m, uint32_t host)
 {
-	int fd = try_connect(m);
+	int fd = try_connect(m, host);
 
 	for (int i = 0; i < 100 && fd < 0; i++) {
 		usleep(50000);
-		fd = try_connect(m);
+		fd = try_connect(m, host);
 	}
 	MUST(fd >= 0);
+	m->mesh->strangers = 0;
 	fuzz_link_turns();
 	return fd;
+}
+
+int fuzz_link_connect(const struct fuzz_mesh *m)
+{
+	return fuzz_link_connect_from(m, 2);
 }
 
 /* What the mesh said is thrown away. False: it has closed. */
@@ -205,6 +235,11 @@ void fuzz_link_close(struct fuzz_mesh *m, int fd)
 {
 	close(fd);
 	fuzz_link_turns();
+}
+
+bool fuzz_link_idle(const struct fuzz_mesh *m)
+{
+	return dlist_empty(&m->mesh->new) && m->mesh->n_new == 0;
 }
 
 size_t fuzz_link_frame(uint8_t *to, uint32_t type, const uint8_t *data, size_t len)

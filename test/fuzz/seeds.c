@@ -345,6 +345,54 @@ static void link_seeds(void)
 	talloc_free(s);
 }
 
+/* ---- nodes that have moved ---- */
+
+static void moved_seeds(void)
+{
+	static const char *const addresses[] = {"@", "@,10.0.0.7", "fd00::7,@", "@ ", "10.0.0.7", "#@", "@\n@", ""};
+	static char address[] = "10.0.0.7";
+	struct link_moved q = {.magic = LINK_MAGIC, .pnn = 2, .id = {1}, .address = address};
+	struct seed *s = talloc_zero(NULL, struct seed);
+	struct ctdb_blob blob;
+	char path[32];
+
+	MUST(link_moved_encode(s, &q, &blob) == 0);
+	for (unsigned how = 0; how < 32; how++) {
+		const char *text = addresses[how % 8];
+
+		*s = (struct seed){.len = 0};
+		add_byte(s, how);
+		add_frame(s, 64, text, strlen(text));
+		add_frame(s, how / 2, blob.data, blob.len);
+		snprintf(path, sizeof(path), "question-%u", how);
+		save("moved", path, s);
+	}
+	talloc_free(s);
+}
+
+static void moved_ask_seeds(void)
+{
+	static char why[] = "because", none[] = "", nodes[] = "10.0.0.1\n10.0.0.7\n";
+	struct link_list list = {.text = why, .nodes = none};
+	struct link_refused refused = {.reason = why};
+	struct seed *s = talloc_zero(NULL, struct seed);
+	struct ctdb_blob a, b;
+	char path[32];
+
+	MUST(link_refused_encode(s, &refused, &b) == 0);
+	for (unsigned how = 0; how < 16; how++) {
+		list.result = (enum link_moved_result)(how / 2 % 4);
+		list.nodes = list.result == LINK_MOVED_DONE ? nodes : none;
+		MUST(link_list_encode(s, &list, &a) == 0);
+		*s = (struct seed){.len = 0};
+		add_byte(s, how);
+		add(s, (how & 6) == 4 ? b.data : a.data, (how & 6) == 4 ? b.len : a.len);
+		snprintf(path, sizeof(path), "answer-%u", how);
+		save("moved_ask", path, s);
+	}
+	talloc_free(s);
+}
+
 /* ---- files ---- */
 
 static void text_seed(const char *target, const char *name, const char *text)
@@ -398,6 +446,8 @@ int main(int argc, char **argv)
 	commit_seed(s);
 	msg_seeds();
 	link_seeds();
+	moved_seeds();
+	moved_ask_seeds();
 	file_seeds();
 	talloc_free(s);
 	return 0;
