@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(KEEP),--keep)
 
 T := 60
 
-.PHONY: sim fuzz bench-codec bench-stream bench-failover help build demo test test-unit test-cluster test-asan test-valgrind test-arch deps deps-build deps-test deps-arch clean install
+.PHONY: sim fuzz bench-codec bench-stream bench-failover bench-quick bench help build demo test test-unit test-cluster test-asan test-valgrind test-arch deps deps-build deps-test deps-arch clean install
 .DEFAULT_GOAL := build
 
 help:
@@ -23,6 +23,8 @@ help:
 	@echo "make bench-codec    what encoding and decoding of the messages about records costs"
 	@echo "make bench-stream   bulk data between two nodes, against GnuTLS alone"
 	@echo "make bench-failover how long a cluster needs after faults, and false alarms (root, half an hour)"
+	@echo "make bench-quick    all workloads, this project's daemons and Debian's by turns (root, five minutes)"
+	@echo "make bench          the same with more rounds, and all the other benchmarks (root, an hour)"
 	@echo "make test-valgrind  unit tests and a loopback cluster under valgrind"
 	@echo "make test-arch      i386 and s390x: unit tests, and a cluster of x86-64, i386 and s390x nodes (root, half an hour)"
 	@echo "make deps           install the Debian packages that building and testing need (root)"
@@ -67,6 +69,13 @@ bench-stream: build
 	@$(BUILD)/bin/ctdb-bench stream
 
 bench-failover: deps-test build
+	@bench/failover --build $(BUILD)
+
+bench-quick: deps-test build
+	@$(PYTHON) bench/quick --build $(BUILD)
+
+bench: bench-codec bench-stream deps-test build
+	@$(PYTHON) bench/quick --build $(BUILD) --rounds 7 --ms 5000
 	@bench/failover --build $(BUILD)
 
 test-arch: deps-arch build
