@@ -214,9 +214,9 @@ def test_power_cut_and_power_on(fake, mode):
     output(fake.run("fault", "one", "1", "power-off"))
     for pid in before:
         if mode == "--netns":
-            assert start_time(pid) is None
-        else:
-            assert open(f"/proc/{pid}/stat", encoding="utf-8").read().rsplit(")", 1)[1].split()[0] == "T"
+            wait_until(lambda pid=pid: start_time(pid) is None, what="the end of a process")
+        else:  # the signal is sent; a process stops when it is its turn
+            wait_until(lambda pid=pid: open(f"/proc/{pid}/stat", encoding="utf-8").read().rsplit(")", 1)[1].split()[0] == "T", what="a process to stop")
     assert fake.run("exec", "one", "1", "--", "true").returncode == 1
     assert fake.run("fault", "one", "1", "power-off").returncode == 1
     assert "1 on" in output(fake.run("list"))

@@ -1,15 +1,15 @@
 """Programs of the administrator that run when the cluster changed: which, when, with what; those that fail, hang or must not run."""
 
+import itertools
 import os
 import re
-import subprocess
 
 import pytest
 from support import CAPTURE, PATIENCE, wait_until
 
 EVENTS = ("active-changed", "leader-changed", "node-flags-changed")
 NOTE = """#!/bin/sh
-echo "$CTDB_EVENT $* | $CTDB_PNN $CTDB_SELF_ACTIVE $CTDB_SELF_LEADER $CTDB_VIEW $CTDB_SOCKET" >> "$CTDB_BASE/noted"
+echo "$CTDB_EVENT $* | $CTDB_PNN $CTDB_SELF_ACTIVE $CTDB_SELF_LEADER $CTDB_VIEW $CTDB_SOCKET ${0##*/}" >> "$CTDB_BASE/noted"
 """
 
 
@@ -33,6 +33,17 @@ def _noted(node, event):
             return [line.split(" | ")[0].split()[1:] for line in f if line.startswith(event + " ")]
     except FileNotFoundError:
         return []
+
+
+def _noted_by(node):
+    """The programs that have noted something."""
+    with open(node.file("noted"), encoding="utf-8") as f:
+        return {line.split()[-1] for line in f}
+
+
+def _since(node, event, index, value):
+    """What has been noted since the cluster was whole: runs of the start may come after the program is there."""
+    return list(itertools.dropwhile(lambda words: words[index] != value, _noted(node, event)))
 
 
 def _log(node):
@@ -64,14 +75,16 @@ def test_lost_leader(cluster):
     """The others hear of the new leader, and of who is active, once; the lost one of itself when it is back."""
     cluster.node(0).power_off()
     for node in cluster.nodes[1:]:
-        wait_until(lambda n=node: _noted(n, "active-changed") == [["1,2", "0,1,2"]], what="the survivors' list")
-        wait_until(lambda n=node: _noted(n, "leader-changed") == [["1", "0"]], what="the new leader")
-        wait_until(lambda n=node: _noted(n, "node-flags-changed") == [["0", "disconnected", "ok"]], what="the lost node")
+        wait_until(lambda n=node: _since(n, "active-changed", 1, "0,1,2") == [["1,2", "0,1,2"]], what="the survivors' list")
+        wait_until(lambda n=node: _since(n, "leader-changed", 1, "0") == [["1", "0"]], what="the new leader")
+        wait_until(lambda n=node: _since(n, "node-flags-changed", 2, "ok") == [["0", "disconnected", "ok"]], what="the lost node")
     cluster.node(0).power_on()
     for node in cluster.nodes:
         wait_until(lambda n=node: _noted(n, "active-changed")[-1:] == [["0,1,2", "1,2" if n.pnn else "none"]], what="all active")
         assert _chain(_noted(node, "active-changed")) and _chain(_noted(node, "leader-changed"))
-    wait_until(lambda: _noted(cluster.node(0), "leader-changed")[-1][0] == "1", what="the leader on the node that is back")
+    wait_until(lambda: [words[0] for words in _noted(cluster.node(0), "leader-changed")[-1:]] == ["1"], what="the leader on the node that is back")
+    for node in cluster.nodes[1:]:
+        wait_until(lambda n=node: _noted(n, "node-flags-changed")[-1:] == [["0", "ok", "disconnected"]], what="the node that is back")
     cluster.wait_ready()
 
 
@@ -82,18 +95,30 @@ def test_environment(cluster):
 
 
 def test_flags(cluster):
-    for verb, flags in (("disable", "disabled"), ("enable", "ok")):
-        before = len(_noted(cluster.node(2), "node-flags-changed"))
+    for verb, flags, former in (("disable", "disabled", "ok"), ("enable", "ok", "disabled")):
+        before = [len(_noted(node, "node-flags-changed")) for node in cluster.nodes]
         _order(cluster.node(0), verb, 1)
-        wait_until(lambda n=before: len(_noted(cluster.node(2), "node-flags-changed")) == n + 1, what="the change of flags")
-        assert _noted(cluster.node(2), "node-flags-changed")[-1][:2] == ["1", flags]
+        for node in cluster.nodes:
+            wait_until(lambda n=node: _noted(n, "node-flags-changed")[before[n.pnn]:] == [["1", flags, former]], what="the change of flags")
 
 
 def _restart_clusterd(node):
     """All callbacks run again: as after a start, nothing had been told before."""
     before = len(_noted(node, "active-changed"))
-    node.find_program("ctdb-clusterd")[0].kill()
+    wait_until(lambda: node.find_program("ctdb-clusterd"), what="clusterd")[0].kill()
     wait_until(lambda: len(_noted(node, "active-changed")) > before, what="callbacks after a restart of clusterd")
+
+
+def _running(command):
+    """Pids of the processes with this command line, its words ended by NUL."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+                found += [int(pid)] if f.read() == command else []
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
 
 
 def test_programs_that_fail(cluster):
@@ -101,7 +126,7 @@ def test_programs_that_fail(cluster):
     node, directory = cluster.node(2), _directory(cluster.node(2), "active-changed")
     paths = [
         _program(directory, "05.fails", "#!/bin/sh\necho first\necho 'no such disk' >&2\nexit 3\n"),
-        _program(directory, "06.hangs", "#!/bin/sh\necho waiting\nsleep 1000 &\nwait\n"),
+        _program(directory, "06.hangs", f"#!/bin/sh\necho waiting\nsleep 1000.{os.getpid()} &\nwait\n"),
         _program(directory, "07.killed", "#!/bin/sh\nkill -9 $$\n"),
         _program(directory, "08.no-interpreter", "#!/does/not/exist\n"),
         _program(directory, "09.open", NOTE, 0o777),
@@ -111,7 +136,7 @@ def test_programs_that_fail(cluster):
         _program(directory, "README", NOTE),
         _program(directory, "93.name with space", NOTE),
     ]
-    before, lines = len(_noted(node, "active-changed")), len(_log(node))
+    lines = len(_log(node))
     _restart_clusterd(node)
     wait_until(lambda: "90.floods" in _log(node)[lines:], what="the last result")
     cluster.wait_ready()
@@ -122,9 +147,9 @@ def test_programs_that_fail(cluster):
         assert expected in text, expected
     for left_out in ("91.", "92.", "README", "93."):
         assert f"active-changed: {left_out}" not in text
-    assert len(_noted(node, "active-changed")) == before + 1, "nothing but 10.note noted"
+    assert _noted_by(node) == {"10.note"}
     # What it started is gone with it.
-    assert subprocess.run(["pgrep", "-f", "^sleep 1000$"], check=False, capture_output=True, text=True).stdout == ""
+    wait_until(lambda: not _running(f"sleep\0001000.{os.getpid()}\0"), what="the end of what the program had started")
     for path in paths:
         os.unlink(path)
 
@@ -135,7 +160,7 @@ def test_slow_program(cluster):
     path = _program(_directory(node, "node-flags-changed"), "05.slow", '#!/bin/sh\n: > "$CTDB_BASE/slow"\nwhile [ -e "$CTDB_BASE/hold" ]; do sleep 0.02; done\n')
     with open(node.file("hold"), "w", encoding="ascii"):
         pass
-    before = len(_noted(node, "node-flags-changed"))
+    before = len(_noted(node, "node-flags-changed"))  # test_flags saw to it that nothing is on its way
     for verb in ("disable", "enable", "disable"):
         _order(node, verb, 2)
         wait_until(lambda: os.path.exists(node.file("slow")), what="the slow program")
@@ -144,7 +169,7 @@ def test_slow_program(cluster):
         [["2", "disabled", "ok"]], [["2", "disabled", "ok"], ["2", "ok", "disabled"], ["2", "disabled", "ok"]]), what="the runs")
     os.unlink(path)
     _order(node, "enable", 2)
-    wait_until(lambda: _noted(node, "node-flags-changed")[-1] == ["2", "ok", "disabled"], what="the last run")
+    wait_until(lambda: _noted(node, "node-flags-changed")[-1:] == [["2", "ok", "disabled"]], what="the last run")
     assert _chain(_noted(node, "node-flags-changed")[before:])
 
 

@@ -71,7 +71,7 @@ def test_old_status(tool, daemon):
 def test_old_status_other_states(tool, daemon):
     daemon.generation, daemon.vnnmap, daemon.recmode, daemon.leader, daemon.runstate = 1, [], 1, None, 3
     daemon.ifaces = {"eth0": 1, "eth1": 0}
-    assert good(tool(daemon.path, "-t", "1", "status")) == (
+    assert good(tool(daemon.path, "-t", "2", "status")) == (
         "Number of nodes:3\n"
         "pnn:0 10.0.0.1         UNKNOWN\n"
         "pnn:1 10.0.0.2         PARTIALLYONLINE (THIS NODE)\n"
@@ -168,7 +168,7 @@ def test_cluster_status_trouble(tool, daemon):
     status = status_json(tool, daemon)
     assert (status["state"], status["ready"]) == ("INACTIVE", False)
     daemon.nodes[1], daemon.leader = (0, "10.0.0.2"), None
-    status = status_json(tool, daemon, "-t", "1")
+    status = status_json(tool, daemon, "-t", "2")
     assert (status["state"], status["ready"], status["leader"]) == ("NO LEADER", False, None)
 
 
@@ -233,7 +233,7 @@ def test_message_listen(tool, daemon):
     out = good(tool(daemon.path, "-o", "json", "message", "listen", "7", "--count", "1"))
     assert json.loads(out) == {"schema": 1, "srvid": "0x0000000000000007", "text": "one"}
     assert good(tool(daemon.path, "--hex", "message", "listen", "7", "--count", "1")) == "6f6e65\n"
-    done = tool(daemon.path, "-t", "0.3", "message", "listen", "7", "--count", "4")
+    done = tool(daemon.path, "-t", "2", "message", "listen", "7", "--count", "4")
     assert done.returncode == TIMEOUT and done.stdout.splitlines()[2] == "three"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -45,6 +46,14 @@ def bad(cluster, pnn, status, what, *words):
 
 def leader(cluster, pnn=0):
     return as_json(cluster, pnn, "leader", "show")["leader"]
+
+
+def agreed_leader(cluster):
+    """The leader, when all three name the same: who leads is news elsewhere a moment later."""
+    def same():
+        told = [leader(cluster, pnn) for pnn in range(3)]
+        return told if len(set(told)) == 1 and told[0] in range(3) else None
+    return wait_until(same, what="one leader for all")[0]
 
 
 @pytest.fixture(scope="module")
@@ -208,18 +217,20 @@ def test_node_that_is_off(cluster):
 def test_leader_moves(cluster):
     """Asked anywhere; nobody stops acting."""
     for pnn in (1, 2, 0):
-        former = leader(cluster)
+        former = agreed_leader(cluster)
         doc = as_json(cluster, 2, "leader", "transfer", str(pnn))
         assert doc["leader"] == pnn and doc["former"] == (None if former == pnn else former)
-        assert {as_json(cluster, p, "leader", "show")["leader"] for p in (2,)} == {pnn}
+        assert leader(cluster, 2) == pnn
+    assert agreed_leader(cluster) == 0
     assert as_json(cluster, 1, "leader", "transfer", "0") == {"schema": 1, "message": "node 0 leads already", "leader": 0, "former": None}
     doc = as_json(cluster, 0, "leader", "resign")
     assert doc["former"] == 0 and doc["leader"] != 0
-    wait_until(lambda: {leader(cluster, p) for p in range(3)} == {doc["leader"]})
+    assert agreed_leader(cluster) == doc["leader"]
 
 
 def test_leader_is_not_given_to_one_that_may_not_lead(cluster):
     good(cluster, 0, "leader", "transfer", "0")
+    assert agreed_leader(cluster) == 0
     good(cluster, 0, "setleaderrole", "-n", "1", "off")
     good(cluster, 0, "node", "stop", "2")
     try:
@@ -268,7 +279,7 @@ def test_wait_begins_before_the_daemon(cluster):
 
 def test_wait_says_what_is_missing(cluster):
     good(cluster, 0, "node", "stop", "1")
-    done = run(cluster, 1, "cluster", "wait", "--for", "serving", "--timeout", "0.5")
+    done = run(cluster, 1, "cluster", "wait", "--for", "serving", "--timeout", "3")
     assert done.returncode == TIMEOUT and "this node (1) is stopped" in done.stderr and "ctdb node continue 1" in done.stderr
     assert as_json(cluster, 1, "cluster", "wait", "--for", "member")["reached"] == "member"
     waiting = popen(cluster, 1, "cluster", "wait", "--for", "serving", "-t", "60")
@@ -303,6 +314,7 @@ class Events:
 
 def test_events_of_the_cluster(cluster, tmp_path):
     good(cluster, 0, "leader", "transfer", "0")
+    assert agreed_leader(cluster) == 0
     with Events(cluster, 1, tmp_path / "events") as events:
         # The stream begins when it was asked for the first time: something is changed until it is there.
         def change():
@@ -404,7 +416,7 @@ def test_old_forms_of_questions(cluster):
     addresses = [n["address"] for n in as_json(cluster, 0, "node", "list")["nodes"]]
     assert good(cluster, 0, "listnodes").split() == addresses
     assert good(cluster, 0, "listnodes", "-X") == "".join(f"|{pnn}|{a}|\n" for pnn, a in enumerate(addresses))
-    assert good(cluster, 0, "ping", "-n", "2").startswith("response from 2 time=0.")
+    assert re.match(r"response from 2 time=\d+\.\d+ sec", good(cluster, 0, "ping", "-n", "2"))
     assert good(cluster, 0, "getcapabilities") == "LEADER: YES\nLMASTER: YES\n"
     good(cluster, 0, "setlmasterrole", "off", "-n", "1")
     wait_until(lambda: good(cluster, 0, "getcapabilities", "-X", "-n", "1") == "|LEADER|LMASTER|\n|1|0|\n")
@@ -419,7 +431,8 @@ def test_leader_resigns_with_a_lock(cluster_factory):
     cluster = cluster_factory(3, arbitration="lock")
     for _ in range(3):
         doc = as_json(cluster, 0, "leader", "resign")
-        assert doc["former"] != doc["leader"] == leader(cluster)
-        former, now = (as_json(cluster, pnn, "cluster", "status")["arbitration"] for pnn in (doc["former"], doc["leader"]))
-        assert former == {"method": "lock", "state": "held", "detail": None}
-        assert now == {"method": "lock", "state": "held", "detail": "held by this node"}
+        assert doc["former"] != doc["leader"] == agreed_leader(cluster)
+        for pnn, detail in ((doc["former"], None), (doc["leader"], "held by this node")):
+            expected = {"method": "lock", "state": "held", "detail": detail}
+            wait_until(lambda pnn=pnn, expected=expected: as_json(cluster, pnn, "cluster", "status")["arbitration"] == expected,
+                       what=lambda pnn=pnn: f"the lock as node {pnn} tells it: {as_json(cluster, pnn, 'cluster', 'status')['arbitration']}")

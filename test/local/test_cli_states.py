@@ -130,12 +130,12 @@ def test_partially_online_only_without_flags(tool, fake):
 
 def test_no_leader(tool, fake):
     fake.say(HEALTHY.replace("leader 0\n", "leader none\n"))
-    status = as_json(tool, "-t", "1", "cluster", "status")
+    status = as_json(tool, "-t", "2", "cluster", "status")
     assert status["leader"] is None
     assert all(not n["leader"] for n in status["nodes"])
     assert status["state"] != "OK"
-    assert "Leader:UNKNOWN\n" in tool("-t", "1", "status")
-    assert tool("-t", "1", "leader") == "UNKNOWN\n"
+    assert "Leader:UNKNOWN\n" in tool("-t", "2", "status")
+    assert tool("-t", "2", "leader") == "UNKNOWN\n"
 
 
 def test_recovery_without_generation(tool, fake):
@@ -180,7 +180,7 @@ def test_refused_and_garbage(tool, fake):
     fake.say(HEALTHY + "garbage 91\n")
     assert "malformed" in tool("node", "list", status=ERROR)
     fake.say(HEALTHY + "silent 91\n")
-    assert "no answer" in tool("-t", "1", "node", "list", status=TIMEOUT)
+    assert "no answer" in tool("-t", "2", "node", "list", status=TIMEOUT)
 
 
 # ---- the fake itself ----
@@ -223,7 +223,7 @@ def test_health_without_a_daemon(bindir, tmp_path):
 def test_wait_and_its_end(tool, fake):
     fake.say(HEALTHY + "recmode active\n")
     assert tool("cluster", "wait", "--for", "member") == "this node is a member of the cluster\n"
-    assert "RECOVERING" in tool("cluster", "wait", "--for", "recovered", "-t", "0.3", status=TIMEOUT)
+    assert "RECOVERING" in tool("cluster", "wait", "--for", "recovered", "-t", "2", status=TIMEOUT)
     fake.say(HEALTHY)
     assert tool("cluster", "wait", "--for", "serving") == "this node serves\n"
 

@@ -66,6 +66,11 @@ def all_have(cluster, content, pnns=None):
     wait_until(same, what=lambda: f"the same nodes file everywhere, not {[text(cluster, pnn) for pnn in cluster.running()]}")
 
 
+def listed(cluster, pnn):
+    """[(address, whether it is deleted)] as the tool tells it: dbd hears of a change after the file is there."""
+    return [(n["address"], "DELETED" in n["flags"]) for n in json.loads(ctdb(cluster, pnn, "-o", "json", "node", "list"))["nodes"]]
+
+
 class Load:
     """Writes records on nodes of a cluster until it is told to stop; what was acknowledged has to be there."""
 
@@ -126,8 +131,8 @@ def test_add_remove_replace_under_load(cluster_factory):
     wait_until(lambda: run(cluster, 3, "node", "remove", "1").returncode == 0, what="node 1 to be removed")
     lines = [cluster.node(pnn).address for pnn in range(4)]
     all_have(cluster, f"{lines[0]}\n#{lines[1]}\n{lines[2]}\n{lines[3]}\n")
-    nodes = json.loads(ctdb(cluster, 0, "-o", "json", "node", "list"))["nodes"]
-    assert "DELETED" in nodes[1]["flags"] and not nodes[3]["flags"]
+    wait_until(lambda: [deleted for _, deleted in listed(cluster, 0)] == [False, True, False, False], what="node 1 to be deleted for clients, too")
+    wait_until(lambda: not json.loads(ctdb(cluster, 0, "-o", "json", "node", "list"))["nodes"][3]["flags"], what="node 3 to be well")
     assert refused(cluster, 0, "node", "remove", "1") == "node 1 has been removed already"
 
     # Its number is used again, by a machine with another address.
@@ -232,6 +237,7 @@ def test_symbolic_link_and_mode_stay(cluster_factory):
     cluster.wait_ready(2 * PATIENCE)
     node = cluster.next_node()
     wait_until(lambda: run(cluster, 0, "node", "add", node.address).returncode == 0, what="the change")
+    wait_until(lambda: len(text(cluster, 0).split()) == 3, what="the new file")
     assert os.readlink(path(cluster, 0)) == "elsewhere"
     assert text(cluster, 0).split()[2] == node.address
     assert stat.S_IMODE(os.stat(path(cluster, 0)).st_mode) == 0o640
@@ -247,11 +253,11 @@ def test_differing_file_stays_out_and_gets_the_list(cluster):
     cluster.fault(odd, "shutdown")
     write(cluster, odd, was + extra + "\n")
     cluster.fault(odd, "power-on")
-    wait_until(lambda: f'node 3 ("{extra}") is only in its nodes file' in status(cluster, lead)["membership"] + log(cluster, lead), what="the leader to say why")
+    wait_until(lambda: f'node 3 ("{extra}") is only in its nodes file' in (status(cluster, lead)["membership"] or "") + log(cluster, lead), what="the leader to say why")
     wait_until(lambda: f'node {odd} is kept out: node 3 ("{extra}") is only in its nodes file' in log(cluster, lead))
     wait_until(lambda: f'node {lead} is kept out: node 3 ("{extra}") is missing in its nodes file' in log(cluster, odd))
     wait_until(lambda: f"kept out by leader node {lead}" in (status(cluster, odd)["membership"] or ""), what="the node to say why")
-    assert not status(cluster, odd)["ready"]
+    wait_until(lambda: not status(cluster, odd)["ready"], what="the node not to serve")
     assert ctdb(cluster, other, "node", "reload", "--dry-run") == f"Would be done:\nnode {odd} gets the list"
     assert ctdb(cluster, other, "node", "reload") == f"node {odd} has the list now"
     cluster.wait_ready(2 * PATIENCE)
@@ -270,8 +276,7 @@ def test_reload_of_several(cluster_factory):
     said = wait_until(lambda: (done := run(cluster, 1, "reloadnodes")).returncode == 0 and done.stdout.rstrip("\n"), what="the change")
     assert said == f"node 3 is removed\nnode 4 is added: {base}.50"
     all_have(cluster, new, (0, 1, 2))
-    nodes = json.loads(ctdb(cluster, 2, "-o", "json", "node", "list"))["nodes"]
-    assert [n["address"] for n in nodes][4] == f"{base}.50" and "DELETED" in nodes[3]["flags"]
+    wait_until(lambda: listed(cluster, 2)[3:] == [(listed(cluster, 2)[3][0], True), (f"{base}.50", False)], what="the list of clients")
     # One more would leave no majority reachable (3 of 5, 3 of 6).
     assert ctdb(cluster, 1, "node", "add", f"{base}.51") == f"node 5 is added: {base}.51\nnode 4 is not reachable or kept out and does not get the list: " \
         "when it is back, run 'ctdb node reload' on a member"

@@ -167,7 +167,8 @@ def test_start_and_stop_in_order(node):
     assert events == [(name, what) for name in reversed(DAEMONS) for what in ("term", "end")]
     assert not os.path.exists(node.path("run", "ctdbd.pid"))
     assert node.stubs_alive() == []
-    assert "ERROR" not in node.log() and "WARNING" not in node.log()
+    bad = [line for line in node.log().splitlines() if ("ERROR" in line or "WARNING" in line) and "nothing else was served" not in line]
+    assert not bad  # but for a process that got no time
 
 
 def test_what_daemons_get(node):
@@ -249,34 +250,34 @@ def test_death_of_an_earlier_one_while_starting(node):
 
 
 def test_not_ready_in_time(node):
-    node.configure("ready timeout = 500ms")
+    node.configure("ready timeout = 3s")
     node.behave("ctdb-clusterd", "mute")
     node.launch()
     assert node.wait() == 1
-    assert "ctdb-clusterd is not ready after 500 ms" in node.stderr()
+    assert "ctdb-clusterd is not ready after 3000 ms" in node.stderr()
     assert node.names("start") == ["ctdb-transportd", "ctdb-clusterd"]
     assert node.names("end") == ["ctdb-clusterd", "ctdb-transportd"]
     assert node.stubs_alive() == []
 
 
 def test_not_ready_in_time_later(node):
-    node.configure("ready timeout = 1s\nrestart delay = 10")
+    node.configure("ready timeout = 3s\nrestart delay = 10")
     node.start()
     node.behave("ctdb-dbd", "mute")
     os.kill(node.pid("ctdb-dbd"), signal.SIGKILL)
     wait_until(lambda: node.names("start").count("ctdb-dbd") == 2, what="the restart")
     node.behave("ctdb-dbd", "")
     wait_until(lambda: node.names("ready").count("ctdb-dbd") == 2, what="the second restart")
-    assert "ctdb-dbd is not ready after 1000 ms: killing it" in node.log()
+    assert "ctdb-dbd is not ready after 3000 ms: killing it" in node.log()
     assert node.stop() == 0
 
 
 def test_stubborn_daemon_is_killed(node):
-    node.configure("stop timeout = 300ms")
+    node.configure("stop timeout = 3s")
     node.behave("ctdb-dbkeep", "stubborn")
     node.start()
     assert node.stop() == 0
-    assert "ctdb-dbkeep has not stopped after 300 ms: killing it" in node.log()
+    assert "ctdb-dbkeep has not stopped after 3000 ms: killing it" in node.log()
     assert node.names("term") == list(reversed(DAEMONS))
     assert node.names("end") == ["ctdb-dbd", "ctdb-clusterd", "ctdb-transportd"]
     assert node.stubs_alive() == []
@@ -312,11 +313,12 @@ def test_two_requests_to_stop(node):
 
 
 def test_supervisor_killed(node):
-    node.behave("ctdb-dbkeep", "slow-stop 1")
+    node.behave("ctdb-dbkeep", "slow-stop 4")
     node.start()
     node.process.kill()
     node.wait()
     wait_until(lambda: sorted(node.names("orphaned")) == sorted(DAEMONS), what="the daemons to notice")
+    wait_until(lambda: sorted(node.names("end")) == sorted(set(DAEMONS) - {"ctdb-dbkeep"}), what="the others to end")
     # the next one does not start beside the daemons of the former one
     os.rename(node.path("stub", "trace"), node.path("stub", "trace.1"))
     os.rename(node.path("log.ctdb"), node.path("log.1"))

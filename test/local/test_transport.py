@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -150,7 +151,7 @@ def parse_links(payload):
 class Node:
     """A node of which only transportd runs."""
 
-    def __init__(self, base, bindir, pnn, port, dead=2000, version=2):
+    def __init__(self, base, bindir, pnn, port, dead=10000, version=2):
         self.base, self.bindir, self.pnn, self.port = os.path.join(base, str(pnn)), bindir, pnn, port
         self.process = None
         os.makedirs(self.path("run"))
@@ -344,7 +345,7 @@ def test_peer_dies(make_nodes):
 
 def test_peer_hangs(make_nodes):
     """Its kernel still acknowledges everything: only the heartbeats tell."""
-    a, b = make_nodes(2, dead=700)
+    a, b = make_nodes(2, dead=2000)
     with Endpoint(a, "cli.1") as cli:
         wait_linked(cli, 1)
         cli.call(("transport", 0), TRANSPORT, SUBSCRIBE, xdr_string("cli.1"))
@@ -354,12 +355,12 @@ def test_peer_hangs(make_nodes):
         pnn, up, _, _ = cli.link_change()
         assert (pnn, up) == (1, True)
         assert cli.links(node=1)[0][0]
-    assert "nothing was heard for 700 ms" in a.log()
+    assert "nothing was heard for 2000 ms" in a.log()
 
 
 def test_listener_hangs(make_nodes):
     """While it hangs the other one tries again and again, and its kernel accepts: none of that comes up afterwards but the last."""
-    a, b = make_nodes(2, dead=500)
+    a, b = make_nodes(2, dead=1500)
     with Endpoint(a, "cli.1") as cli:
         wait_linked(cli, 1)
         cli.call(("transport", 0), TRANSPORT, SUBSCRIBE, xdr_string("cli.1"))
@@ -380,20 +381,21 @@ def test_stall_of_own(make_nodes):
     a, b = make_nodes(2, dead=30000)
     a.kill()
     with open(a.path("ctdb.conf"), "r+", encoding="utf-8") as f:
-        text = f.read().replace("dead interval = 30000", "dead interval = 500")
+        text = f.read().replace("dead interval = 30000", "dead interval = 1500")
         f.seek(0)
         f.write(text)
         f.truncate()
     a.start()
     with Endpoint(a, "cli.1") as cli:
         wait_linked(cli, 1)
+        assert cli.links(node=1)[0][0]  # b has written its lines about it
         a.kill(signal.SIGSTOP)
         before = os.stat(b.path("log")).st_mtime
-        subprocess.run(["sleep", "1.5"], check=True)
+        subprocess.run(["sleep", "4"], check=True)
         a.kill(signal.SIGCONT)
         assert cli.links() == {1: (True, 1)}
         assert os.stat(b.path("log")).st_mtime == before
-    assert re.search(r"this process stalled for \d+ ms", a.log())
+    wait_until(lambda: re.search(r"this process stalled for \d+ ms", a.log()), what="the line about the stall")
 
 
 def test_subscriber_gone(make_nodes):
@@ -436,7 +438,7 @@ def test_nodes_reloaded(make_nodes, base, bindir):
 def test_bad_input(make_nodes):
     """Garbage on the endpoint and on the port: logged now and then, and nothing else happens."""
     a, b = make_nodes(2)
-    rnd = random.Random(4711)
+    rnd, begin = random.Random(4711), time.monotonic()
     good = encode(REQUEST, ("cli.1", 0), ("transport", 1), TRANSPORT, GET_LINKS, ident=5)
     with Endpoint(a, "cli.1") as cli, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as raw:
         wait_linked(cli, 1)
@@ -458,7 +460,8 @@ def test_bad_input(make_nodes):
                 break
         assert cli.links() == {1: (True, 1)}
     assert a.process.poll() is None and b.process.poll() is None
-    assert 2 <= len(re.findall(r"malformed|refused|closed", a.log())) < 60
+    # one of a kind in a second at most; 700 were sent
+    assert 2 <= len(re.findall(r"malformed|refused|closed", a.log())) < 60 + 4 * (time.monotonic() - begin)
 
 
 def test_spoofed_source(make_nodes):

@@ -41,7 +41,7 @@ def test_link_between_two_followers(cluster):
     cluster.fault(low, f"deaf:{high}")
     wait_until(lambda: serving(cluster) == rest, timeout=2 * PATIENCE, what=f"node {high} to be left out")
     assert status(cluster, low)["leader"] == leader
-    assert says(cluster, high, f"node {high} cannot reach node {low}: left out by the leader")
+    wait_until(lambda: says(cluster, high, f"node {high} cannot reach node {low}: left out by the leader"), what="it to say why")
     for pnn in rest:
         wait_until(lambda pnn=pnn: says(cluster, pnn, f"it and node {low} cannot reach each other"), what=f"node {pnn} to say why")
     wait_until(lambda: record(cluster, low, "set", "mesh.tdb", "key", "without it") is not None, what="the others to serve")

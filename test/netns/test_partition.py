@@ -40,7 +40,7 @@ def test_majority_goes_on_and_minority_does_not(cluster):
         assert ctdb(cluster, majority[1], "record", "get", "split.tdb", "key") == f"before {lonely}"
         ctdb(cluster, majority[1], "record", "set", "split.tdb", "key", f"without {lonely}")
         assert cluster.node(lonely).run(["ctdb", "-t", "2", "record", "set", "split.tdb", "key", "wrong"], **CAPTURE).returncode != 0
-        assert serving(cluster) == majority
+        wait_until(lambda majority=majority: serving(cluster) == majority, what="the majority, and nobody else, to serve")
         cluster.heal()
         cluster.wait_ready(2 * PATIENCE)
         assert ctdb(cluster, lonely, "record", "get", "split.tdb", "key") == f"without {lonely}"

@@ -11,7 +11,7 @@ from support import CAPTURE, PATIENCE, need_programs, output, wait_until
 @pytest.fixture
 def cluster(cluster_factory, need_root):
     need_programs("ip")
-    return cluster_factory(3, mode="netns", two_addresses=True, extra_config="[cluster]\n\theartbeat interval = 250\n\tdead interval = 2000\n")
+    return cluster_factory(3, mode="netns", two_addresses=True, extra_config="[cluster]\n\theartbeat interval = 250\n\tdead interval = 4000\n")
 
 
 def ctdb(cluster, pnn, *words):
