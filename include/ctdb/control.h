@@ -120,6 +120,8 @@ enum ctdb_control_number {
 	CTDB_CONTROL_PUSH_RECORD = 162,     /* push_record -> (sent NOREPLY) */
 	CTDB_CONTROL_CLUSTER_VERDICT = 512, /* -> text with NUL: what clusterd says of the cluster */
 	CTDB_CONTROL_INTERFACE_CALL = 513,  /* interface_call -> interface_reply (-1: not served) */
+	CTDB_CONTROL_TRAVERSE_START_TOLD =
+		514, /* traverse_start_ext 24 -> then messages; the last says how it ended */
 };
 
 /* "GET_PNN"; "unknown". */

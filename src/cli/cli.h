@@ -14,6 +14,7 @@ enum exit_code {
 	EXIT_NOT_FOUND = 3,
 	EXIT_TIMEOUT = 4,
 	EXIT_NO_DAEMON = 5, /* cannot connect, or connection lost */
+	EXIT_WRONG = 6,     /* db check: something is wrong with a database */
 };
 
 /* Options beside the global ones; a command accepts those in its mask. */
@@ -25,6 +26,10 @@ enum option_flag {
 	OPT_MODEL = 0x10,
 	OPT_FOR = 0x20,
 	OPT_FORCE = 0x40,
+	OPT_LOCAL = 0x100,
+	OPT_HISTORY = 0x200,
+	OPT_RESET = 0x400,
+	OPT_RECORDS = 0x800,
 	OPT_DRY_RUN = 0x10000000,
 	OPT_RETIRE = 0x20000000,
 	NO_DAEMON = 0x40000000, /* no option: the command runs without a connection */
@@ -40,6 +45,7 @@ struct options {
 	const char *separator;
 	bool hex, retire, dry_run;
 	bool force;
+	bool local, history, reset, records;
 	const char *goal; /* --for */
 	uint64_t count; /* 0: no limit */
 	enum ctdb_db_model model;
@@ -55,7 +61,7 @@ struct cli {
 	const struct command *cmd;
 	struct output out;
 	struct ctdb_client *c; /* connected before the command runs, unless it needs no daemon */
-	void *owned[4];        /* freed at the end: arguments as bytes */
+	void *owned[8];        /* freed at the end: arguments as bytes */
 	unsigned int n_owned;
 	bool printed;     /* the command printed its own output: no document at the end */
 	char error[1024]; /* of cli_fail() */
@@ -130,6 +136,20 @@ int cmd_record_get(struct cli *cli, char **argv, int argc);
 int cmd_record_set(struct cli *cli, char **argv, int argc);
 int cmd_record_delete(struct cli *cli, char **argv, int argc);
 int cmd_record_info(struct cli *cli, char **argv, int argc);
+int cmd_record_locate(struct cli *cli, char **argv, int argc);
+int cmd_db_detach(struct cli *cli, char **argv, int argc);
+int cmd_db_dump(struct cli *cli, char **argv, int argc);
+int cmd_db_seqnum(struct cli *cli, char **argv, int argc);
+int cmd_db_freeze(struct cli *cli, char **argv, int argc);
+int cmd_db_thaw(struct cli *cli, char **argv, int argc);
+int cmd_db_wipe(struct cli *cli, char **argv, int argc);
+int cmd_db_backup(struct cli *cli, char **argv, int argc);
+int cmd_db_restore(struct cli *cli, char **argv, int argc);
+int cmd_db_show_backup(struct cli *cli, char **argv, int argc);
+int cmd_db_check(struct cli *cli, char **argv, int argc);
+int cmd_db_statistics(struct cli *cli, char **argv, int argc);
+int cmd_transaction_run(struct cli *cli, char **argv, int argc);
+int cmd_statistics(struct cli *cli, char **argv, int argc);
 int cmd_message_send(struct cli *cli, char **argv, int argc);
 int cmd_message_listen(struct cli *cli, char **argv, int argc);
 int cmd_message_stats(struct cli *cli, char **argv, int argc);
@@ -152,6 +172,28 @@ int cmd_old_leader(struct cli *cli, char **argv, int argc);
 int cmd_old_runstate(struct cli *cli, char **argv, int argc);
 int cmd_old_uptime(struct cli *cli, char **argv, int argc);
 int cmd_old_getdbmap(struct cli *cli, char **argv, int argc);
+int cmd_old_attach(struct cli *cli, char **argv, int argc);
+int cmd_old_detach(struct cli *cli, char **argv, int argc);
+int cmd_old_getdbstatus(struct cli *cli, char **argv, int argc);
+int cmd_old_getdbseqnum(struct cli *cli, char **argv, int argc);
+int cmd_old_catdb(struct cli *cli, char **argv, int argc);
+int cmd_old_cattdb(struct cli *cli, char **argv, int argc);
+int cmd_old_wipedb(struct cli *cli, char **argv, int argc);
+int cmd_old_backupdb(struct cli *cli, char **argv, int argc);
+int cmd_old_restoredb(struct cli *cli, char **argv, int argc);
+int cmd_old_dumpdbbackup(struct cli *cli, char **argv, int argc);
+int cmd_old_readkey(struct cli *cli, char **argv, int argc);
+int cmd_old_writekey(struct cli *cli, char **argv, int argc);
+int cmd_old_deletekey(struct cli *cli, char **argv, int argc);
+int cmd_old_pfetch(struct cli *cli, char **argv, int argc);
+int cmd_old_pstore(struct cli *cli, char **argv, int argc);
+int cmd_old_pdelete(struct cli *cli, char **argv, int argc);
+int cmd_old_ptrans(struct cli *cli, char **argv, int argc);
+int cmd_old_tfetch(struct cli *cli, char **argv, int argc);
+int cmd_old_tstore(struct cli *cli, char **argv, int argc);
+int cmd_old_statisticsreset(struct cli *cli, char **argv, int argc);
+int cmd_old_stats(struct cli *cli, char **argv, int argc);
+int cmd_old_dbstatistics(struct cli *cli, char **argv, int argc);
 
 /* ---- cmd_link.c ---- */
 /* A warning if links are not secured; in JSON "security" as well, null if the daemon cannot tell. */

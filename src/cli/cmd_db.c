@@ -119,3 +119,24 @@ int cmd_db_status(struct cli *cli, char **argv, int argc)
 	}
 	return EXIT_OK;
 }
+
+int cmd_db_seqnum(struct cli *cli, char **argv, int argc)
+{
+	uint64_t seqnum = 0;
+	struct db_info db;
+	int err, code = db_find(cli, cli->opt.node, argv[0], &db);
+
+	if (code != 0) {
+		return code;
+	}
+	if (ctdb_db_flags_model(db.flags) == CTDB_DB_VOLATILE) {
+		return cli_fail(cli, EXIT_ERROR, "database \"%s\" is volatile: it has no sequence number", db.name);
+	}
+	err = ctdb_get_db_seqnum(cli->c, cli->opt.node, db.id, &seqnum);
+	if (err != 0) {
+		return cli_fail_api(cli, err, "database \"%s\"", db.name);
+	}
+	output_field(&cli->out, "seqnum", cli->opt.format == &output_text ? "" : "Sequence number",
+		     json_integer((json_int_t)seqnum));
+	return EXIT_OK;
+}

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "copies.h"
 #include "text.h"
 
 #define VALUE_MAX (64U * 1024 * 1024)
@@ -266,4 +266,85 @@ int cmd_record_info(struct cli *cli, char **argv, int argc)
 		output_field(&cli->out, "local", "Copy on this node", json_false());
 	}
 	return put_place(cli, &key);
+}
+
+/* ---- locate ---- */
+
+static json_t *role_of(const struct copies_map *map, uint32_t i, const struct copy *c, bool is_volatile,
+		       uint32_t lmaster)
+{
+	json_t *words = output_check(json_array());
+
+	if (c->found && is_volatile && c->dmaster == map->pnn[i]) {
+		json_array_append_new(words, json_string("owner"));
+	}
+	if (is_volatile && lmaster == map->pnn[i]) {
+		json_array_append_new(words, json_string("lmaster"));
+	}
+	return words;
+}
+
+static json_t *locate_row(const struct copies_map *map, uint32_t i, const struct copy *c, bool is_volatile,
+			  uint32_t lmaster)
+{
+	json_t *row = output_check(json_pack("{s:I, s:o, s:b}", "node", (json_int_t)map->pnn[i], "role",
+					     role_of(map, i, c, is_volatile, lmaster), "found", c->found));
+
+	if (c->found) {
+		json_object_set_new(row, "rsn", json_integer((json_int_t)c->rsn));
+		json_object_set_new(row, "dmaster", json_integer(c->dmaster));
+		json_object_set_new(row, "flags", json_sprintf("0x%08x", c->flags));
+		json_object_set_new(row, "size", json_integer(c->size));
+	}
+	return row;
+}
+
+/* Rows of all nodes. 0 or exit code. */
+static int locate(struct cli *cli, const struct db_info *db, const struct bytes *key, json_t *rows, bool *found)
+{
+	bool is_volatile = ctdb_db_flags_model(db->flags) == CTDB_DB_VOLATILE;
+	struct copies_map map;
+	int code = copies_map_get(cli, cli->c, &map);
+
+	for (uint32_t i = 0; i < map.n && code == 0; i++) {
+		struct copy c = {.found = false};
+		uint32_t generation, lmaster = copies_lmaster(&map, data_of(key));
+		int ret = copies_locate(cli, map.pnn[i], db->id, data_of(key), &c, &generation);
+
+		if (ret < 0) {
+			return -ret;
+		}
+		if (ret == EAGAIN) {
+			return cli_fail(cli, EXIT_TIMEOUT, "node %u: a process has the record locked", map.pnn[i]);
+		}
+		*found = *found || c.found;
+		json_array_append_new(rows, locate_row(&map, i, &c, is_volatile, lmaster));
+	}
+	return code;
+}
+
+int cmd_record_locate(struct cli *cli, char **argv, int argc)
+{
+	static const struct output_column columns[] = {{"node", "NODE"},       {"role", "ROLE"},   {"rsn", "RSN"},
+						       {"dmaster", "DMASTER"}, {"flags", "FLAGS"}, {"size", "SIZE"}};
+	json_t *rows = output_check(json_array());
+	struct db_info db;
+	struct bytes key;
+	bool found = false;
+	int code = parse_bytes(cli, "key", argv[1], &key);
+
+	code = code == 0 ? db_find(cli, CTDB_NODE_CURRENT, argv[0], &db) : code;
+	code = code == 0 ? locate(cli, &db, &key, rows, &found) : code;
+	if (code == 0 && !found) {
+		code = cli_fail(cli, EXIT_NOT_FOUND, "no node has a record \"%s\" in database \"%s\"", argv[1],
+				db.name);
+	}
+	if (code != 0) {
+		json_decref(rows);
+		return code;
+	}
+	output_field(&cli->out, "database", "Database", output_string(db.name));
+	output_field(&cli->out, "key", "Key", bytes_value(cli, data_of(&key)));
+	output_rows(&cli->out, "copies", columns, 6, rows);
+	return EXIT_OK;
 }

@@ -98,6 +98,41 @@ const struct command commands[] = {
 	 "--model volatile (default), persistent or replicated. A database that exists as another model is an "
 	 "error.\n"},
 	{"db", "status", "DB", 1, 1, OPT_NODE, cmd_db_status, "Everything about one database", DB_HELP},
+	{"db", "detach", "DB...", 1, 64, 0, cmd_db_detach, "Forget volatile databases on all nodes",
+	 DB_HELP "Their contents are gone. The tunable AllowClientDBAttach has to be 0 on all nodes, or clients could attach them again at once.\n"},
+	{"db", "dump", "DB", 1, 1, OPT_LOCAL | OPT_HEX, cmd_db_dump, "All records of a database",
+	 DB_HELP "A line for each, which ctdb transaction run reads (JSON: one document a line, the last says whether all was told); streamed.\n"
+		 "Records that move meanwhile may be told twice or not at all. Exit status 1 and a reason if records may be missing since a node\n"
+		 "was lost, a recovery ran, or a signal came. --local: this node's file as it is, with headers.\n"},
+	{"db", "seqnum", "DB", 1, 1, OPT_NODE, cmd_db_seqnum, "Sequence number of a persistent or replicated database",
+	 DB_HELP "Each transaction counts.\n"},
+	{"db", "check", "[DB]", 0, 1, 0, cmd_db_check, "Do the copies of all nodes fit together",
+	 DB_HELP "Checks the files, and then: persistent and replicated databases have the same contents on all nodes; of volatile ones each record\n"
+		 "has one owner, whose copy is the newest, and which its location master knows. Clients go on. What looks wrong is looked at again.\n"
+		 "The first line is the verdict. Exit status 0: nothing is wrong; 6: something is; others: it could not be checked.\n"},
+	{"db", "backup", "DB FILE", 2, 2, 0, cmd_db_backup, "Write a database to a file",
+	 DB_HELP "FILE is replaced when the backup is complete; \"-\": standard output. Persistent and replicated databases: as they were at one moment.\n"
+		 "The file is described in ctdb-backup(5).\n"},
+	{"db", "show-backup", "FILE", 1, 1, OPT_RECORDS | OPT_HEX | NO_DAEMON, cmd_db_show_backup, "Check a backup and say what is in it",
+	 "--records: its records, as ctdb db dump prints them. Needs no daemon.\n"},
+	{"db", "restore", "FILE [DB]", 1, 2, 0, cmd_db_restore, "Replace the contents of a database by those of a backup, on all nodes",
+	 DB_HELP "Without DB: the one that the backup is of. It is made if it does not exist. All of the file is checked before anything is\n"
+		 "changed; then the database is frozen, and all nodes store the new contents, or none does. Clients wait meanwhile.\n"
+		 "Backups of CTDB's own tool (64-bit machines of either byte order) are read as well.\n"},
+	{"db", "wipe", "DB", 1, 1, 0, cmd_db_wipe, "Remove all records of a database, on all nodes", DB_HELP},
+	{"db", "freeze", "DB", 1, 1, 0, cmd_db_freeze, "Stop all changes of a database, on all nodes",
+	 DB_HELP "Clients that ask for its records wait. Ends by ctdb db thaw, by a recovery, and by itself after two minutes.\n"},
+	{"db", "thaw", "DB", 1, 1, 0, cmd_db_thaw, "Let a frozen database go on", DB_HELP "A recovery opens it again; ends after that.\n"},
+	{"db", "statistics", "DB", 1, 1, OPT_NODE | OPT_HEX, cmd_db_statistics, "What a node counts about a database", DB_HELP},
+	{"transaction", "run", "DB [FILE]", 1, 2, OPT_HEX, cmd_transaction_run, "Carry out a script in one transaction",
+	 DB_HELP "FILE, or \"-\" or nothing for standard input, has a step on each line:\n"
+		 "  get KEY           tell the value at the end (--hex: in hexadecimal)\n"
+		 "  set KEY VALUE     write the record\n"
+		 "  delete KEY        delete the record, which has to exist\n"
+		 "  expect KEY VALUE  go on only if the record has that value\n"
+		 "  absent KEY        go on only if there is no such record\n"
+		 "A word is bare, \"quoted\" (\\xNN is a byte), or 0x and hexadecimal digits. # begins a comment line. All is done or nothing; a mistake\n"
+		 "anywhere is told with its line, and nothing is begun.\n"},
 	{"record", "get", "DB KEY", 2, 2, OPT_HEX, cmd_record_get, "Print the value of a record",
 	 DB_HELP KEY_HELP "A record of a volatile database is brought to this node if its copy here is not the current "
 			  "one. Exit status 3 if there is no such record.\n"},
@@ -110,6 +145,8 @@ const struct command commands[] = {
 	{"record", "info", "DB KEY", 2, 2, OPT_HEX, cmd_record_info,
 	 "Where a record is: its copy on this node, its location master",
 	 DB_HELP KEY_HELP "Looks at this node's file only; nothing is moved.\n"},
+	{"record", "locate", "DB KEY", 2, 2, OPT_HEX, cmd_record_locate, "The copies of a record on all nodes",
+	 DB_HELP KEY_HELP "ROLE: owner (the copy that counts), lmaster (its location master). Nothing is moved. Exit status 3 if no node has it.\n"},
 	{"message", "send", "NODE SRVID TEXT", 3, 3, OPT_HEX, cmd_message_send, "Send a message",
 	 "NODE: a node number, \"local\", or \"all\", \"active\", \"connected\". SRVID: 64-bit address, decimal or 0x. "
 	 "TEXT as in ctdb record set, \"-\" for standard\n"
@@ -152,5 +189,30 @@ const struct command commands[] = {
 	 NULL},
 	{NULL, "getdbmap", "", 0, 0, OPT_NODE | OPT_MACHINE, cmd_old_getdbmap,
 	 "As ctdb db list, in the form that scripts know", NULL},
+	{NULL, "getdbstatus", "DB", 1, 1, OPT_NODE, cmd_old_getdbstatus, "As ctdb db status", NULL},
+	{NULL, "getdbseqnum", "DB", 1, 1, OPT_NODE, cmd_old_getdbseqnum, "As ctdb db seqnum", NULL},
+	{NULL, "attach", "NAME [KIND]", 1, 2, 0, cmd_old_attach, "As ctdb db attach; KIND: persistent, replicated, readonly, sticky", NULL},
+	{NULL, "detach", "DB...", 1, 64, 0, cmd_old_detach, "As ctdb db detach", NULL},
+	{NULL, "catdb", "DB", 1, 1, 0, cmd_old_catdb, "As ctdb db dump", NULL},
+	{NULL, "cattdb", "DB", 1, 1, 0, cmd_old_cattdb, "As ctdb db dump --local", NULL},
+	{NULL, "backupdb", "DB FILE", 2, 2, 0, cmd_old_backupdb, "As ctdb db backup", NULL},
+	{NULL, "restoredb", "FILE [DB]", 1, 2, 0, cmd_old_restoredb, "As ctdb db restore", NULL},
+	{NULL, "dumpdbbackup", "FILE", 1, 1, NO_DAEMON, cmd_old_dumpdbbackup, "As ctdb db show-backup --records", NULL},
+	{NULL, "wipedb", "DB", 1, 1, 0, cmd_old_wipedb, "As ctdb db wipe", NULL},
+	{NULL, "readkey", "DB KEY [readonly]", 2, 3, 0, cmd_old_readkey, "Value of a record of a volatile database; KEY may be 0xHEX", NULL},
+	{NULL, "writekey", "DB KEY VALUE", 3, 3, 0, cmd_old_writekey, "Write a record of a volatile database", NULL},
+	{NULL, "deletekey", "DB KEY", 2, 2, 0, cmd_old_deletekey, "Delete a record of a volatile database", NULL},
+	{NULL, "pfetch", "DB KEY", 2, 2, 0, cmd_old_pfetch, "Value of a record of a persistent database", NULL},
+	{NULL, "pstore", "DB KEY VALUE", 3, 3, 0, cmd_old_pstore, "Write a record of a persistent database", NULL},
+	{NULL, "pdelete", "DB KEY", 2, 2, 0, cmd_old_pdelete, "Delete a record of a persistent database", NULL},
+	{NULL, "ptrans", "DB [FILE]", 1, 2, 0, cmd_old_ptrans, "Many changes in one transaction: lines \"KEY\" \"VALUE\"", NULL},
+	{NULL, "tfetch", "TDBFILE KEY [FILE]", 2, 3, NO_DAEMON, cmd_old_tfetch, "Value of a record of a TDB file", NULL},
+	{NULL, "tstore", "TDBFILE KEY VALUE [RSN DMASTER FLAGS]", 3, 6, NO_DAEMON, cmd_old_tstore, "Write a record of a TDB file", NULL},
+	{NULL, "statistics", "", 0, 0, OPT_NODE | OPT_MACHINE | OPT_HISTORY | OPT_RESET | OPT_COUNT, cmd_statistics, "What a node's daemon counts",
+	 "Since its start, or the last reset. --history: the last 100 intervals (tunable StatHistoryInterval, 1 s), newest first; --count N of them.\n"
+	 "--reset: all counters of the node begin at 0 again.\n"},
+	{NULL, "statisticsreset", "", 0, 0, OPT_NODE, cmd_old_statisticsreset, "As ctdb statistics --reset", NULL},
+	{NULL, "stats", "[COUNT]", 0, 1, OPT_NODE | OPT_MACHINE, cmd_old_stats, "As ctdb statistics --history", NULL},
+	{NULL, "dbstatistics", "DB", 1, 1, OPT_NODE, cmd_old_dbstatistics, "As ctdb db statistics", NULL},
 	{.run = NULL},
 };

@@ -16,6 +16,10 @@ enum long_option {
 	LONG_DRY_RUN,
 	LONG_FOR,
 	LONG_FORCE,
+	LONG_LOCAL,
+	LONG_HISTORY,
+	LONG_RESET,
+	LONG_RECORDS,
 	LONG_VERSION
 };
 
@@ -27,6 +31,8 @@ static const struct option long_options[] = {
 	{"model", required_argument, NULL, LONG_MODEL}, {"help", no_argument, NULL, 'h'},
 	{"retire", no_argument, NULL, LONG_RETIRE},     {"dry-run", no_argument, NULL, LONG_DRY_RUN},
 	{"for", required_argument, NULL, LONG_FOR},     {"force", no_argument, NULL, LONG_FORCE},
+	{"local", no_argument, NULL, LONG_LOCAL},       {"history", no_argument, NULL, LONG_HISTORY},
+	{"reset", no_argument, NULL, LONG_RESET},       {"records", no_argument, NULL, LONG_RECORDS},
 	{"version", no_argument, NULL, LONG_VERSION},   {NULL, 0, NULL, 0},
 };
 
@@ -87,6 +93,18 @@ static void set_machine(struct cli *cli, const char *separator)
 	cli->opt.given |= OPT_MACHINE;
 }
 
+static void set_switch(struct cli *cli, int c)
+{
+	cli->opt.local = cli->opt.local || c == LONG_LOCAL;
+	cli->opt.history = cli->opt.history || c == LONG_HISTORY;
+	cli->opt.reset = cli->opt.reset || c == LONG_RESET;
+	cli->opt.records = cli->opt.records || c == LONG_RECORDS;
+	cli->opt.given |= c == LONG_LOCAL     ? OPT_LOCAL
+			  : c == LONG_HISTORY ? OPT_HISTORY
+			  : c == LONG_RESET   ? OPT_RESET
+					      : OPT_RECORDS;
+}
+
 static int set_option(struct cli *cli, int c, char *const *argv)
 {
 	switch (c) {
@@ -127,6 +145,12 @@ static int set_option(struct cli *cli, int c, char *const *argv)
 	case LONG_FORCE:
 		cli->opt.force = true;
 		cli->opt.given |= OPT_FORCE;
+		return 0;
+	case LONG_LOCAL:
+	case LONG_HISTORY:
+	case LONG_RESET:
+	case LONG_RECORDS:
+		set_switch(cli, c);
 		return 0;
 	case LONG_MODEL:
 		return set_model(cli, optarg);

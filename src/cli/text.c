@@ -232,3 +232,31 @@ size_t text_distance(const char *a, const char *b)
 	}
 	return row[n];
 }
+
+char *text_quote(const uint8_t *data, size_t len)
+{
+	char *inner = text_escape(data, len), *text, *p;
+	size_t i, quotes = 0;
+
+	if (inner == NULL) {
+		return NULL;
+	}
+	for (i = 0; inner[i] != '\0'; i++) {
+		quotes += inner[i] == '"';
+	}
+	text = malloc(i + quotes + 3);
+	p = text;
+	if (text != NULL) {
+		*p++ = '"';
+		for (i = 0; inner[i] != '\0'; i++) {
+			if (inner[i] == '"') {
+				*p++ = '\\';
+			}
+			*p++ = inner[i];
+		}
+		*p++ = '"';
+		*p = '\0';
+	}
+	free(inner);
+	return text;
+}

@@ -22,6 +22,8 @@ int text_unhex(const char *text, struct bytes *out);
 int text_read(FILE *f, size_t max, struct bytes *out);
 /* Printable ASCII as it is, the rest as text_unescape() reads it. To be freed; NULL: out of memory. */
 char *text_escape(const uint8_t *data, size_t len);
+/* The same in quotes; a quote inside has a backslash. */
+char *text_quote(const uint8_t *data, size_t len);
 char *text_hex(const uint8_t *data, size_t len);
 /* Lines for people that others have a part in: what a terminal would act on becomes '?'. */
 void text_make_printable(char *text);

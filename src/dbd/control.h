@@ -103,7 +103,7 @@ control_handler control_db_attach, control_db_attach_persistent, control_db_atta
 /* ---- commit.c ---- */
 control_handler control_trans3_commit;
 /* ---- traverse.c ---- */
-control_handler control_traverse_start, control_traverse_start_ext, control_traverse_kill;
+control_handler control_traverse_start, control_traverse_start_ext, control_traverse_start_told, control_traverse_kill;
 /* ---- seqnum.c ---- */
 control_handler control_enable_seqnum, control_update_seqnum;
 

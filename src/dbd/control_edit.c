@@ -35,11 +35,12 @@ struct edit {
 	enum edit_state state;
 	struct tevent_req *req;
 	struct worker_job *job;
-	struct dlist waiting; /* struct edit_wait: for FROZEN or COMMITTED */
+	struct dlist waiting; /* struct edit_wait: for FROZEN, COMMITTED, or that a push is taken */
 	uint32_t tid;
 	bool pushing, failed;
 	uint64_t srvid; /* while pushing: where the records come in */
 	uint32_t pushed;
+	bool full; /* much of what was pushed is not in the worker's hands: confirmation waits */
 	struct deadline *idle;
 };
 
@@ -100,6 +101,8 @@ static void answer_waiting(struct edit *e, const char *error)
 		talloc_free(dlist_entry(l, struct edit_wait, link));
 		if (error != NULL) {
 			control_reply(r->ctl, -1, NULL, 0, error);
+		} else if (r->ctl->opcode == CLASSIC_CONTROL_DB_PUSH_CONFIRM) {
+			control_reply_u32(r->ctl, e->pushed);
 		} else if (--r->n == 0) {
 			control_reply(r->ctl, 0, NULL, 0, NULL);
 		}
@@ -202,6 +205,18 @@ static bool frozen(void *priv, struct worker_job *job, const uint8_t *batch, siz
 	return true;
 }
 
+/* The worker has taken most of what was pushed. */
+static void pushed_drained(void *priv, struct worker_job *job)
+{
+	struct edit *e = priv;
+
+	e->full = false;
+	if (e->state == EDIT_OPEN && dlist_first(&e->waiting) != NULL) {
+		stop_pushing(e);
+		answer_waiting(e, NULL);
+	}
+}
+
 /* NULL: no memory. */
 static struct edit *start(struct edits *all, struct db *db)
 {
@@ -221,6 +236,7 @@ static struct edit *start(struct edits *all, struct db *db)
 		return NULL;
 	}
 	tevent_req_set_callback(e->req, edit_done, e);
+	worker_job_set_drain(e->job, pushed_drained, e);
 	dlist_add_tail(&all->list, &e->link);
 	talloc_set_destructor(e, edit_destructor);
 	db->frozen = true;
@@ -414,6 +430,7 @@ void control_db_transaction_start(struct control *ctl)
 	touch(e);
 	if (e->state == EDIT_OPEN) {
 		order(e, WORKER_EDIT_UNDO, false);
+		answer_waiting(e, "the transaction was begun again");
 	}
 	stop_pushing(e);
 	e->failed = false;
@@ -435,6 +452,7 @@ void control_db_transaction_cancel(struct control *ctl)
 	if (e != NULL && e->state == EDIT_OPEN) {
 		touch(e);
 		order(e, WORKER_EDIT_UNDO, false);
+		answer_waiting(e, "the transaction was taken back");
 		stop_pushing(e);
 		e->failed = false;
 		e->state = EDIT_FROZEN;
@@ -497,7 +515,24 @@ void control_db_push_start(struct control *ctl)
 	control_reply(ctl, 0, NULL, 0, NULL);
 }
 
-/* The number of records that came; should the worker not be able to store one of them, the commit fails. */
+static void confirm_later(struct control *ctl, struct edit *e)
+{
+	struct edit_request *r;
+
+	if (dlist_first(&e->waiting) != NULL) {
+		control_reply(ctl, -1, NULL, 0, "somebody else waits for that already");
+		return;
+	}
+	r = request_new(ctl);
+	if (r != NULL && !wait_for(r, e)) {
+		control_reply(ctl, -1, NULL, 0, "no memory");
+	}
+}
+
+/*
+ * The number of records that came; should the worker not be able to store one of them, the commit fails. Who pushes in
+ * portions, each confirmed, can push any amount: the answer waits while much is queued.
+ */
 void control_db_push_confirm(struct control *ctl)
 {
 	struct edit *e = edit_of(ctl, EDIT_OPEN, false);
@@ -508,6 +543,10 @@ void control_db_push_confirm(struct control *ctl)
 	if (!e->pushing || e->failed) {
 		control_reply(ctl, -1, NULL, 0,
 			      e->failed ? "records that were pushed are missing" : "no records are being pushed");
+		return;
+	}
+	if (e->full) {
+		confirm_later(ctl, e);
 		return;
 	}
 	stop_pushing(e);
@@ -531,7 +570,7 @@ static size_t extent(const uint8_t *p, size_t left, uint32_t count)
 static void push(struct edit *e, const uint8_t *data, size_t len)
 {
 	const uint8_t *p = data;
-	size_t left = len, bytes = 0;
+	size_t left = len, bytes = 0, queued;
 	uint32_t db_id, count = 0;
 	uint8_t *feed = NULL;
 
@@ -547,7 +586,9 @@ static void push(struct edit *e, const uint8_t *data, size_t len)
 	}
 	feed[0] = WORKER_EDIT_STORE;
 	memcpy(feed + 1, p, bytes);
-	e->failed = worker_job_feed(e->job, feed, bytes + 1, false) > EDIT_QUEUE_MAX;
+	queued = worker_job_feed(e->job, feed, bytes + 1, false);
+	e->failed = queued > EDIT_QUEUE_MAX;
+	e->full = queued >= WORKER_FEED_LOW;
 	talloc_free(feed);
 	e->pushed += count;
 }

@@ -135,6 +135,7 @@ static const struct control_entry table[] = {
 	ENTRY(PUSH_RECORD, ANY, false, control_push_record),
 	CLUSTER(CLUSTER_VERDICT, 0, control_cluster_verdict),
 	ENTRY(INTERFACE_CALL, ANY, LOCAL, control_interface_call),
+	ENTRY(TRAVERSE_START_TOLD, 24, LOCAL, control_traverse_start_told),
 };
 
 const struct control_entry *control_lookup(uint32_t opcode)

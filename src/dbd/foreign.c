@@ -186,7 +186,8 @@ struct control_form {
 	X(START_IPREALLOCATE, NONE, NONE)                                                                              \
 	X(PUSH_RECORD, T(push_record), NONE)                                                                           \
 	X(CLUSTER_VERDICT, NONE, NONE)                                                                                 \
-	X(INTERFACE_CALL, T(interface_call), T(interface_reply))
+	X(INTERFACE_CALL, T(interface_call), T(interface_reply))                                                       \
+	X(TRAVERSE_START_TOLD, T(traverse_start_ext), NONE)
 
 #define AS_CASE(number, request_, reply_)                                                                              \
 	case CLASSIC_CONTROL_##number:                                                                                 \

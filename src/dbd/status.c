@@ -1,5 +1,6 @@
 /* What dbd tells other daemons and the command line about itself: interface "db". */
 #include "dbd/client.h"
+#include "dbd/examine.h"
 #include "protocol/db_rpc.h"
 #include "shared/log.h"
 #include "shared/msg.h"
@@ -25,9 +26,9 @@ static uint32_t duration_ms(const struct recovery_times *t)
 	return ms > 0 ? (uint32_t)ms : 0;
 }
 
-static void fill_db(struct dbd *dbd, struct db *db, struct db_info *info)
+static void fill_db(struct dbd *dbd, struct db *db, struct db_entry *info)
 {
-	*info = (struct db_info){
+	*info = (struct db_entry){
 		.db_id = db->id,
 		.name = db->name,
 		.flags = db->flags,
@@ -73,7 +74,7 @@ static void get_status(void *priv, struct rpc_call *call)
 	s.last_recovery_ms = duration_ms(times);
 	s.since_ms = ms_since(recovery_is_normal(dbd->recovery) ? times->finished : times->started);
 	s.dbs.n = dbs_count(dbd->dbs);
-	s.dbs.v = talloc_zero_array(call, struct db_info, s.dbs.n);
+	s.dbs.v = talloc_zero_array(call, struct db_entry, s.dbs.n);
 	if (s.dbs.v == NULL && s.dbs.n > 0) {
 		rpc_call_fail(call, ENOMEM);
 		return;
@@ -100,6 +101,9 @@ static void get_stalls(void *priv, struct rpc_call *call)
 static const struct db_server server = {
 	.get_status = get_status,
 	.get_stalls = get_stalls,
+	.examine = examine_file,
+	.scan = examine_scan,
+	.locate = examine_locate,
 };
 
 static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)

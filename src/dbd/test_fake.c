@@ -226,6 +226,15 @@ void worker_job_continue(struct worker_job *job)
 	((struct fake_job *)(void *)job)->continued++;
 }
 
+void worker_job_set_drain(struct worker_job *job, void (*fn)(void *priv, struct worker_job *job), void *priv)
+{
+}
+
+bool worker_scan_next(const uint8_t **p, size_t *left, struct worker_scan_entry *e, const uint8_t **key)
+{
+	return false;
+}
+
 size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last)
 {
 	struct fake_job *j = (struct fake_job *)(void *)job;

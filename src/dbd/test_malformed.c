@@ -173,7 +173,7 @@ static void to_all_controls(const uint8_t *data, size_t len)
 	static const uint64_t own[] = {CLASSIC_SRVID_TAKEOVER_RUN, CLASSIC_SRVID_DISABLE_TAKEOVER_RUNS,
 				       CLASSIC_SRVID_DISABLE_RECOVERIES};
 
-	for (uint32_t opcode = 0; opcode <= CLASSIC_CONTROL_INTERFACE_CALL; opcode++) {
+	for (uint32_t opcode = 0; opcode <= CLASSIC_CONTROL_TRAVERSE_START_TOLD; opcode++) {
 		const struct control_entry *e = control_lookup(opcode);
 
 		if (e != NULL && !left_out(opcode) && (e->size == CONTROL_ANY_SIZE || e->size == len)) {

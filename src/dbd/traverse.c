@@ -7,9 +7,10 @@
  * traverse holds a few batches in memory, however large the database is.
  *
  * T1 The reply to TRAVERSE_START is in the client's queue before the first record.
- * T2 The end mark comes last, once, whatever happens: also after a failure or a time-out, which the client cannot tell;
- * the log can. T3 When the client has gone the others are told to stop (KILL); a node that loses the link to the
- * client's node stops by itself.
+ * T2 The end mark comes last, once, whatever happens: also after a failure or a time-out. What is missing, and why,
+ * says the log, and the end mark of a traverse that TRAVERSE_START_TOLD began: classic clients cannot tell. Nothing is
+ * missing: all parts came to their end, and no recovery (which may give records to others) began meanwhile. T3 When the
+ * client has gone the others are told to stop (KILL); a node that loses the link to the client's node stops by itself.
  */
 #include "dbd/traverse.h"
 #include "dbd/control.h"
@@ -35,6 +36,10 @@ struct traverse {
 	struct db *db;
 	uint64_t id, srvid;
 	uint32_t reqid;
+	bool told; /* the client wants to know how it ended */
+	int status;
+	char *why;
+	uint32_t generation;    /* at the begin */
 	struct tevent_req *own; /* NULL: has ended */
 	struct worker_job *job;
 	bool own_paused;
@@ -119,10 +124,48 @@ static int deliver(const struct traverse *t, const uint8_t *records, size_t len)
 	}
 }
 
-static void end_mark(const struct traverse *t)
+/* Some records may not have reached the client. The first reason counts. */
+static void __attribute__((format(printf, 3, 4))) missing(struct traverse *t, int status, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_error("traverse of %s for client %u (pid %d): records may be missing: %s", t->db->name, t->client->id,
+		  (int)t->client->pid, text);
+	if (t->status == 0) {
+		t->status = status != 0 ? status : EIO;
+		t->why = talloc_strdup(t, text);
+	}
+}
+
+static void end_mark_told(struct traverse *t)
+{
+	struct classic_traverse_end end = {.status = (uint32_t)t->status, .text = t->why};
+	struct ctdb_blob blob;
+	uint8_t *mark = NULL;
+
+	if (classic_traverse_end_nencode(t, &end, &blob) == 0) {
+		mark = talloc_size(t, recdata_size(0, blob.len));
+	}
+	if (mark == NULL) {
+		log_error("traverse of %s: no memory for its end", t->db->name);
+		return; /* the client's time-out ends it */
+	}
+	recdata_put(mark, t->reqid, NULL, 0, blob.data, blob.len);
+	srvids_deliver(t->all->dbd->srvids, t->srvid, mark, recdata_size(0, blob.len));
+}
+
+static void end_mark(struct traverse *t)
 {
 	uint8_t mark[RECDATA_HEAD];
 
+	if (t->told) {
+		end_mark_told(t);
+		return;
+	}
 	recdata_put(mark, t->reqid, NULL, 0, NULL, 0);
 	srvids_deliver(t->all->dbd->srvids, t->srvid, mark, sizeof(mark));
 }
@@ -143,10 +186,14 @@ static int traverse_destructor(struct traverse *t)
 static void node_done(struct traverse *t)
 {
 	t->n_waiting--;
-	if (t->n_waiting == 0) {
-		end_mark(t);
-		talloc_free(t);
+	if (t->n_waiting > 0) {
+		return;
 	}
+	if (t->told && t->status == 0 && recovery_generation(t->all->dbd->recovery) != t->generation) {
+		missing(t, ESTALE, "a recovery ran meanwhile");
+	}
+	end_mark(t);
+	talloc_free(t);
 }
 
 static void no_progress(void *priv);
@@ -178,8 +225,7 @@ static void no_progress(void *priv)
 		progress(t);
 		return;
 	}
-	log_error("traverse of %s for client %u (pid %d) is cut short: nothing came from %u nodes in time", t->db->name,
-		  t->client->id, (int)t->client->pid, t->n_waiting);
+	missing(t, ETIMEDOUT, "nothing came from %u nodes in time", t->n_waiting);
 	t->client->clients->count.timeouts_traverse++;
 	end_mark(t);
 	talloc_free(t);
@@ -194,7 +240,7 @@ static bool own_batch(void *priv, struct worker_job *job, const uint8_t *batch, 
 	t->job = job;
 	progress(t);
 	if (deliver(t, batch, len) != 0) {
-		log_error("traverse of %s: own records are malformed, or no memory: some are missing", t->db->name);
+		missing(t, EIO, "own records are malformed, or no memory");
 	}
 	t->own_paused = t->client->congested || t->client->dead;
 	return !t->own_paused;
@@ -210,7 +256,7 @@ static void own_done(struct tevent_req *req)
 	t->own_paused = false;
 	talloc_free(req);
 	if (rc != 0) {
-		log_error("traverse of %s: own records are missing: %s", t->db->name, strerror(rc));
+		missing(t, rc, "this node's file: %s", strerror(rc));
 	}
 	node_done(t);
 }
@@ -249,7 +295,7 @@ static void start_at(void *priv, uint32_t pnn)
 	}
 	rc = lane_send(t->all->dbd->lane, pnn, LANE_PROC_TRAVERSE_START, a->packet.data, a->packet.len);
 	if (rc != 0) {
-		log_error("traverse of %s: records of node %u are missing: %s", t->db->name, pnn, strerror(rc));
+		missing(t, rc, "node %u cannot be asked: %s", pnn, strerror(rc));
 		return;
 	}
 	t->waits_for[pnn] = true;
@@ -295,8 +341,7 @@ void traverses_on_data(struct traverses *all, uint32_t from, const struct lane_t
 	}
 	progress(t);
 	if (deliver(t, m->records.data, m->records.len) != 0) {
-		log_error("traverse of %s: records of node %u are malformed, or no memory: some are missing",
-			  t->db->name, from);
+		missing(t, EIO, "records of node %u are malformed, or no memory", from);
 	}
 	if (t->client->congested || t->client->dead) {
 		t->owed[from]++;
@@ -313,8 +358,7 @@ void traverses_on_end(struct traverses *all, uint32_t from, const struct lane_tr
 		return;
 	}
 	if (m->status != 0) {
-		log_error("traverse of %s: records of node %u are missing: %s", t->db->name, from,
-			  strerror((int)m->status));
+		missing(t, (int)m->status, "node %u: %s", from, strerror((int)m->status));
 	}
 	t->waits_for[from] = false;
 	node_done(t);
@@ -358,7 +402,7 @@ void traverses_node_lost(struct traverses *all, uint32_t pnn)
 		struct traverse *t = dlist_entry(f, struct traverse, link);
 
 		if (pnn < LANE_NODES && t->waits_for[pnn]) {
-			log_error("traverse of %s: node %u was lost, records of it are missing", t->db->name, pnn);
+			missing(t, ECONNRESET, "node %u was lost", pnn);
 			t->waits_for[pnn] = false;
 			node_done(t);
 		}
@@ -372,7 +416,7 @@ void traverses_db_gone(struct traverses *all, const struct db *db)
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->db == db) {
-			log_notice("traverse of %s is cut short: the database was detached", db->name);
+			missing(t, ENOENT, "the database was detached");
 			end_mark(t);
 			talloc_free(t);
 		}
@@ -561,19 +605,36 @@ static struct traverse *traverse_new(struct control *ctl, struct db *db, const s
 	return t;
 }
 
-static void traverse(struct control *ctl, const struct classic_traverse_start *arg, bool with_empty)
+static const char *refusal(const struct control *ctl, const struct db *db, bool told)
+{
+	if (db->health != NULL && tunable(ctl->clients, CLASSIC_TUNABLE_ALLOW_UNHEALTHY_DB_READ) == 0) {
+		return "this database is damaged";
+	}
+	if (told && recovery_is_fenced(ctl->dbd->recovery)) {
+		return "this node is not active: it does not know all records";
+	}
+	return told && !recovery_is_normal(ctl->dbd->recovery) ? "a recovery is running" : NULL;
+}
+
+static void traverse(struct control *ctl, const struct classic_traverse_start *arg, bool with_empty, bool told)
 {
 	struct db *db = control_db(ctl);
+	const char *refused;
 	struct traverse *t;
 
 	if (db == NULL) {
 		return;
 	}
-	if (db->health != NULL && tunable(ctl->clients, CLASSIC_TUNABLE_ALLOW_UNHEALTHY_DB_READ) == 0) {
-		control_reply(ctl, -1, NULL, 0, "this database is damaged");
+	refused = refusal(ctl, db, told);
+	if (refused != NULL) {
+		control_reply(ctl, -1, NULL, 0, refused);
 		return;
 	}
 	t = traverse_new(ctl, db, arg);
+	if (t != NULL) {
+		t->told = told;
+		t->generation = recovery_generation(ctl->dbd->recovery);
+	}
 	if (t == NULL || start_own(t, with_empty) != 0 || start_others(t, with_empty) != 0) {
 		talloc_free(t);
 		control_reply(ctl, -1, NULL, 0, "no memory, or too many traverses");
@@ -592,10 +653,10 @@ void control_traverse_start(struct control *ctl)
 		control_reply(ctl, -1, NULL, 0, NULL);
 		return;
 	}
-	traverse(ctl, &arg, false);
+	traverse(ctl, &arg, false, false);
 }
 
-void control_traverse_start_ext(struct control *ctl)
+static void traverse_ext(struct control *ctl, bool told)
 {
 	struct classic_traverse_start_ext arg;
 	struct classic_traverse_start start;
@@ -605,7 +666,17 @@ void control_traverse_start_ext(struct control *ctl)
 		return;
 	}
 	start = (struct classic_traverse_start){.db_id = arg.db_id, .reqid = arg.reqid, .srvid = arg.srvid};
-	traverse(ctl, &start, arg.withemptyrecords);
+	traverse(ctl, &start, arg.withemptyrecords, told);
+}
+
+void control_traverse_start_ext(struct control *ctl)
+{
+	traverse_ext(ctl, false);
+}
+
+void control_traverse_start_told(struct control *ctl)
+{
+	traverse_ext(ctl, true);
 }
 
 /* Ends what was started here with this address and request number: the client gets its end mark. */
@@ -623,6 +694,7 @@ void control_traverse_kill(struct control *ctl)
 		struct traverse *t = dlist_entry(e, struct traverse, link);
 
 		if (t->db == db && t->srvid == arg.srvid && t->reqid == arg.reqid) {
+			t->status = t->status != 0 ? t->status : ECANCELED;
 			end_mark(t);
 			talloc_free(t);
 		}

@@ -274,7 +274,8 @@ static bool on_done(struct worker *w, const uint8_t *data, size_t len)
 		worker_fail(w, "ended a job that it does not have");
 		return false;
 	}
-	job->result = (struct worker_state){.seqnum = d.seqnum, .digest = d.digest, .records = d.records};
+	job->result = (struct worker_state){
+		.seqnum = d.seqnum, .digest = d.digest, .records = d.records, .next_chain = d.next_chain};
 	job->worker = NULL;
 	w->job = NULL;
 	drop_unsent(w);

@@ -34,6 +34,7 @@ void wtdb_set_log(void (*fn)(unsigned level, const char *text));
 
 /* ---- jobs: 0 or errno; result in job->result ---- */
 int wjob_scan(struct wjob *job); /* SCAN and READ */
+int wjob_page(struct wjob *job);
 int wjob_seqnum(struct wjob *job);
 int wjob_update(struct wjob *job);
 int wjob_replace(struct wjob *job);

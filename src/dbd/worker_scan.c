@@ -11,6 +11,7 @@
 
 #define BATCH_BYTES (64U * 1024U)
 #define SPOOL_BYTES (64U * 1024U * 1024U)
+#define PAGE_BYTES  (100U * 1024U)
 
 /* What was read and is not sent yet. */
 struct spool {
@@ -126,6 +127,33 @@ static int put_rec_data(struct scan *s, TDB_DATA key, TDB_DATA data)
 	return 0;
 }
 
+static uint64_t fnv1a(uint64_t h, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		h = (h ^ p[i]) * 0x100000001b3ULL;
+	}
+	return h;
+}
+
+/* Each bit of h decides about half of the bits of the result: sums of such values do not cancel. */
+static uint64_t mix(uint64_t h)
+{
+	h ^= h >> 33;
+	h *= 0xff51afd7ed558ccdULL;
+	h ^= h >> 33;
+	h *= 0xc4ceb9fe1a85ec53ULL;
+	return h ^ (h >> 33);
+}
+
+/* The same on all nodes. */
+static uint32_t key_part(TDB_DATA key, uint32_t parts)
+{
+	return (uint32_t)(mix(fnv1a(0xcbf29ce484222325ULL, key.dptr, key.dsize)) % parts);
+}
+
 /* Runs under the lock of the chain: only collects. */
 static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, void *priv)
 {
@@ -136,7 +164,10 @@ static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, voi
 	if (!rec_header_get(data.dptr, data.dsize, &h)) {
 		return 0;
 	}
-	if (start->op == WORKER_SCAN) {
+	if (start->op == WORKER_PAGE && key_part(key, start->parts) != start->part) {
+		return 0;
+	}
+	if (start->op == WORKER_SCAN || start->op == WORKER_PAGE) {
 		s->error = put_scan_entry(s, key, data, &h);
 	} else {
 		if (data.dsize == REC_HEADER_SIZE && !start->with_empty) {
@@ -214,28 +245,29 @@ int wjob_scan(struct wjob *job)
 	return error;
 }
 
-/* ---- sequence number and digest ---- */
-
-static uint64_t fnv1a(uint64_t h, const void *data, size_t len)
+/* Whole chains, so that nothing has to be remembered between two pages. */
+int wjob_page(struct wjob *job)
 {
-	const uint8_t *p = data;
-	size_t i;
+	unsigned n = (unsigned)tdb_hash_size(job->tdb), chain;
+	struct scan s = {.job = job};
 
-	for (i = 0; i < len; i++) {
-		h = (h ^ p[i]) * 0x100000001b3ULL;
+	if (job->start.parts == 0 || job->start.part >= job->start.parts) {
+		return EINVAL;
 	}
-	return h;
+	for (chain = job->start.chain; chain < n && s.spool.bytes < PAGE_BYTES; chain++) {
+		errno = 0;
+		if (tdb_traverse_chain(job->tdb, chain, scan_record, &s) == -1) {
+			spool_free(&s.spool);
+			return s.error != 0 ? s.error : wtdb_errno(job->tdb);
+		}
+	}
+	spool_send(job, &s.spool, 0);
+	spool_free(&s.spool);
+	job->result.next_chain = chain < n ? chain : 0;
+	return 0;
 }
 
-/* Each bit of h decides about half of the bits of the result: sums of such values do not cancel. */
-static uint64_t mix(uint64_t h)
-{
-	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdULL;
-	h ^= h >> 33;
-	h *= 0xc4ceb9fe1a85ec53ULL;
-	return h ^ (h >> 33);
-}
+/* ---- sequence number and digest ---- */
 
 static unsigned char seqnum_key[] = "__db_sequence_number__"; /* the NUL belongs to the key */
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "protocol/backup_table.h"
 #include "protocol/classic_table.h"
 #include "protocol/cluster_table.h"
 #include "protocol/constructs_table.h"
@@ -302,7 +303,7 @@ int main(void)
 		TABLE(classic), TABLE(cluster), TABLE(constructs), TABLE(db),      TABLE(dbkeep),
 		TABLE(lane),    TABLE(link),    TABLE(msg),        TABLE(msgstat), TABLE(natives),
 		TABLE(reload),
-		TABLE(stream),  TABLE(super),   TABLE(transport),  TABLE(tunnel),  TABLE(worker),
+		TABLE(stream),  TABLE(super),   TABLE(transport),  TABLE(tunnel),  TABLE(worker), TABLE(backup),
 	};
 	int failed;
 

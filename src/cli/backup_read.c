@@ -1,0 +1,274 @@
+/* Reading backup files: ours here, those of CTDB's own tool in backup_classic.c. */
+#include "backup_int.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <gnutls/crypto.h>
+
+#include "base/xdr.h"
+
+int backup_bad(const struct backup_reader *r, char *error, const char *what)
+{
+	snprintf(error, BACKUP_ERROR_MAX, "%s: %s at byte %lld", r->path, what, (long long)ftello(r->f));
+	return EBADMSG;
+}
+
+int backup_get(struct backup_reader *r, void *buf, size_t len, char *error)
+{
+	errno = 0;
+	if (len > 0 && fread(buf, len, 1, r->f) != 1) {
+		if (feof(r->f)) {
+			return backup_bad(r, error, "the file is cut short");
+		}
+		snprintf(error, BACKUP_ERROR_MAX, "%s: cannot be read: %s", r->path,
+			 strerror(errno != 0 ? errno : EIO));
+		return errno != 0 ? errno : EIO;
+	}
+	if (r->hashing && gnutls_hash(r->hash, buf, len) != 0) {
+		return ENOMEM;
+	}
+	return 0;
+}
+
+uint64_t backup_left(const struct backup_reader *r)
+{
+	off_t at = ftello(r->f);
+
+	return at < 0 || at > r->size ? 0 : (uint64_t)(r->size - at);
+}
+
+/* The bytes of the head count for the checksum unless it is that of the end. */
+static int next_frame(struct backup_reader *r, uint32_t *type, char *error)
+{
+	uint8_t head[8];
+	struct xdr_in in = {.p = head, .end = head + sizeof(head)};
+	bool hashing = r->hashing;
+	uint32_t len;
+	int err;
+
+	r->hashing = false;
+	err = backup_get(r, head, sizeof(head), error);
+	r->hashing = hashing;
+	if (err != 0) {
+		return err;
+	}
+	*type = xdr_get_u32(&in);
+	len = xdr_get_u32(&in);
+	if (*type < BACKUP_FRAME_HEADER || *type > BACKUP_FRAME_END || len > BACKUP_FRAME_MAX) {
+		return backup_bad(r, error, "the file is damaged");
+	}
+	if (len > backup_left(r)) {
+		return backup_bad(r, error, "the file is cut short");
+	}
+	r->hashing = hashing && *type != BACKUP_FRAME_END;
+	if (r->hashing && gnutls_hash(r->hash, head, sizeof(head)) != 0) {
+		return ENOMEM;
+	}
+	TALLOC_FREE(r->frame);
+	r->frame = talloc_size(r, len);
+	r->frame_len = len;
+	return r->frame == NULL ? ENOMEM : backup_get(r, r->frame, len, error);
+}
+
+static int read_header(struct backup_reader *r, struct backup_header *header, char *error)
+{
+	uint32_t type;
+	int err = next_frame(r, &type, error);
+
+	if (err != 0) {
+		return err;
+	}
+	if (type != BACKUP_FRAME_HEADER || backup_header_decode(r, r->frame, r->frame_len, header) != 0) {
+		return backup_bad(r, error, "the file is damaged");
+	}
+	if (header->format != BACKUP_VERSION) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: is a backup of format %u; this program reads format %u", r->path,
+			 header->format, BACKUP_VERSION);
+		return EBADMSG;
+	}
+	return header->name[0] == '\0' ? backup_bad(r, error, "there is no name of a database") : 0;
+}
+
+static int take_end(struct backup_reader *r, struct backup_end *end, char *error)
+{
+	if (backup_end_decode(r, r->frame, r->frame_len, end) != 0) {
+		return backup_bad(r, error, "the file is damaged");
+	}
+	return backup_left(r) != 0 ? backup_bad(r, error, "there is something behind the end of the backup") : 0;
+}
+
+/* 0; ENOENT: the end, in *end. */
+static int next_block(struct backup_reader *r, struct backup_end *end, char *error)
+{
+	uint32_t type;
+	int err = next_frame(r, &type, error);
+
+	if (err != 0) {
+		return err;
+	}
+	if (type == BACKUP_FRAME_END) {
+		err = take_end(r, end, error);
+		return err == 0 ? ENOENT : err;
+	}
+	talloc_free(r->block.records.v);
+	r->block = (struct backup_records){.records = {.n = 0}};
+	r->at = 0;
+	if (type != BACKUP_FRAME_RECORDS || backup_records_decode(r, r->frame, r->frame_len, &r->block) != 0) {
+		return backup_bad(r, error, "the file is damaged");
+	}
+	return 0;
+}
+
+int backup_next(struct backup_reader *r, struct backup_record *record, char *error)
+{
+	struct backup_end end;
+
+	if (r->classic) {
+		return backup_classic_next(r, record, error);
+	}
+	while (r->at == r->block.records.n) {
+		int err = next_block(r, &end, error);
+
+		if (err != 0) {
+			return err;
+		}
+	}
+	*record = r->block.records.v[r->at++];
+	return 0;
+}
+
+/* Reads everything and compares it with what the end says. */
+static int verify(struct backup_reader *r, struct backup_info *info, char *error)
+{
+	struct backup_end end = {.records = 0};
+	uint8_t sha256[32];
+	int err;
+
+	while ((err = next_block(r, &end, error)) == 0) {
+		for (uint32_t i = 0; i < r->block.records.n; i++) {
+			if (r->block.records.v[i].key.len == 0) {
+				return backup_bad(r, error, "there is a record without key");
+			}
+		}
+		info->records += r->block.records.n;
+	}
+	if (err != ENOENT) {
+		return err;
+	}
+	gnutls_hash_output(r->hash, sha256);
+	if (memcmp(sha256, end.sha256, sizeof(sha256)) != 0) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: is damaged: its checksum is wrong", r->path);
+		return EBADMSG;
+	}
+	if (end.records != info->records) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: is damaged: it has %llu records, not %llu", r->path,
+			 (unsigned long long)info->records, (unsigned long long)end.records);
+		return EBADMSG;
+	}
+	info->seqnum = end.seqnum;
+	return 0;
+}
+
+static int reader_destructor(struct backup_reader *r)
+{
+	if (r->f != NULL) {
+		fclose(r->f);
+	}
+	if (r->hash != NULL) {
+		gnutls_hash_deinit(r->hash, NULL);
+	}
+	return 0;
+}
+
+static int open_file(struct backup_reader *r, const char *path, char *error)
+{
+	struct stat st;
+
+	r->path = talloc_strdup(r, path);
+	r->f = fopen(path, "re");
+	if (r->f == NULL || fstat(fileno(r->f), &st) != 0) {
+		int err = errno;
+
+		snprintf(error, BACKUP_ERROR_MAX, "%s: %s", path, strerror(err));
+		return err;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: is not a regular file: it is read twice, first to check it",
+			 path);
+		return EINVAL;
+	}
+	r->size = st.st_size;
+	return r->path == NULL ? ENOMEM : 0;
+}
+
+static int open_ours(struct backup_reader *r, struct backup_info *info, char *error)
+{
+	int err;
+
+	if (gnutls_hash_init(&r->hash, GNUTLS_DIG_SHA256) != 0 ||
+	    gnutls_hash(r->hash, r->magic, sizeof(r->magic)) != 0) {
+		return ENOMEM;
+	}
+	r->hashing = true;
+	err = read_header(r, &info->header, error);
+	r->start = ftello(r->f);
+	err = err != 0 ? err : verify(r, info, error);
+	r->hashing = false;
+	return err != 0 ? err : backup_rewind(r, error);
+}
+
+static int read_file(struct backup_reader *r, const char *path, struct backup_info *info, char *error)
+{
+	struct xdr_in in = {.p = r->magic, .end = r->magic + sizeof(r->magic)};
+	int err = open_file(r, path, error);
+
+	if (err != 0) {
+		return err;
+	}
+	if (r->size < (off_t)sizeof(r->magic)) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: is no backup of a database", path);
+		return EBADMSG;
+	}
+	err = backup_get(r, r->magic, sizeof(r->magic), error);
+	if (err != 0) {
+		return err;
+	}
+	return xdr_get_u64(&in) == BACKUP_MAGIC ? open_ours(r, info, error) : backup_classic_open(r, info, error);
+}
+
+int backup_open(TALLOC_CTX *mem, const char *path, struct backup_reader **out, struct backup_info *info, char *error)
+{
+	struct backup_reader *r = talloc_zero(mem, struct backup_reader);
+	int err;
+
+	*info = (struct backup_info){.records = 0};
+	if (r == NULL) {
+		return ENOMEM;
+	}
+	snprintf(error, BACKUP_ERROR_MAX, "%s: out of memory", path);
+	talloc_set_destructor(r, reader_destructor);
+	err = read_file(r, path, info, error);
+	if (err != 0) {
+		talloc_free(r);
+		return err;
+	}
+	*out = r;
+	return 0;
+}
+
+int backup_rewind(struct backup_reader *r, char *error)
+{
+	talloc_free(r->block.records.v);
+	r->block = (struct backup_records){.records = {.n = 0}};
+	r->at = 0;
+	r->left = 0;
+	r->records_left = 0;
+	r->block_left = r->n_blocks;
+	if (fseeko(r->f, r->start, SEEK_SET) != 0) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: cannot be read again: %s", r->path, strerror(errno));
+		return errno;
+	}
+	return 0;
+}
