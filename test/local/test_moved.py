@@ -62,7 +62,7 @@ def replace(cluster, pnn, address):
 def lead_by(cluster, pnn):
     def leads():
         leader = json.loads(ctdb(cluster, 0, "-o", "json", "leader", "show"))["leader"]
-        if leader != pnn:
+        if leader not in (None, pnn):
             cluster.node(leader).run(["ctdb", "leader", "resign"], timeout=4 * PATIENCE, check=False, **CAPTURE)
         return leader == pnn
     wait_until(leads, 4 * PATIENCE, what=f"node {pnn} to lead")
@@ -214,7 +214,7 @@ def test_installed_anew(shared):
     shared.fault(2, "power-on")
     shared.wait_ready(4 * PATIENCE)
     known(shared, 2, [0, 1])
-    assert "has another identity than before: it was installed anew" in log(shared, 0)
+    wait_until(lambda: "has another identity than before: it was installed anew" in log(shared, 0), what="node 0 to say so")
 
 
 def test_not_while_the_node_is_connected(shared):
