@@ -1,5 +1,5 @@
 /* The record engine: migration of records between nodes as a distributed queue. See record.h and ARCHITECTURE.md. */
-#include "core/record_private.h"
+#include "core/vacuum_private.h"
 
 #include <errno.h>
 #include <string.h>
@@ -16,7 +16,11 @@ void rec_answer(struct record_call *call, int status, const struct record_copy *
 
 	dlist_remove(&call->link);
 	db->n_calls--;
-	db->e->ops.answer(priv, status, copy);
+	if (call->vacuum != NULL) {
+		vacuum_pulled(call->vacuum, status, copy);
+	} else {
+		db->e->ops.answer(priv, status, copy);
+	}
 	talloc_free(call);
 }
 
@@ -212,7 +216,7 @@ struct record_db *record_db_new(struct record_engine *e, void *db_priv)
 	db->priv = db_priv;
 	db->n_buckets = HASH_BUCKETS_MIN;
 	db->buckets = talloc_zero_array(db, struct rec *, db->n_buckets);
-	if (db->buckets == NULL) {
+	if (db->buckets == NULL || vacuum_db_new(db) != 0) {
 		talloc_free(db);
 		return NULL;
 	}
@@ -280,6 +284,7 @@ static void rec_close(struct rec *r)
 
 void record_db_close(struct record_db *db)
 {
+	vacuum_close(db);
 	db->open = db->serving = false;
 	for (uint32_t i = 0; i < db->n_buckets; i++) {
 		while (db->buckets[i] != NULL) {
@@ -318,6 +323,7 @@ struct mono record_engine_next(const struct record_engine *e)
 		if (db->serving && !dlist_empty(&db->hints)) {
 			next = mono_min(next, dlist_entry(dlist_first(&db->hints), struct hint, link)->due);
 		}
+		next = mono_min(next, vacuum_next(db));
 	}
 	return next;
 }
@@ -348,6 +354,7 @@ struct mono record_engine_timers(struct record_engine *e, struct mono now)
 		if (db->serving) {
 			hints_run(db, now);
 		}
+		vacuum_slice(db, now);
 	}
 	return record_engine_next(e);
 }

@@ -112,7 +112,7 @@ void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, s
 
 /*
  * A client deleted the record (stored it empty): if this node is its location master and it never left the node, it is removed from the file once the client's lock is
- * gone. All others wait for vacuuming. rsn: of the client's copy.
+ * gone. All others become candidates of vacuuming (vacuum.h). rsn: of the client's copy.
  */
 void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
 

@@ -1,4 +1,5 @@
 /* The record engine: records that clients deleted and that may go from the file. */
+#include "core/vacuum.h"
 #include "core/record_private.h"
 
 #include <errno.h>
@@ -13,7 +14,11 @@ void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t 
 {
 	struct hint *h;
 
-	if (!db->open || !rec_is_lmaster(db, hash_lookup3(key.p, key.len)) || db->n_hints >= db->e->config.max_hints) {
+	if (!db->open || (db->vacuum == NULL && !rec_is_lmaster(db, hash_lookup3(key.p, key.len)))) {
+		return;
+	}
+	if (db->n_hints >= db->e->config.max_hints) {
+		vacuum_full_due(db);
 		return;
 	}
 	h = talloc_size(db, sizeof(*h) + key.len);
@@ -35,34 +40,57 @@ void hint_free(struct record_db *db, struct hint *h)
 }
 
 /*
- * Still empty, ours, untouched, and it never left this node: then its absence says the same (lesson H-026). Not even
+ * Empty and ours; untouched, and it never left this node: then its absence says the same (lesson H-026). Not even
  * empty: the header that another node kept would outrank the copies of the key's next life, which begins at rsn 1
  * again, and a recovery after the death of their owner would choose it.
  */
 static bool hint_deletable(const struct record_db *db, const struct hint *h, const struct record_copy *c)
 {
-	return c->exists && c->len == 0 && c->dmaster == db->e->config.own_pnn && c->rsn == h->rsn &&
-	       c->rsn == RSN_CREATED && (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
+	return c->rsn == h->rsn && c->rsn == RSN_CREATED && rec_is_lmaster(db, hash_lookup3(h->key, h->keylen)) &&
+	       (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
+}
+
+/* Others may have copies: that takes a vacuum run. */
+static void hint_look(struct record_db *db, struct hint *h)
+{
+	struct record_key key = {h->key, h->keylen};
+	struct record_copy copy;
+
+	if (db->e->ops.read(db->priv, key, &copy) != 0 || !copy.exists || copy.len > 0 ||
+	    copy.dmaster != db->e->config.own_pnn) {
+		return;
+	}
+	if (!hint_deletable(db, h, &copy)) {
+		vacuum_candidate(db, key);
+	} else if (db->e->ops.remove(db->priv, key) == 0) {
+		db->e->stats.hints_deleted++;
+	}
+}
+
+/* It does not become free. */
+static bool hint_busy(struct record_db *db, struct hint *h)
+{
+	if (++h->tries < HINT_TRIES) {
+		return false;
+	}
+	vacuum_candidate(db, (struct record_key){h->key, h->keylen});
+	return true;
 }
 
 /* false: locked, try again later */
 static bool hint_run(struct record_db *db, struct hint *h)
 {
 	struct record_key key = {h->key, h->keylen};
-	struct record_copy copy;
 	int ret;
 
 	if (rec_find(db, key, hash_lookup3(key.p, key.len)) != NULL) {
-		return ++h->tries >= HINT_TRIES;
+		return hint_busy(db, h);
 	}
 	ret = db->e->ops.trylock(db->priv, key);
 	if (ret != 0) {
-		return ret != EAGAIN || ++h->tries >= HINT_TRIES;
+		return ret != EAGAIN || hint_busy(db, h);
 	}
-	if (db->e->ops.read(db->priv, key, &copy) == 0 && hint_deletable(db, h, &copy) &&
-	    db->e->ops.remove(db->priv, key) == 0) {
-		db->e->stats.hints_deleted++;
-	}
+	hint_look(db, h);
 	db->e->ops.unlock(db->priv, key);
 	return true;
 }

@@ -18,6 +18,7 @@ struct record_call {
 	uint64_t who;
 	bool use;
 	void *priv;
+	struct cand *vacuum; /* the engine's own call, for vacuuming */
 };
 
 struct node_request {
@@ -83,6 +84,7 @@ struct record_db {
 	uint32_t n_calls;
 	struct dlist hints;
 	uint32_t n_hints;
+	struct vacuum *vacuum; /* NULL: not enabled */
 	struct hold_memory memory[HOLD_SLOTS];
 };
 
@@ -93,6 +95,7 @@ struct record_engine {
 	struct dlist dbs;
 	struct dlist timers;
 	struct record_stats stats;
+	struct vacuum_engine *vacuum;
 };
 
 /* ---- record.c ---- */

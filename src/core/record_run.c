@@ -174,6 +174,9 @@ static void run_answer(struct rec *r, struct run *run, struct mono now)
 	if (use) {
 		hold_begin(r, &run->copy, who, now);
 	}
+	if (use && run->copy.len == 0 && r->db->vacuum != NULL) { /* nothing may come of it */
+		record_deletion_hint(r->db, rec_key(r), run->copy.rsn, now);
+	}
 }
 
 /* What the engine can't write it can't promise: callers get the error, the generation ends. */

@@ -292,6 +292,8 @@ static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct c
 		ENCODE(TRAVERSE_END, lane_traverse_end);
 		ENCODE(TRAVERSE_KILL, lane_traverse_id);
 		ENCODE(TRAVERSE_CREDIT, lane_traverse_id);
+		ENCODE(VACUUM, lane_vacuum);
+		ENCODE(VACUUM_ANSWER, lane_vacuum_answer);
 		ENCODE(REC_BEGIN, rec_begin);
 		ENCODE(REC_BEGIN_REPLY, rec_begin_reply);
 		ENCODE(REC_PLAN, rec_plan);

@@ -58,11 +58,24 @@ static void dbd_event(struct event *e)
 	}
 }
 
-/* Is the truth of a key still held by somebody who counts? */
+/* Does anybody have a copy of the database that counts? */
+static bool anybody_counts(void)
+{
+	for (int i = 0; i < n_nodes; i++) {
+		if (nodes[i].power && !nodes[i].expelled && !nodes[i].stale && nodes[i].lineage[0].changed.term != 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Is the truth of a key still held by somebody who counts? What is gone is held by all who do. */
 static void note_losses(void)
 {
+	bool some = anybody_counts();
+
 	for (int k = 0; k < n_keys; k++) {
-		bool held = false;
+		bool held = gone[k] && some;
 
 		for (int i = 0; i < n_nodes; i++) {
 			struct file_record *f = &nodes[i].file[k];
@@ -275,7 +288,7 @@ static void check_quiet(void)
 	}
 }
 
-static void run_until(uint64_t t)
+void run_until(uint64_t t)
 {
 	while (n_heap > 0 && heap[0]->t <= t) {
 		struct event *e = pop();
@@ -302,7 +315,7 @@ static void run(uint64_t s, uint64_t virtual_ms)
 	memset(link_down_until, 0, sizeof(link_down_until));
 	for (int k = 0; k < MAX_KEYS; k++) {
 		truth[k] = next_value[k] = 0;
-		lost[k] = false;
+		lost[k] = gone[k] = false;
 	}
 	for (int i = 0; i < n_nodes; i++) {
 		nodes[i].pnn = (uint32_t)i;
@@ -315,10 +328,14 @@ static void run(uint64_t s, uint64_t virtual_ms)
 	new_view(true);
 	at(now_ns, leader_event, 0, 0);
 	at(now_ns + rnd(50 * MS), fault_event, 0, 0);
+	at(now_ns + rnd(50 * MS), vacuum_event, 0, 0);
 	run_until(now_ns + virtual_ms * MS);
 	quiet_phase = true;
 	run_until(now_ns + 20 * S);
 	check_quiet();
+	vacuum_all();
+	vacuum_all();
+	vacuum_check_clean();
 	for (int i = 0; i < n_nodes; i++) {
 		dbd_kill(&nodes[i]);
 	}
@@ -404,8 +421,8 @@ int main(int argc, char **argv)
 		run(first + i, ms);
 	}
 	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64
-	       " recoveries, %" PRIu64 " records fell back to older copies\n",
-	       runs, stat_events, stat_locks, stat_grants, stat_recoveries, stat_lost);
+	       " recoveries, %" PRIu64 " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans\n",
+	       runs, stat_events, stat_locks, stat_grants, stat_recoveries, stat_lost, stat_removed, stat_orphans);
 	free(heap);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include "core/record.h"
 #include "core/recovery.h"
 #include "core/slotmap.h"
+#include "core/vacuum.h"
 
 #define MAX_NODES   8
 #define MAX_KEYS    16
@@ -36,11 +37,20 @@ enum bug {
 	BUG_NO_REPLACE,   /* V7 */
 	BUG_SILENT_LINK,  /* V8: nobody says that messages between two members are lost */
 	BUG_SILENT_FENCE, /* V8: nobody says that a member forgot the recovery */
+	/* vacuuming, core/vacuum.h */
+	BUG_VAC_ONE_STEP,    /* no TOMBSTONE: members just drop what is not theirs (lesson H-027) */
+	BUG_VAC_IGNORE_NO,   /* what a member says is not listened to (H-029) */
+	BUG_VAC_SKIP_MEMBER, /* not all members are asked (H-033) */
+	BUG_VAC_KEEP_TOMB,   /* a tombstone that is said to be dropped stays (W4) */
+	BUG_VAC_NO_RECHECK,  /* L removes without another look (H-026) */
+	BUG_VAC_NEVER,       /* nothing is ever removed */
 };
 
-static const char *const bug_names[] = {"none",         "give-twice",   "keep-stale",  "lose-grant", "delete-given",
-					"ignore-locks", "serve-always", "serve-early", "no-lineage", "no-pointer",
-					"no-replace",   "silent-link",  "silent-fence"};
+static const char *const bug_names[] = {"none",          "give-twice",     "keep-stale",    "lose-grant",
+					"delete-given",  "ignore-locks",   "serve-always",  "serve-early",
+					"no-lineage",    "no-pointer",     "no-replace",    "silent-link",
+					"silent-fence",  "vac-one-step",   "vac-ignore-no", "vac-skip-member",
+					"vac-keep-tomb", "vac-no-recheck", "vac-never"};
 
 /* ---- world ---- */
 
@@ -93,6 +103,12 @@ struct node {
 	bool content_changed; /* since the last BEGIN */
 	uint64_t poll_at;
 	uint32_t generation;
+	int vac_scan_at; /* full scan of vacuuming; -1: none */
+	uint32_t vac_epoch;
+	bool vac_ended;
+	struct vacuum_result vac_result;
+	int vac_drop[MAX_KEYS], vac_drops, vac_drop_left; /* BUG_VAC_NO_RECHECK */
+	uint64_t vac_drop_id;
 	struct client clients[MAX_CLIENTS];
 	bool clients_running; /* processes start when their attach is answered: at the first commit */
 };
@@ -124,10 +140,11 @@ extern enum bug bug;
 extern uint64_t truth[MAX_KEYS]; /* last value written, 0 deleted */
 extern uint64_t next_value[MAX_KEYS];
 extern bool lost[MAX_KEYS]; /* only copy of the truth died: an older value may come back */
+extern bool gone[MAX_KEYS]; /* deleted, and removed from all files that count */
 extern struct view view;
 extern uint32_t slots_now[SLOTS];
 extern bool have_slots;
-extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events;
+extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans;
 
 #define TRACE(...)                                                                                                     \
 	do {                                                                                                           \
@@ -144,6 +161,7 @@ struct event *at(uint64_t t, void (*fn)(struct event *), int node, int a);
 struct event *pop(void);
 struct mono mono(void);
 uint64_t rnd(uint64_t n);
+void run_until(uint64_t t);
 void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg);
 
@@ -153,6 +171,15 @@ int key_index(struct record_key key);
 struct record_key key_of(int k);
 void clients_kill(struct node *n);
 void clients_start(struct node *n);
+
+/* sim_db_vacuum.c */
+extern const struct vacuum_ops vacuum_ops;
+void vacuum_event(struct event *e); /* runs at chance, all over the cluster */
+void vacuum_all(void);              /* after quiet: full runs everywhere; fails if one does not end well */
+void vacuum_check_removed(struct node *n, int key);
+void vacuum_check_clean(void);
+void vacuum_on_message(struct node *n, uint32_t from, const struct lane_vacuum *m);
+void vacuum_on_reply(struct node *n, uint32_t from, const struct lane_vacuum_answer *m);
 
 /* sim_db_node.c */
 bool in_view(uint32_t pnn);

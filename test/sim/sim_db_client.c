@@ -21,6 +21,10 @@ static int op_trylock(void *priv, struct record_key key)
 {
 	struct node *n = priv;
 
+	/* A chain is also locked for the sake of other keys. */
+	if (rnd(50) == 0) {
+		return EAGAIN;
+	}
 	return n->file[key_index(key)].locked_by >= 0 && bug != BUG_IGNORE_LOCKS ? EAGAIN : 0;
 }
 
@@ -77,8 +81,14 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 static int op_remove(void *priv, struct record_key key)
 {
 	struct node *n = priv;
+	int k = key_index(key);
 
-	n->file[key_index(key)] = (struct file_record){.locked_by = -1};
+	TRACE("node %u removes key %d rsn %" PRIu64, n->pnn, k, n->file[k].rsn);
+	if (bug == BUG_VAC_NEVER || (bug == BUG_VAC_KEEP_TOMB && n->file[k].dmaster != n->pnn)) {
+		return 0;
+	}
+	vacuum_check_removed(n, k);
+	n->file[k] = (struct file_record){.locked_by = -1};
 	return 0;
 }
 
@@ -171,7 +181,9 @@ static void client_check(struct client *c)
 		    nodes[i].generation != 0) {
 			fail("nodes %d and %d both own key %d", c->node, i, c->key);
 		}
-		if (i != c->node && nodes[i].power && !nodes[i].stale && o->exists && o->rsn >= f->rsn) {
+		/* A tombstone of vacuuming may be as new as the record. */
+		if (i != c->node && nodes[i].power && !nodes[i].stale && o->exists &&
+		    (o->rsn > f->rsn || (o->rsn == f->rsn && o->value != 0))) {
 			fail("node %d owns key %d with rsn %" PRIu64 ", node %d has a copy with rsn %" PRIu64, c->node,
 			     c->key, f->rsn, i, o->rsn);
 		}
@@ -193,22 +205,23 @@ static void client_unlock(struct client *c)
 {
 	struct node *n = &nodes[c->node];
 	struct file_record *f = &n->file[c->key];
-	uint64_t what = rnd(10);
+	/* Every fourth run records rest, so that hints count; every fourth they are also deleted, as a rule. */
+	bool rest = seed % 4 < 2, churn = seed % 4 == 1;
+	uint64_t what = churn ? 4 + rnd(6) : rnd(10);
 
 	if (!f->exists || f->dmaster != n->pnn || f->locked_by != c->index) {
 		fail("record %d taken from node %d while locked", c->key, c->node);
 	}
 	if (what < 7) {
 		f->value = truth[c->key] = ++next_value[c->key];
+		gone[c->key] = false;
 	} else if (what < 9) {
 		f->value = truth[c->key] = 0;
 		record_deletion_hint(n->db, key_of(c->key), f->rsn, mono());
 	}
 	f->locked_by = -1;
 	c->state = CLIENT_IDLE;
-	client_again(c, seed % 4 == 0 ? rnd(400 * MS)
-			: rnd(2)      ? rnd(300 * US)
-				      : rnd(5 * MS)); /* every fourth run records rest: hints count */
+	client_again(c, rest ? rnd(churn ? 2 * S : 400 * MS) : rnd(2) ? rnd(300 * US) : rnd(5 * MS));
 	poll_node(n);
 }
 

@@ -449,6 +449,8 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 	(void)generation;
 	rec_lineage_end(&n->lineage[0], id);
 	rec_lineage_end(&n->lineage[1], id);
+	vacuum_db_start(n->db, members, n_members - (bug == BUG_VAC_SKIP_MEMBER && members[n_members - 1] != n->pnn),
+			mono());
 	for (uint32_t i = 0; i < n_members; i++) {
 		struct node *o = &nodes[members[i]];
 
@@ -521,6 +523,8 @@ void deliver(struct event *e)
 			record_on_grant(n->db, from, m.generation, (struct record_key){m.key.data, m.key.len}, &c,
 					mono());
 		});
+		DELIVER(VACUUM, lane_vacuum, vacuum_on_message(n, from, &m));
+		DELIVER(VACUUM_ANSWER, lane_vacuum_answer, vacuum_on_reply(n, from, &m));
 		DELIVER(REC_BEGIN, rec_begin, rec_member_on_begin(n->member, from, &m, mono()));
 		DELIVER(REC_BEGIN_REPLY, rec_begin_reply, rec_leader_on_begin_reply(n->leader, from, &m, mono()));
 		DELIVER(REC_PLAN, rec_plan, rec_member_on_plan(n->member, from, &m, mono()));
@@ -549,10 +553,15 @@ void dbd_start(struct node *n)
 				       .retry_min_us = 200,
 				       .retry_max_us = 5000,
 				       .max_hints = 100};
+	static const struct vacuum_config vacuum_config = {
+		.max_candidates = 12, .slice_keys = 2, .slice_pause_us = 50, .max_pulls = 3, .answer_ms = 300};
 
 	n->mem = talloc_new(NULL);
 	n->incarnation = ++event_order;
 	n->engine = record_engine_new(n->mem, &config, &record_ops, n);
+	vacuum_enable(n->engine, &vacuum_config, &vacuum_ops);
+	vacuum_set_times(n->engine, 20, 5, 2000);
+	n->vac_epoch++;
 	n->db = record_db_new(n->engine, n);
 	n->member = rec_member_new(n->mem, n->pnn, &member_ops, n);
 	n->leader = rec_leader_new(n->mem, n->pnn, &leader_ops, n);

@@ -13,10 +13,11 @@ enum bug bug;
 uint64_t truth[MAX_KEYS];
 uint64_t next_value[MAX_KEYS];
 bool lost[MAX_KEYS];
+bool gone[MAX_KEYS];
 struct view view;
 uint32_t slots_now[SLOTS];
 bool have_slots;
-uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events;
+uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans;
 
 uint64_t rnd(uint64_t n)
 {
@@ -148,6 +149,8 @@ void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg)
 		SEND_CASE(CALL, lane_call);
 		SEND_CASE(FORWARD, lane_call);
 		SEND_CASE(GRANT, lane_grant);
+		SEND_CASE(VACUUM, lane_vacuum);
+		SEND_CASE(VACUUM_ANSWER, lane_vacuum_answer);
 		SEND_CASE(REC_BEGIN, rec_begin);
 		SEND_CASE(REC_BEGIN_REPLY, rec_begin_reply);
 		SEND_CASE(REC_PLAN, rec_plan);
