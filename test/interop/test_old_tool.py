@@ -288,7 +288,7 @@ def test_leader_that_may_not_lead(tool):
 
 
 def test_ban_ends_by_itself(tool):
-    tool.run("ban", "2", "-n", "2")
+    tool.run("ban", "8", "-n", "2")
     assert "Banned" in tool.flags(2)
     wait_until(lambda: "Banned" not in tool.flags(2), 4 * PATIENCE, "the end of the ban")
     tool.run("ban", "1000", "-n", "2")

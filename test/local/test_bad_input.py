@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -299,7 +300,7 @@ def test_client_that_does_not_read(cluster):
         with pytest.raises((Closed, ConnectionResetError)):
             while deaf.packet():
                 pass
-    assert SLOW or _resident_kib(node, "ctdb-dbd") < 64 << 10
+    wait_until(lambda: SLOW or _resident_kib(node, "ctdb-dbd") < 64 << 10, what="the memory to be given back")
 
 
 def _harmless(rng, size):
@@ -355,6 +356,17 @@ FRAMES = [struct.pack(">II", 0, 0), struct.pack(">II", 3, 0), struct.pack(">II",
           b"GET / HTTP/1.0\r\n\r\n", struct.pack(">II", 4, 1), struct.pack(">II", 4, 99), random.Random(3).randbytes(200), b""]
 
 
+def _send_frame(source, address, port, frame):
+    with socket.socket() as s:
+        s.bind((source, 0))
+        s.connect((address, port))
+        try:
+            s.sendall(frame)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        _wait_closed(s)
+
+
 @pytest.mark.parametrize("tls", [True, False])
 @pytest.mark.parametrize("port", [4379, 4380])
 def test_malformed_frames(cluster, plain_cluster, port, tls):
@@ -365,20 +377,21 @@ def test_malformed_frames(cluster, plain_cluster, port, tls):
         before = [_log(n).count(" is down: ") for n in cluster.nodes]
         for source in (cluster.node(1).address, "127.0.0.1"):
             for frame in FRAMES:
-                with socket.socket() as s:
-                    s.bind((source, 0))
-                    s.connect((node.address, port))
-                    try:
-                        s.sendall(frame)
-                    except (BrokenPipeError, ConnectionResetError):
-                        continue
-                    _wait_closed(s)
+                _send_frame(source, node.address, port, frame)
         assert [_log(n).count(" is down: ") for n in cluster.nodes] == before
     reason = "it does not speak TLS: is security = none there?" if tls else "malformed frame"
-    assert f"connection from {cluster.node(1).address} (node 1) closed: {reason}" in _log(node)
+
+    def said(source, text):
+        """Such lines are limited: one that came just before may have been the only one for a while."""
+        if text not in _log(node):
+            _send_frame(source, node.address, port, FRAMES[4])
+        return text in _log(node)
+
+    own = cluster.node(1).address
+    wait_until(lambda: said(own, f"connection from {own} (node 1) closed: {reason}"), what="the line about node 1's address")
     # With TLS transportd listens to what an unknown node has to say: it may be one whose address has changed.
     stranger = "closed: not the address of another node, and it does not speak TLS" if tls and port == 4379 else "refused: not the address of another node"
-    assert f"connection from 127.0.0.1 {stranger}" in _log(node)
+    wait_until(lambda: said("127.0.0.1", f"connection from 127.0.0.1 {stranger}"), what="the line about a stranger")
 
 
 def test_second_ctdbd(cluster):
@@ -446,11 +459,14 @@ def test_other_nodes_file(cluster):
     with Work(cluster.node(0)), Work(cluster.node(1)):
         done = node.run(["ctdb", "record", "get", "work.tdb", "k0"], check=False, **CAPTURE)
     assert done.returncode != 0
-    status = output(cluster.node(0).run(["ctdb", "cluster", "status"], check=False, **CAPTURE))
-    assert status.startswith("DEGRADED: 2 of 3 nodes are well; node 2 is disconnected")
-    assert "its nodes file, arbitration or dead interval differs; make them equal" in status
-    status = output(node.run(["ctdb", "cluster", "status"], check=False, **CAPTURE))
-    assert "Membership: nodes file, arbitration or dead interval differs from that of leader node 0: make them equal" in status
+    def told(pnn, *patterns):
+        text = cluster.node(pnn).run(["ctdb", "cluster", "status"], check=False, **CAPTURE).stdout
+        return all(re.search(pattern, text, re.M) for pattern in patterns)
+
+    wait_until(lambda: told(0, r"\ADEGRADED: 2 of 3 nodes are well; node 2 is disconnected",
+                            "its nodes file, arbitration or dead interval differs; make them equal"), what="node 0 to say why")
+    wait_until(lambda: told(2, r"^Membership: nodes file, arbitration or dead interval differs from that of leader node [01]: make them equal"),
+               what="node 2 to say why")
     _start_with(cluster, 2, lambda: change(good))
     cluster.wait_ready()
 

@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import subprocess
+import time
 
 import pytest
 from support import CAPTURE, PATIENCE, output, wait_until
@@ -119,7 +120,8 @@ def test_node_does_not_start_without_a_good_key(bindir, base, content, mode, exp
 
 @pytest.fixture(scope="module")
 def shared(module_factory):
-    return module_factory(3, two_addresses=True)
+    # A path that is silent for half a dead interval is given up for the other one: the tests want them to stay as they are.
+    return module_factory(3, two_addresses=True, extra_config="[cluster]\n\tdead interval = 5s\n")
 
 
 @pytest.fixture
@@ -178,6 +180,8 @@ def test_rotation_with_a_node_down_is_completed_later(cluster):
     (former,) = {offered for offered, _, _ in keys(cluster)}
     cluster.fault(2, "shutdown")
     cluster.wait_ready(2 * PATIENCE, [0, 1])
+    for pnn in (0, 1):
+        wait_until(lambda pnn=pnn: not next(link for link in links(cluster, pnn)["links"] if link["pnn"] == 2)["up"], what="the link to node 2 to be down")
     said = fail(cluster, 0, "cluster", "key", "rotate")
     assert "node 2: there is no link to it" in said and "run the rotation again" in said
     for offered, accepted, pending in keys(cluster)[:2]:
@@ -188,7 +192,7 @@ def test_rotation_with_a_node_down_is_completed_later(cluster):
     cluster.fault(0, "kill:transportd")  # whoever leads the rotation next does not need to remember
     cluster.fault(2, "power-on")
     cluster.wait_ready(2 * PATIENCE)
-    assert keys(cluster)[2] == (former, [former], None)
+    wait_until(lambda: keys(cluster)[2] == (former, [former], None), what="node 2 to tell its keys")
     assert json.loads(ctdb(cluster, 0, "-o", "json", "cluster", "key", "rotate", "--retire"))["id"] == pending
     assert keys(cluster) == [(pending, [pending], None)] * 3
 
@@ -210,7 +214,7 @@ def test_wrong_key_stays_out_and_both_say_why(cluster):
     right = read_key(cluster, 2)
     cluster.fault(2, "shutdown")
     write_key(cluster.node(2).file("cluster.key"), OTHER_KEY)
-    marks = [len(log(cluster, pnn)) for pnn in range(3)]
+    marks, begin = [len(log(cluster, pnn)) for pnn in range(3)], time.monotonic()
     cluster.fault(2, "power-on")
     cluster.wait_ready(2 * PATIENCE, [0, 1])
     wait_until(lambda: "wrong key: it offers key " in log(cluster, 0)[marks[0]:], what="the line in the log of node 0")
@@ -220,7 +224,7 @@ def test_wrong_key_stays_out_and_both_say_why(cluster):
     reasons = [line for line in log(cluster, 0)[marks[0]:].splitlines() if "wrong key" in line]
     assert not any(OTHER_KEY in log(cluster, pnn) or right[0] in log(cluster, pnn) for pnn in range(3))
     assert all(cluster.node(2).addresses[0] in line or cluster.node(2).addresses[1] in line for line in reasons)
-    assert len(reasons) <= 4  # limited: it tries many times a second
+    assert len(reasons) <= 4 + (time.monotonic() - begin) / 5  # limited: it tries many times a second
     # The right file, and a signal: no restart is needed.
     write_key(cluster.node(2).file("cluster.key"), *right)
     cluster.node(2).signal_program("ctdbd", signal.SIGHUP)
@@ -284,7 +288,7 @@ def test_node_of_the_version_before(cluster_factory):
     cluster.wait_ready(2 * PATIENCE)
     assert {link["pnn"]: link["version"] for link in links(cluster, 0)["links"]} == {1: 1, 2: 2}
     assert {link["version"] for link in links(cluster, 1)["links"]} == {1}
-    assert [p["connections"] for p in links(cluster, 0)["paths"] if p["state"] == "active"] == [1, 2]
+    wait_until(lambda: [p["connections"] for p in links(cluster, 0)["paths"] if p["state"] == "active"] == [1, 2], what="the connections")
     for step in range(6):
         ctdb(cluster, step % 3, "record", "set", "upgrade.tdb", "key", str(step))
         assert ctdb(cluster, (step + 1) % 3, "record", "get", "upgrade.tdb", "key") == str(step)

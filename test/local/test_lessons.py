@@ -19,7 +19,7 @@ GET_VNNMAP, GET_RECMODE, SET_RECMODE = 5, 15, 16
 
 @pytest.fixture(scope="module")
 def shared(module_factory):
-    return module_factory(2)
+    return module_factory(2, extra_config="[cluster]\n\tdead interval = 3s\n")
 
 
 @pytest.fixture
@@ -310,17 +310,20 @@ def test_h160_descriptors_are_not_inherited(cluster):
 def test_h160_every_socket_is_open_in_one_process(cluster):
     """No link, client or endpoint stays open when the process that serves it has gone. A worker has its own end of one socket pair."""
     use_everything(cluster)
-    owners, workers = {}, 0
-    for pnn in range(2):
-        for program, pid in processes(cluster, pnn):
-            sockets = {target for target, _ in descriptors(pid).values() if target.startswith("socket:")}
-            for target in sockets:
-                owners.setdefault(target, []).append((program, pid))
-            if program == "ctdb-db-worker":
-                workers += 1
-                assert len(sockets) == 1
-    assert workers > 0 and len(owners) > 20
-    assert {target: who for target, who in owners.items() if len(who) > 1} == {}
+
+    def wrong():
+        """Sockets that several processes have, workers that have more than one. A worker that begins at this moment still has all."""
+        owners, workers = {}, []
+        for pnn in range(2):
+            for program, pid in processes(cluster, pnn):
+                sockets = {target for target, _ in descriptors(pid).values() if target.startswith("socket:")}
+                for target in sockets:
+                    owners.setdefault(target, []).append((program, pid))
+                if program == "ctdb-db-worker":
+                    workers.append(sockets)
+        assert workers and len(owners) > 20
+        return [(target, who) for target, who in owners.items() if len(who) > 1] + [sockets for sockets in workers if len(sockets) != 1]
+    wait_until(lambda: not wrong(), what=lambda: f"each socket to have one owner: {wrong()}")
 
 
 def test_h160_descriptors_do_not_pile_up(cluster):
@@ -357,14 +360,23 @@ def test_h165_sockets_are_for_their_owner_alone(cluster):
 def test_h088_whoever_waits_for_locks_has_no_raised_priority(cluster):
     """A process that can wait for the lock of a file, while clients wait for it too, competes with them as an equal."""
     use_everything(cluster)
-    found = 0
-    for pnn in range(2):
-        for program, pid in processes(cluster, pnn):
-            if program in ("ctdb-db-worker", "ctdb-dbkeep", "ctdbd"):
-                found += program == "ctdb-db-worker"
-                assert os.sched_getscheduler(pid) == os.SCHED_OTHER
-                assert os.getpriority(os.PRIO_PROCESS, pid) >= min(0, os.getpriority(os.PRIO_PROCESS, 0)), program
-    assert found > 0
+
+    def raised():
+        """A worker that begins at this moment still has what dbd has; one that ends has nothing."""
+        found, workers = [], 0
+        for pnn in range(2):
+            for program, pid in processes(cluster, pnn):
+                if program in ("ctdb-db-worker", "ctdb-dbkeep", "ctdbd"):
+                    workers += program == "ctdb-db-worker"
+                    try:
+                        scheduler, nice = os.sched_getscheduler(pid), os.getpriority(os.PRIO_PROCESS, pid)
+                    except ProcessLookupError:
+                        continue
+                    if scheduler != os.SCHED_OTHER or nice < min(0, os.getpriority(os.PRIO_PROCESS, 0)):
+                        found.append((program, pid, scheduler, nice))
+        assert workers > 0
+        return found
+    wait_until(lambda: not raised(), what=lambda: f"no raised priority: {raised()}")
 
 
 def test_h113_own_address_is_one_of_an_interface(need_root, base, bindir):

@@ -197,12 +197,12 @@ def test_checker_is_killed(program, lock, start):
 
 
 def test_stopped_and_continued(program, lock, start):
-    helper = start(program, lock, "1", "1").held()
+    helper = start(program, lock, "1", "3").held()
     helper.process.send_signal(signal.SIGSTOP)
-    time.sleep(2.5)
+    time.sleep(5)
     assert start(program, lock).answer() == "1"
     helper.process.send_signal(signal.SIGCONT)
-    time.sleep(1.5)
+    time.sleep(4)
     assert helper.alive(), helper.ended()
 
 
@@ -343,19 +343,19 @@ def test_etcd_one_holds(etcd, etcd_program, start):
 
 
 def test_etcd_survives_many_lease_times(etcd, etcd_program, start):
-    helper = start(etcd_program, "--endpoints", etcd.endpoint, "--ttl", "2").held()
+    helper = start(etcd_program, "--endpoints", etcd.endpoint, "--ttl", "4").held()
     wait_until(lambda: len(helper.untils()) >= 12, what="renewals")
     assert helper.alive() and etcd.ctl("lease", "list").stdout.startswith("found 1 leases")
 
 
 def test_etcd_next_server(etcd, etcd_program, start):
     dead = free_address()
-    helper = start(etcd_program, "--endpoints", f"{dead}:1,http://{etcd.endpoint}, {dead}:2", "--ttl", "2").held()
+    helper = start(etcd_program, "--endpoints", f"{dead}:1,http://{etcd.endpoint}, {dead}:2", "--ttl", "5").held()
     wait_until(lambda: len(helper.untils()) >= 3, what="renewals")
 
 
 def test_h111_etcd_frees_what_a_dead_holder_had(etcd, etcd_program, start):
-    helper = start(etcd_program, "--endpoints", etcd.endpoint, "--ttl", "2").held()
+    helper = start(etcd_program, "--endpoints", etcd.endpoint, "--ttl", "6").held()
     helper.process.kill()
     assert start(etcd_program, "--endpoints", etcd.endpoint).answer() == "1"
     wait_until(lambda: start(etcd_program, "--endpoints", etcd.endpoint).answer() == "0", what="the key")
@@ -477,7 +477,7 @@ def test_etcd_tls(base, certificates, etcd_program, start):
             assert helper.answer() == "3"
             return helper.ended()[1]
 
-        helper = start(etcd_program, "--endpoints", etcd.endpoint, *ca, *pair, "--ttl", "2").held()
+        helper = start(etcd_program, "--endpoints", etcd.endpoint, *ca, *pair, "--ttl", "5").held()
         assert "its certificate is not trusted: check etcd ca file" in refused("https://" + etcd.endpoint, *pair)
         assert "its certificate is not trusted: check etcd ca file" in refused(etcd.endpoint, "--ca", certificates("other.pem"), *pair)
         assert "a certificate of this node" in refused(etcd.endpoint, *ca)

@@ -2,11 +2,13 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import random
 import shutil
 import signal
+import socket
 import struct
 import sys
 
@@ -21,6 +23,7 @@ sys.path.append(os.path.join(TOP, "test", "local"))
 from classic import Client  # noqa: E402
 
 NODES = 3
+numbers = itertools.count(1)
 ADDRESS = 0x8E0043544E470001  # srvid and tunnel id
 REQ_MESSAGE, REQ_CONTROL, REQ_TUNNEL = 5, 7, 10
 TUNNEL_REGISTER = 152
@@ -164,16 +167,30 @@ def test_no_such_endpoint(nodes):
         assert e.call(("nobody", 1), TRANSPORT, GET_LINKS).status == errno.ENOENT
 
 
+def all_hear(speaker, listeners, group):
+    """One notification to the group came to all. A node whose lease ended for a moment, on a machine with much to do, is not active."""
+    number = next(numbers)
+    speaker.send(NOTIFY, ("listener", group), 0x7E570001, number, b"to all")
+    for listener in listeners:
+        listener.socket.settimeout(3)
+        proc = None
+        while proc != number:
+            try:
+                p = listener.receive()
+            except socket.timeout:
+                return False
+            assert (p.kind, p.source, p.payload) == (NOTIFY, ("speaker", 1), b"to all") and p.destination == ("listener", listener.node.pnn)
+            assert p.proc <= number
+            proc = p.proc
+    return True
+
+
 def test_groups(nodes):
     listeners = [Endpoint(n, "listener") for n in nodes]
     try:
         with Endpoint(nodes[1], "speaker") as e:
             for group in (GROUP_ALL, GROUP_ACTIVE):
-                e.send(NOTIFY, ("listener", group), 0x7E570001, 7, b"to all")
-                for listener in listeners:
-                    p = listener.receive()
-                    assert (p.kind, p.source, p.proc, p.payload) == (NOTIFY, ("speaker", 1), 7, b"to all")
-                    assert p.destination == ("listener", listener.node.pnn)
+                wait_until(lambda group=group: all_hear(e, listeners, group), what="a notification of the group to come to all")
     finally:
         for listener in listeners:
             listener.__exit__()
