@@ -67,6 +67,7 @@ void load_write(const struct load *l)
 		write_one(l, key, load_owner(l, i), &e, data_from(data, l->size));
 	}
 	free(data);
+	entry_free(&e);
 }
 
 struct count {

@@ -136,11 +136,21 @@ void entry_unlock(struct entry *e)
 
 void entry_store(struct entry *e, struct ctdb_data data)
 {
-	uint8_t head[HEADER];
-	TDB_DATA parts[2] = {{.dptr = head, .dsize = HEADER}, tdb_from(data)};
+	TDB_DATA value = {.dsize = HEADER + data.len};
 
-	ctdb_wire_put_record_header(&e->header, head);
-	if (tdb_storev(e->t->tdb, tdb_from(e->key), parts, 2, TDB_REPLACE) != 0) {
+	if (value.dsize > e->out_alloc) {
+		e->out_alloc = 2 * value.dsize;
+		e->out = realloc(e->out, e->out_alloc);
+		if (e->out == NULL) {
+			fail("out of memory");
+		}
+	}
+	value.dptr = e->out;
+	ctdb_wire_put_record_header(&e->header, e->out);
+	if (data.len > 0) {
+		memcpy(e->out + HEADER, data.data, data.len);
+	}
+	if (tdb_store(e->t->tdb, tdb_from(e->key), value, TDB_REPLACE) != 0) {
 		fail("%s: %s", e->t->path, tdb_errorstr(e->t->tdb));
 	}
 }
@@ -154,6 +164,7 @@ void entry_delete(struct entry *e)
 void entry_free(struct entry *e)
 {
 	free(e->data);
+	free(e->out);
 	*e = (struct entry){0};
 }
 
