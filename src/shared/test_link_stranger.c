@@ -236,9 +236,11 @@ static void test_answered_otherwise(void **state)
 /* What is not the address that it comes from is told so; the user never hears of it. */
 static void test_address_checked(void **state)
 {
-	static const char *const bad[] = {"127.0.0.98",           "", "#127.0.0.99", "127.0.0.99\n127.0.0.98", "name",
-					  "127.0.0.99,127.0.0.99", " 127.0.0.99", "127.0.0.99\n", "\n127.0.0.99",
-					  "127.0.0.99\t127.0.0.98"};
+	static const char *const bad[] = {"127.0.0.98",   "",
+					  "#127.0.0.99",  "127.0.0.99\n127.0.0.98",
+					  "name",         "127.0.0.99,127.0.0.99",
+					  " 127.0.0.99",  "127.0.0.99\n",
+					  "\n127.0.0.99", "127.0.0.99\t127.0.0.98"};
 	struct cluster *c = scene();
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
