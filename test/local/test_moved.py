@@ -79,7 +79,7 @@ def test_comes_back(cluster_factory):
     was = text(cluster, 0, "nodes")
     identity = text(cluster, 2, "var", "state", "node-id")
 
-    for number, lead in ((91, 0), (92, 1)):  # the second time it asks one that has to ask the leader
+    def comes_back(number, lead):
         lead_by(cluster, lead)
         cluster.fault(2, "power-off")
         address = move(cluster, 2, number)
@@ -96,9 +96,17 @@ def test_comes_back(cluster_factory):
         assert text(cluster, 2, "var", "state", "node-id") == identity
         assert ctdb(cluster, 2, "record", "get", "kept.tdb", "key") == "value"
         known(cluster, 2, [0, 1])
-    assert f"node 2 has the address {address} now" in log(cluster, 2)
-    assert f"node 2 says that its address is {address} now" in log(cluster, 0)
-    assert "cluster of node 0 asks for a change of the nodes list" in log(cluster, 1)
+        assert f"node 2 has the address {address} now" in log(cluster, 2)
+        return address
+
+    address = comes_back(91, 0)
+    assert any(f"node 2 says that its address is {address} now" in log(cluster, pnn) for pnn in (0, 1))  # later ones may be too many lines for a minute
+    # Then it asks one that has to ask the leader: not always at first, since the first that is asked may not have missed it yet.
+    for number in range(92, 102):
+        comes_back(number, 1)
+        if "cluster of node 0 asks for a change of the nodes list" in log(cluster, 1):
+            return
+    pytest.fail("node 0 was never the one that is asked")
 
 
 def test_keeps_its_second_address(cluster_factory):
