@@ -104,7 +104,7 @@ def test_node_whose_recovery_fails_is_banned(cluster):
     ctdb(cluster, other, "record", "set", "shared.tdb", "key", "without it")
     assert "is banned for 300 s" in log(cluster, leader) and "kept.tdb" in log(cluster, leader)
     assert status(cluster, leader)["leader"] == leader
-    assert not status(cluster, sick)["ready"]
+    wait_until(lambda: not status(cluster, sick)["ready"], what="the node not to serve")
     # Well again, and let in by command.
     sickness.heal()
     ban(cluster, sick, 0)

@@ -9,14 +9,15 @@ from support import PATIENCE, TOP, output
 
 KEYS = 3
 SECONDS = 6
+POWER_SECONDS = 9  # a node without power is noticed meanwhile
 
 
 class Counters:
-    """One client on each node, working for SECONDS."""
+    """One client on each node, working for so many seconds."""
 
-    def __init__(self, cluster, program, name, model):
+    def __init__(self, cluster, program, name, model, seconds=SECONDS):
         self.cluster, self.name = cluster, name
-        self.clients = [cluster.node(pnn).popen([program, name, model, str(KEYS), str(SECONDS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.clients = [cluster.node(pnn).popen([program, name, model, str(KEYS), str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                         for pnn in range(3)]
         self.acknowledged, self.unsure = [0] * KEYS, [0] * KEYS
         self.stories = []
@@ -68,10 +69,22 @@ def cluster(shared):
     return shared
 
 
-def spread(steps):
+@pytest.fixture(scope="module")
+def shared_patient(module_factory):
+    """Daemons that are started again within the dead interval, also on a machine with much to do."""
+    return module_factory(3, extra_config="[cluster]\n\tdead interval = 5s\n")
+
+
+@pytest.fixture
+def patient(shared_patient):
+    shared_patient.wait_ready(2 * PATIENCE)
+    return shared_patient
+
+
+def spread(steps, seconds=SECONDS):
     """Carries out the steps spread over the time that the clients work."""
     for step in steps:
-        time.sleep(SECONDS / (len(steps) + 1))  # not a wait for anything: the load has to meet the fault in the middle
+        time.sleep(seconds / (len(steps) + 1))  # not a wait for anything: the load has to meet the fault in the middle
         step()
 
 
@@ -87,7 +100,8 @@ def test_nothing_breaks(cluster, program, model):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["volatile", "replicated", "persistent"])
 @pytest.mark.parametrize("daemon", ["ctdb-dbd", "ctdb-clusterd", "ctdb-transportd"])
-def test_daemons_are_killed(cluster, program, model, daemon):
+def test_daemons_are_killed(patient, program, model, daemon):
+    cluster = patient
     counters = Counters(cluster, program, f"{daemon}-{model}.tdb", model)
     spread([lambda pnn=pnn: cluster.fault(pnn, f"kill:{daemon}") for pnn in (1, 0, 2)])
     counters.finish()
@@ -100,8 +114,8 @@ def test_daemons_are_killed(cluster, program, model, daemon):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["replicated", "persistent"])
 def test_power_cut_in_the_middle_of_commits(cluster, program, model):
-    counters = Counters(cluster, program, f"power-{model}.tdb", model)
-    spread([lambda: cluster.fault(2, "power-off"), lambda: cluster.fault(2, "power-on")])
+    counters = Counters(cluster, program, f"power-{model}.tdb", model, POWER_SECONDS)
+    spread([lambda: cluster.fault(2, "power-off"), lambda: cluster.fault(2, "power-on")], POWER_SECONDS)
     counters.finish(killed=[2])
     cluster.wait_ready(2 * PATIENCE)
     counters.check(exact=False)
@@ -110,8 +124,8 @@ def test_power_cut_in_the_middle_of_commits(cluster, program, model):
 @pytest.mark.slow
 @pytest.mark.parametrize("daemon", ["ctdb-dbd", "ctdb-clusterd", "ctdb-transportd"])
 def test_paused_daemon(cluster, program, daemon):
-    counters = Counters(cluster, program, f"paused-{daemon}.tdb", "volatile")
-    spread([lambda: cluster.fault(1, f"stop:{daemon}"), lambda: None, lambda: cluster.fault(1, f"cont:{daemon}")])
+    counters = Counters(cluster, program, f"paused-{daemon}.tdb", "volatile", POWER_SECONDS)
+    spread([lambda: cluster.fault(1, f"stop:{daemon}"), lambda: None, lambda: cluster.fault(1, f"cont:{daemon}")], POWER_SECONDS)
     counters.finish(outcast=[] if daemon == "ctdb-dbd" else [1])
     cluster.wait_ready(2 * PATIENCE)
     counters.check(exact=True)

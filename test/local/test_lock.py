@@ -69,8 +69,7 @@ def make_well(cluster, pnn):
 def test_h096_one_holds_the_lock_and_that_is_the_leader(cluster, kind):
     with Watch(cluster) as watch:
         leader = watch.wait_leader()
-        holders = wait_until(lambda: [pnn for pnn in range(3) if cluster.node(pnn).find_program(helper_of(kind))], what="a holder")
-        assert holders == [leader]
+        wait_until(lambda: [pnn for pnn in range(3) if cluster.node(pnn).find_program(helper_of(kind))] == [leader], what="one holder, the leader")
         helper = {p.pid for p in cluster.node(leader).find_program(helper_of(kind))}
         # A recovery does not let go of it.
         generation = status(cluster, leader)["generation"]
@@ -191,9 +190,8 @@ def test_h107_the_file_system_is_gone_for_all(cluster):
         watch.wait_leader()
         os.rename(directory, directory + ".away")
         wait_until(lambda: not watch.active(), what="the end of all")
-        text = status(cluster, 0)
-        assert not text["ready"]
-        assert "is the cluster file system mounted, and its directory there?" in log(cluster, 0) + log(cluster, 1) + log(cluster, 2)
+        wait_until(lambda: not status(cluster, 0)["ready"], what="node 0 not to serve")
+        wait_until(lambda: "is the cluster file system mounted, and its directory there?" in "".join(log(cluster, pnn) for pnn in range(3)), what="the reason")
         os.rename(directory + ".away", directory)
         watch.wait_leader()
         cluster.wait_ready(2 * PATIENCE)
@@ -250,7 +248,7 @@ def test_h112_another_lock_is_kept_out(cluster):
         cluster.fault(2, "power-on")
         wait_until(lambda: "differs from this node's" in log(cluster, 0) + log(cluster, 1), what="the others to say so")
         assert watch.wait_leader([0, 1]) in (0, 1)
-        assert not status(cluster, 2)["ready"]
+        wait_until(lambda: not status(cluster, 2)["ready"], what="node 2 not to serve")
         watch.shutdown(2)
         with open(node.file("ctdb.conf"), "w", encoding="utf-8") as f:
             f.write(text)
