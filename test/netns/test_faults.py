@@ -281,7 +281,7 @@ def test_four_nodes_in_halves(cluster_factory, need_root, request):
         begin = time.monotonic()
         observed.cluster.partition([[0, 1], [2, 3]])
         wait_until(lambda: not any(map(observed.watch.acts, observed.all)), what="all to stop")
-        assert not [pnn for pnn in observed.all if status(observed.cluster, pnn)["ready"]]
+        wait_until(lambda: not [pnn for pnn in observed.all if status(observed.cluster, pnn)["ready"]], what="all to say so")
         observed.cluster.heal()
         observed.together()
         observed.serve(observed.all)

@@ -28,10 +28,11 @@ def test_power_cut_of_a_node_with_locks(smb, tmp_path):
     wait_until(lambda: witness.call("create", name="cut-open")[0] == smb2.OK, 60, "the dead node's open to vanish")
     wait_until(lambda: witness.call("lock", file_id=own, offset=0, length=10) == smb2.OK, 60, "the dead node's lock to vanish")
     put_and_get(smb, tmp_path, "two nodes left", 0, 1)
-    assert not re.search(r"^2:\d+ ", smb.smbstatus(0), re.M)
+    wait_until(lambda: not re.search(r"^2:\d+ ", smb.smbstatus(0), re.M), what="the sessions of the dead node to vanish")
 
     smb.cluster.fault(2, "power-on")
     smb.cluster.wait_ready(60)
+    smb.wait_serving(2)
     put_and_get(smb, tmp_path, "three nodes again", 0, 2)
     back = smb.agent(2)
     assert witness.call("lock", file_id=own, offset=0, length=10, flags=smb2.LOCK_UNLOCK) == smb2.OK
