@@ -81,7 +81,7 @@ static void test_this_node(void **state)
 	nodes[1].flags = CTDB_NODE_BANNED;
 	expect(&f, "INACTIVE", false, "this node (1) is banned", "ban ends");
 	nodes[1].flags = CTDB_NODE_DISCONNECTED;
-	expect(&f, "INACTIVE", false, "disconnected", "majority");
+	expect(&f, "INACTIVE", false, "disconnected", "other nodes run");
 	f.pnn = 7;
 	expect(&f, "INACTIVE", false, "not in the list", "nodes file");
 }
@@ -122,7 +122,9 @@ static struct facts with_clusterd(void)
 		members[i] = (struct view_member){.pnn = i};
 		since_us[i] = ban_s[i] = 0;
 	}
-	cluster = (struct cluster_status){.state.active = true, .state.reason = (char *)(uintptr_t) ""};
+	cluster = (struct cluster_status){.state.active = true,
+					  .state.reason = (char *)(uintptr_t) "",
+					  .arbitration_method = (char *)(uintptr_t) "majority"};
 	cluster.state.view.members.n = cluster.nodes.n = 3;
 	cluster.state.view.members.v = members;
 	cluster.nodes.v = node_status;
@@ -186,6 +188,12 @@ static void test_partially_online(void **state)
 
 static void test_no_lease(void **state)
 {
+	static const struct {
+		char name[10], next[60];
+	} methods[] = {{"majority", "a node without a majority stays inactive"},
+		       {"lock", "the cluster lock can be taken"},
+		       {"etcd", "etcd"},
+		       {"none", "can be reached"}};
 	struct facts f = with_clusterd();
 	char reason[] = "no leader: 1 of 3 configured nodes reachable, majority needs 2", why[FACTS_WHY_SIZE];
 
@@ -196,7 +204,12 @@ static void test_no_lease(void **state)
 	f.recmode = CTDB_RECMODE_ACTIVE;
 	f.inactive_us = 999700 * 1000000ULL;
 	node_status[0].reachable = false;
-	expect(&f, "INACTIVE", false, "this node (1) takes no part in the cluster: no leader: 1 of 3", "majority");
+	for (unsigned i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+		cluster.arbitration_method = (char *)(uintptr_t)methods[i].name;
+		expect(&f, "INACTIVE", false, "this node (1) takes no part in the cluster: no leader: 1 of 3",
+		       methods[i].next);
+		assert_int_equal(strstr(v.next, "majority") != NULL, i == 0);
+	}
 	assert_non_null(strstr(v.since, "(5 min)"));
 	assert_true(facts_unreachable(&f, 0));
 	assert_false(facts_unreachable(&f, 2));

@@ -183,6 +183,23 @@ static bool no_lease(const struct facts *f)
 	return f->cluster != NULL && !f->cluster->state.active && f->cluster->state.reason[0] != '\0';
 }
 
+/* By the arbitration in force. */
+static const char *what_it_needs(const struct facts *f)
+{
+	const char *method = f->cluster == NULL ? "" : f->cluster->arbitration_method;
+
+	if (strcmp(method, "majority") == 0) {
+		return ": a node without a majority stays inactive";
+	}
+	if (strcmp(method, "lock") == 0) {
+		return ", and the cluster lock can be taken: nodes without its holder stay inactive";
+	}
+	if (strcmp(method, "etcd") == 0) {
+		return ", and etcd: nodes without the holder of its key stay inactive";
+	}
+	return "";
+}
+
 static void self_is_inactive(const struct facts *f, struct verdict *v, uint32_t i)
 {
 	const struct cluster_node_status *s = facts_node(f, i);
@@ -203,9 +220,8 @@ static void self_is_inactive(const struct facts *f, struct verdict *v, uint32_t 
 		snprintf(v->next, sizeof(v->next), "check the network between this node and node %u (ctdb node links)",
 			 s->barred_by);
 	} else if (itself_well) {
-		snprintf(
-			v->next, sizeof(v->next),
-			"see whether the other nodes run and can be reached: a node without a majority stays inactive");
+		snprintf(v->next, sizeof(v->next), "see whether the other nodes run and can be reached%s",
+			 what_it_needs(f));
 	} else {
 		advise(f, v, i);
 	}

@@ -33,14 +33,17 @@
 #include "shared/log.h"
 #include "shared/proc.h"
 
-#define TERM_MS      2000
-#define FLOOD_BYTES  (64 * 1024) /* more than this in FLOOD_MS: it is faulty */
-#define FLOOD_MS     10000
-#define UNTIL_MAX_MS (3600 * 1000) /* what lies further ahead is no time of this clock */
-#define SAME_LINE_MS 60000         /* the same line is logged again after this time */
-#define LINE_MAX_LEN 200
-#define LAST_READS   4
-#define CLOSED_MS    50
+#define TERM_MS       2000
+#define FLOOD_BYTES   (64 * 1024) /* more than this in FLOOD_MS: it is faulty */
+#define FLOOD_MS      10000
+#define UNTIL_MAX_MS  (3600 * 1000) /* what lies further ahead is no time of this clock */
+#define SAME_LINE_MS  60000         /* the same line is logged again after this time */
+#define LOG_WINDOW_MS 60000
+#define LOG_LINES     10 /* of a helper, in LOG_WINDOW_MS */
+#define LOG_KNOWN     4  /* different lines that are recognized */
+#define LINE_MAX_LEN  200
+#define LAST_READS    4
+#define CLOSED_MS     50
 
 enum arbiter_state { ARBITER_IDLE, ARBITER_ASKED, ARBITER_TRYING, ARBITER_HELD, ARBITER_RELEASING };
 
@@ -81,8 +84,14 @@ struct arbiter {
 	struct helper *helper;
 	struct mono_timer *timer;
 	const char *event; /* the newest that was told */
-	char logged[LINE_MAX_LEN + 1];
-	struct mono logged_at;
+	struct {
+		struct {
+			char text[LINE_MAX_LEN + 1];
+			struct mono at;
+		} known[LOG_KNOWN]; /* lines logged last */
+		unsigned next, lines, left_out;
+		struct mono since; /* lines are counted */
+	} log;
 };
 
 static void arbiter_arm(struct arbiter *a);
@@ -163,16 +172,40 @@ static void __attribute__((format(printf, 2, 3))) failed_by(struct arbiter *a, c
 
 /* ---- what the helper prints ---- */
 
+static bool logged_lately(const struct arbiter *a, struct mono now, const char *text)
+{
+	for (unsigned i = 0; i < LOG_KNOWN; i++) {
+		if (strcmp(a->log.known[i].text, text) == 0 &&
+		    mono_before(now, mono_add_ms(a->log.known[i].at, SAME_LINE_MS))) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static void log_line(struct arbiter *a, const char *text)
 {
 	struct mono now = mono_now();
 
-	if (strcmp(a->logged, text) == 0 && mono_before(now, mono_add_ms(a->logged_at, SAME_LINE_MS))) {
+	if (logged_lately(a, now, text)) {
 		return;
 	}
-	snprintf(a->logged, sizeof(a->logged), "%s", text);
-	a->logged_at = now;
-	log_ratelimited(LOG_LVL_NOTICE, 200, "cluster lock: %s", text);
+	if (!mono_is_set(a->log.since) || !mono_before(now, mono_add_ms(a->log.since, LOG_WINDOW_MS))) {
+		if (a->log.left_out > 0) {
+			log_notice("cluster lock: %u lines of %s were left out", a->log.left_out, a->name);
+		}
+		a->log.since = now;
+		a->log.lines = a->log.left_out = 0;
+	}
+	if (a->log.lines == LOG_LINES) {
+		a->log.left_out++;
+		return;
+	}
+	a->log.lines++;
+	snprintf(a->log.known[a->log.next].text, sizeof(a->log.known[0].text), "%s", text);
+	a->log.known[a->log.next].at = now;
+	a->log.next = (a->log.next + 1) % LOG_KNOWN;
+	log_notice("cluster lock: %s", text);
 }
 
 static void error_line(struct arbiter *a, struct helper *h, const char *text)

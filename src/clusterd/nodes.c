@@ -13,6 +13,9 @@
 #define ASK_TIMEOUT_MS 3000
 #define TELL_RETRY_MS  1000
 #define TELL_TRIES     30
+#define HANGS_MS       5000  /* so long a write takes before it is said */
+#define SAY_AGAIN_MS   60000 /* the same of the same node */
+#define SAY_NEXT_MS    10000 /* anything of the same node */
 #define TEXT_MAX       32768 /* of a list, in packets */
 
 /* ---- digest ---- */
@@ -189,6 +192,20 @@ static void daemons_follow(struct nodes *n, bool at_start)
 
 /* ---- the files ---- */
 
+static bool write_hangs(const struct nodes *n)
+{
+	return n->writing != NULL && !mono_before(mono_now(), mono_add_ms(n->writing_since, HANGS_MS));
+}
+
+static void look_at_write(struct nodes *n)
+{
+	if (!n->write_hangs && write_hangs(n)) {
+		n->write_hangs = true;
+		log_warning("%s: writing it has not ended after %d s: does its file system hang?",
+			    nodes_write_path(n->writing), HANGS_MS / 1000);
+	}
+}
+
 static void written(struct tevent_req *req)
 {
 	struct nodes *n = tevent_req_callback_data(req, struct nodes);
@@ -196,6 +213,10 @@ static void written(struct tevent_req *req)
 	char *err = NULL;
 	int ret = nodes_write_recv(req, tmp, &err);
 
+	if (n->write_hangs) {
+		log_notice("%s: writing it has ended after %llu s", nodes_write_path(req),
+			   (unsigned long long)mono_ms_between(n->writing_since, mono_now()) / 1000);
+	}
 	TALLOC_FREE(n->writing);
 	if (ret == 0 && n->what == CLUSTER_NODES_WRITE_LIST) {
 		log_notice("%s: the new nodes list was written", n->file.path);
@@ -233,6 +254,8 @@ static void on_write(void *priv, enum cluster_nodes_write what, const struct clu
 
 	TALLOC_FREE(n->wrote);
 	n->what = what;
+	n->writing_since = mono_now();
+	n->write_hangs = false;
 	if (what != CLUSTER_NODES_WRITE_FORGET) {
 		n->wrote = what == CLUSTER_NODES_WRITE_PREPARED ? next_text(n, p) : talloc_strdup(n, p->to.text);
 	}
@@ -274,8 +297,15 @@ static void on_changed(void *priv)
 static void on_done(void *priv, bool done, const char *text)
 {
 	struct clusterd *cd = priv;
+	struct nodes *n = cd->nodes;
+	char *more = NULL;
 
-	nodes_change_done(cd->nodes, done, text);
+	if (!done && write_hangs(n)) {
+		more = talloc_asprintf(n, "%s; writing %s on this node has not ended: does its file system hang?", text,
+				       nodes_write_path(n->writing));
+	}
+	nodes_change_done(n, done, more != NULL ? more : text);
+	talloc_free(more);
 }
 
 const struct cluster_nodes_ops nodes_ops = {
@@ -287,6 +317,21 @@ struct asked {
 	struct nodes *n;
 	uint32_t pnn;
 };
+
+/* A node whose list is read again and again says the same, or one thing and then the other. */
+static bool says_news(struct nodes *n, uint32_t pnn, const char *why)
+{
+	uint64_t digest = 0xCBF29CE484222325ULL;
+	struct mono now = mono_now(), at = n->said_at[pnn];
+
+	digest_add(&digest, why, strlen(why));
+	if (mono_is_set(at) && mono_before(now, mono_add_ms(at, digest == n->said[pnn] ? SAY_AGAIN_MS : SAY_NEXT_MS))) {
+		return false;
+	}
+	n->said[pnn] = digest;
+	n->said_at[pnn] = now;
+	return true;
+}
 
 static void explain(struct nodes *n, uint32_t pnn, const struct cluster_nodes_text *text)
 {
@@ -308,8 +353,11 @@ static void explain(struct nodes *n, uint32_t pnn, const struct cluster_nodes_te
 		why = talloc_strdup(tmp, "arbitration, cluster lock or dead interval differ in ctdb.conf");
 	}
 	if (why != NULL) {
-		log_warning("node %u is kept out: %s; run 'ctdb node reload' on a member, or correct it and restart",
-			    (unsigned)pnn, why);
+		if (says_news(n, pnn, why)) {
+			log_warning("node %u is kept out: %s; run 'ctdb node reload' on a member, or correct it and "
+				    "restart",
+				    (unsigned)pnn, why);
+		}
 		cluster_nodes_explain(n->cd->core, pnn, why);
 	}
 	talloc_free(tmp);
@@ -360,6 +408,7 @@ static void look(void *priv)
 	struct nodes *n = priv;
 	struct mono now = mono_now();
 
+	look_at_write(n);
 	for (uint32_t p = 0; p < n->cd->d->nodes->n; p++) {
 		bool differs = cluster_nodes_differs(n->cd->core, now, p);
 

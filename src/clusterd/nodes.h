@@ -31,6 +31,8 @@ void nodes_next_remove(const struct nodes_file *f);
 /* In a thread. text: contents of FILE.next, or of FILE, by what. */
 struct tevent_req *nodes_write_send(TALLOC_CTX *mem, struct tevent_context *ev, const struct nodes_file *f,
 				    enum cluster_nodes_write what, const char *text);
+/* The file that is being written; before _recv. */
+const char *nodes_write_path(struct tevent_req *req);
 /* 0, or errno with *err, below mem, naming the file and what to do. */
 int nodes_write_recv(struct tevent_req *req, TALLOC_CTX *mem, char **err);
 
@@ -39,12 +41,16 @@ struct nodes {
 	struct clusterd *cd;
 	struct nodes_file file;
 	struct tevent_req *writing;
+	struct mono writing_since;
+	bool write_hangs; /* it was said */
 	char *wrote; /* text under way */
 	enum cluster_nodes_write what;
 	struct dlist tells;        /* daemons that are to read the file again */
 	struct mono_timer *timer;  /* looks for nodes that differ */
 	uint64_t asked[NODES_MAX]; /* digest of the node that was asked for its list */
 	struct tevent_req *asking[NODES_MAX];
+	uint64_t said[NODES_MAX]; /* digest of what was logged of it last, and when */
+	struct mono said_at[NODES_MAX];
 	struct nodes_change *change; /* nodes_change.c */
 };
 

@@ -232,6 +232,18 @@ struct tevent_req *nodes_write_send(TALLOC_CTX *mem, struct tevent_context *ev, 
 	return req;
 }
 
+static const char *job_path(const struct write_job *job)
+{
+	return job->what == CLUSTER_NODES_WRITE_LIST ? job->path : job->next_path;
+}
+
+const char *nodes_write_path(struct tevent_req *req)
+{
+	struct nodes_write_state *state = tevent_req_data(req, struct nodes_write_state);
+
+	return state->job == NULL ? "the nodes file" : job_path(state->job);
+}
+
 int nodes_write_recv(struct tevent_req *req, TALLOC_CTX *mem, char **err)
 {
 	struct nodes_write_state *state = tevent_req_data(req, struct nodes_write_state);
@@ -250,10 +262,7 @@ int nodes_write_recv(struct tevent_req *req, TALLOC_CTX *mem, char **err)
 				       "%s is mounted by itself and cannot be replaced: mount its directory instead",
 				       state->job->path);
 	} else {
-		*err = talloc_asprintf(mem, "%s cannot be written: %s",
-				       state->job->what == CLUSTER_NODES_WRITE_LIST ? state->job->path
-										    : state->job->next_path,
-				       strerror(ret));
+		*err = talloc_asprintf(mem, "%s cannot be written: %s", job_path(state->job), strerror(ret));
 	}
 	return ret;
 }

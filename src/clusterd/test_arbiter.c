@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "shared/log.h"
+
 #define PATIENCE_S 20
 #define TOLD_MAX   16
 
@@ -333,6 +335,46 @@ static void test_garbage_after_the_answer(void **state)
 	assert_int_equal(n_told, 2);
 }
 
+static unsigned lines_with(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "r");
+	char line[512];
+	unsigned n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		n += strstr(line, text) != NULL ? 1 : 0;
+	}
+	fclose(f);
+	return n;
+}
+
+static bool said_all(struct world *w)
+{
+	return access(talloc_asprintf(w, "%s/done", w->base), F_OK) == 0;
+}
+
+/* What a helper says fills no log: the same lines by turns are said once each, new ones at most ten in a minute. */
+static void test_talkative_helper(void **state)
+{
+	struct world *w = *state;
+	char *path = talloc_asprintf(w, "%s/log", w->base), *err = NULL;
+
+	assert_int_equal(log_init(w, "test", talloc_asprintf(w, "file:%s", path), LOG_LVL_NOTICE, &err), 0);
+	helper(w, "printf 0\nfor i in 1 2 3 4 5 6 7 8 9; do echo 'helper: this' >&2; echo that >&2; done\n"
+		  "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo \"new $i\" >&2; done\n"
+		  "exec 2>&-; touch $B/done; sleep 100");
+	ask(w);
+	(void)next_told(w, CLUSTER_ARBITER_HELD);
+	until_true(w, said_all, "what it has to say");
+	let_go(w); /* all that it said was read before it was told to end */
+	until_true(w, is_idle, "the end of the helper");
+	assert_int_equal(log_init(w, "test", "stderr", LOG_LVL_NOTICE, &err), 0);
+	assert_int_equal(lines_with(path, "cluster lock: this"), 1);
+	assert_int_equal(lines_with(path, "cluster lock: that"), 1);
+	assert_int_equal(lines_with(path, "cluster lock: new "), 8);
+}
+
 static void test_no_answer_in_time(void **state)
 {
 	struct world *w = *state;
@@ -413,8 +455,8 @@ static void test_bounded(void **state)
 	w->conf.cluster.etcd_endpoints = w->conf.cluster.etcd_key = talloc_strdup(w, "x");
 	assert_int_equal(symlink("helper", talloc_asprintf(w, "%s/ctdb-lock-etcd", w->base)), 0);
 	helper(w, talloc_asprintf(w,
-				  "printf 0; sleep 0.3; echo; echo until 17; echo '%s'; sleep 0.3; echo '%s'; echo "
-				  "'%s'; sleep 100",
+				  "printf 0; sleep 0.3; printf '\\nuntil 17\\n%s\\n'; sleep 0.3; printf '%s\\n%s\\n'; "
+				  "sleep 100",
 				  now_plus(w, 5000), now_plus(w, 6000), now_plus(w, 5500)));
 	assert_true(w->config.arbiter_bounded);
 	ask(w);
@@ -515,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_endings_without_lock),
 		cmocka_unit_test(test_losses),
 		T(test_garbage_after_the_answer),
+		T(test_talkative_helper),
 		T(test_no_answer_in_time),
 		T(test_stopped_helper),
 		T(test_asked_again_at_once),

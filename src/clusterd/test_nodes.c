@@ -173,6 +173,31 @@ static void test_files(void **state)
 	assert_int_equal(do_write(f, CLUSTER_NODES_WRITE_FORGET, NULL, &err), 0);
 }
 
+/* Whoever waits for a write can say for what. */
+static void test_file_that_is_written(void **state)
+{
+	struct fixture *f = *state;
+	struct tevent_req *next = nodes_write_send(f, f->ev, &f->file, CLUSTER_NODES_WRITE_PREPARED, "x");
+	struct tevent_req *list;
+	char *err = NULL;
+
+	assert_non_null(next);
+	assert_string_equal(nodes_write_path(next), f->file.next_path);
+	while (tevent_req_is_in_progress(next)) {
+		assert_int_equal(tevent_loop_once(f->ev), 0);
+	}
+	assert_string_equal(nodes_write_path(next), f->file.next_path);
+	assert_int_equal(nodes_write_recv(next, f, &err), 0);
+	list = nodes_write_send(f, f->ev, &f->file, CLUSTER_NODES_WRITE_LIST, "10.0.0.1\n");
+	assert_non_null(list);
+	assert_string_equal(nodes_write_path(list), f->file.path);
+	while (tevent_req_is_in_progress(list)) {
+		assert_int_equal(tevent_loop_once(f->ev), 0);
+	}
+	talloc_free(next);
+	talloc_free(list);
+}
+
 static void test_damaged_and_in_the_way(void **state)
 {
 	struct fixture *f = *state;
@@ -196,6 +221,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_difference, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_next_there_and_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file_that_is_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_and_in_the_way, setup, teardown),
 	};
 

@@ -7,7 +7,8 @@
 #include <string.h>
 
 /* Of 1000: two clocks do not differ in speed by more than 1 %. */
-#define DRIFT 990
+#define DRIFT      990
+#define TTL_MOST_S 600
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -69,6 +70,17 @@ static json_t *lease_body(uint64_t lease)
 
 	snprintf(text, sizeof(text), "%" PRIu64, lease);
 	return json_pack("{s:s}", "ID", text);
+}
+
+/* Seconds; 0: it has ended, or it is no time ("-1"). Longer than anybody asks for is not believed. */
+static uint64_t ttl_of(const json_t *answer)
+{
+	uint64_t ttl_s = etcd_number(answer, "TTL");
+
+	if (ttl_s > INT64_MAX) {
+		return 0;
+	}
+	return ttl_s < TTL_MOST_S ? ttl_s : TTL_MOST_S;
 }
 
 static struct mono lasts(struct mono sent, uint64_t ttl_s)
@@ -139,7 +151,7 @@ static enum etcd_lock_result grant(struct etcd_lock *l, struct mono limit)
 		return result_of(call);
 	}
 	l->lease = etcd_number(reply, "ID");
-	l->until = lasts(sent, etcd_number(reply, "TTL"));
+	l->until = lasts(sent, ttl_of(reply));
 	json_decref(reply);
 	return ETCD_LOCK_HELD;
 }
@@ -213,7 +225,7 @@ static enum etcd_lock_result confirm(struct etcd_lock *l, unsigned server, struc
 	if (ret == ETCD_LOCK_HELD && !same_reign(renewed, reply)) {
 		ret = ETCD_LOCK_FAILED; /* its leader has just changed: again */
 	} else if (ret == ETCD_LOCK_HELD) {
-		l->until = lasts(sent, etcd_number(renewed, "TTL"));
+		l->until = lasts(sent, ttl_of(renewed));
 		etcd_set_server(l->etcd, server);
 	}
 	json_decref(reply);
@@ -233,7 +245,7 @@ static enum etcd_lock_result renew_at(struct etcd_lock *l, unsigned server)
 		return result_of(call);
 	}
 	result = json_object_get(reply, "result");
-	if (etcd_number(result, "TTL") == 0) {
+	if (ttl_of(result) == 0) {
 		snprintf(l->holder, sizeof(l->holder), "nobody for certain, the lease has ended in etcd");
 		ret = ETCD_LOCK_CONTENDED;
 	} else {

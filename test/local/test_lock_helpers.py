@@ -552,6 +552,19 @@ def test_renewal_that_one_leader_did(fake, etcd_program, start):
     wait_until(lambda: len(helper.untils()) >= 4, what="renewals")
 
 
+@pytest.mark.parametrize("ttl, seconds", [("18446744073709551615", 0), ("-1", 0), (-1, 0), ("18632767", 600), ("9223372036854775807", 600)])
+def test_odd_times(fake, etcd_program, start, ttl, seconds):
+    """A lease that has ended, or that lasts longer than anybody asked for: no multiplication makes it anything else."""
+    fake.answers["/v3/lease/grant"] = {"ID": "42", "TTL": ttl}
+    before = now_ns()
+    helper = start(etcd_program, "--endpoints", fake.endpoint, "--ttl", "60")
+    if seconds == 0:
+        assert helper.answer() == "3"
+    else:
+        helper.held()
+        assert before + (seconds - 20) * 10**9 < helper.untils()[0] < now_ns() + seconds * 10**9
+
+
 def test_long_token(fake, etcd_program, base, start):
     """As with etcd --auth-token=jwt."""
     path = os.path.join(base, "user")
