@@ -30,6 +30,7 @@ enum option_flag {
 	OPT_HISTORY = 0x200,
 	OPT_RESET = 0x400,
 	OPT_RECORDS = 0x800,
+	OPT_FULL = 0x1000,
 	OPT_DRY_RUN = 0x10000000,
 	OPT_RETIRE = 0x20000000,
 	NO_DAEMON = 0x40000000, /* no option: the command runs without a connection */
@@ -45,7 +46,7 @@ struct options {
 	const char *separator;
 	bool hex, retire, dry_run;
 	bool force;
-	bool local, history, reset, records;
+	bool local, history, reset, records, full;
 	const char *goal; /* --for */
 	uint64_t count; /* 0: no limit */
 	enum ctdb_db_model model;
@@ -147,6 +148,7 @@ int cmd_db_backup(struct cli *cli, char **argv, int argc);
 int cmd_db_restore(struct cli *cli, char **argv, int argc);
 int cmd_db_show_backup(struct cli *cli, char **argv, int argc);
 int cmd_db_check(struct cli *cli, char **argv, int argc);
+int cmd_db_vacuum(struct cli *cli, char **argv, int argc);
 int cmd_db_statistics(struct cli *cli, char **argv, int argc);
 int cmd_transaction_run(struct cli *cli, char **argv, int argc);
 int cmd_statistics(struct cli *cli, char **argv, int argc);

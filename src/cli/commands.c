@@ -124,6 +124,9 @@ const struct command commands[] = {
 	 DB_HELP "Clients that ask for its records wait. Ends by ctdb db thaw, by a recovery, and by itself after two minutes.\n"},
 	{"db", "thaw", "DB", 1, 1, 0, cmd_db_thaw, "Let a frozen database go on", DB_HELP "A recovery opens it again; ends after that.\n"},
 	{"db", "statistics", "DB", 1, 1, OPT_NODE | OPT_HEX, cmd_db_statistics, "What a node counts about a database", DB_HELP},
+	{"db", "vacuum", "[DB]", 0, 1, OPT_NODE | OPT_FULL, cmd_db_vacuum, "Remove deleted records from the files now",
+	 DB_HELP "A volatile one; without DB: all of them. Nodes do so by themselves every few seconds (tunable VacuumInterval). --full: look at all records,\n"
+		 "not just at those that are known to be deleted. All active nodes, or that of -n.\n"},
 	{"transaction", "run", "DB [FILE]", 1, 2, OPT_HEX, cmd_transaction_run, "Carry out a script in one transaction",
 	 DB_HELP "FILE, or \"-\" or nothing for standard input, has a step on each line:\n"
 		 "  get KEY           tell the value at the end (--hex: in hexadecimal)\n"

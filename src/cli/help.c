@@ -32,6 +32,7 @@ void help_overview(FILE *f)
 	      "  --dry-run             only say what would be done to the nodes list\n"
 	      "  --for STATE           what ctdb cluster wait waits for\n"
 	      "  --force               also stop or ban a node that the cluster needs\n"
+	      "  --full                vacuuming looks at all records\n"
 	      "  --hex                 keys, values and texts are hexadecimal\n"
 	      "  -X, -x SEPARATOR      old forms: output for programs, and its separator\n"
 	      "  --version, -h, --help\n"
@@ -49,6 +50,7 @@ void help_command(FILE *f, const struct command *c)
 		(c->options & OPT_MODEL) != 0     ? " [--model MODEL]"
 		: (c->options & OPT_RETIRE) != 0  ? " [--retire]"
 		: (c->options & OPT_DRY_RUN) != 0 ? " [--dry-run]"
+		: (c->options & OPT_FULL) != 0    ? " [--full]"
 		: (c->options & OPT_FOR) != 0     ? " --for STATE [--timeout S]"
 		: (c->options & OPT_FORCE) != 0   ? " [--force] [--timeout S]"
 						  : "");

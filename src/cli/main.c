@@ -124,6 +124,7 @@ static int check_use(struct cli *cli, int argc)
 			   : (extra & OPT_DRY_RUN) != 0 ? "--dry-run"
 			   : (extra & OPT_FOR) != 0     ? "--for"
 			   : (extra & OPT_FORCE) != 0   ? "--force"
+			   : (extra & OPT_FULL) != 0    ? "--full"
 							: "--model";
 	char name[64];
 

@@ -20,6 +20,7 @@ enum long_option {
 	LONG_HISTORY,
 	LONG_RESET,
 	LONG_RECORDS,
+	LONG_FULL,
 	LONG_VERSION
 };
 
@@ -33,6 +34,7 @@ static const struct option long_options[] = {
 	{"for", required_argument, NULL, LONG_FOR},     {"force", no_argument, NULL, LONG_FORCE},
 	{"local", no_argument, NULL, LONG_LOCAL},       {"history", no_argument, NULL, LONG_HISTORY},
 	{"reset", no_argument, NULL, LONG_RESET},       {"records", no_argument, NULL, LONG_RECORDS},
+	{"full", no_argument, NULL, LONG_FULL},
 	{"version", no_argument, NULL, LONG_VERSION},   {NULL, 0, NULL, 0},
 };
 
@@ -99,10 +101,12 @@ static void set_switch(struct cli *cli, int c)
 	cli->opt.history = cli->opt.history || c == LONG_HISTORY;
 	cli->opt.reset = cli->opt.reset || c == LONG_RESET;
 	cli->opt.records = cli->opt.records || c == LONG_RECORDS;
+	cli->opt.full = cli->opt.full || c == LONG_FULL;
 	cli->opt.given |= c == LONG_LOCAL     ? OPT_LOCAL
 			  : c == LONG_HISTORY ? OPT_HISTORY
 			  : c == LONG_RESET   ? OPT_RESET
-					      : OPT_RECORDS;
+					      : c == LONG_RECORDS ? OPT_RECORDS
+					      : OPT_FULL;
 }
 
 static int set_option(struct cli *cli, int c, char *const *argv)
@@ -150,6 +154,7 @@ static int set_option(struct cli *cli, int c, char *const *argv)
 	case LONG_HISTORY:
 	case LONG_RESET:
 	case LONG_RECORDS:
+	case LONG_FULL:
 		set_switch(cli, c);
 		return 0;
 	case LONG_MODEL:

@@ -10,7 +10,7 @@
 #define HINT_DELAY_MS 100
 #define HINT_TRIES    5
 
-void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
+void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
 {
 	struct hint *h;
 
@@ -30,6 +30,11 @@ void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t 
 	dlist_add_tail(&db->hints, &h->link);
 	db->n_hints++;
 	db->e->stats.hints++;
+}
+
+void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
+{
+	hint_add(db, key, rsn, now);
 }
 
 void hint_free(struct record_db *db, struct hint *h)

@@ -123,6 +123,8 @@ bool hold_over(struct rec *r, const struct record_copy *copy, struct mono now);
 void hold_end(struct rec *r, bool given, struct mono now);
 
 /* ---- record_hint.c ---- */
+/* Looked at in a while; may be called with the chain lock held. */
+void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
 void hint_free(struct record_db *db, struct hint *h);
 struct mono hints_run(struct record_db *db, struct mono now);
 

@@ -175,7 +175,7 @@ static void run_answer(struct rec *r, struct run *run, struct mono now)
 		hold_begin(r, &run->copy, who, now);
 	}
 	if (use && run->copy.len == 0 && r->db->vacuum != NULL) { /* nothing may come of it */
-		record_deletion_hint(r->db, rec_key(r), run->copy.rsn, now);
+		hint_add(r->db, rec_key(r), run->copy.rsn, now);
 	}
 }
 

@@ -8,6 +8,8 @@
 #define BUCKETS 4096U
 /* More batches are not made before those have gone. */
 #define FILLED_MAX 4U
+/* Of the interval: pause before a full run that is due early. */
+#define EARLY_PART 4U
 
 static const struct vacuum_config *config_of(const struct vacuum *v)
 {
@@ -265,16 +267,37 @@ static void later_is_now(struct vacuum *v)
 	}
 }
 
-/* Is one due? */
-static bool run_due(const struct vacuum *v, struct mono now)
+/* Much to do: not to be put off until the next run by itself. When candidates were lost, after a pause: full runs cost.
+ */
+static struct mono run_early(const struct vacuum *v)
+{
+	const struct vacuum_engine *e = vacuum_engine_of(v);
+
+	if (v->n_ready >= e->config.max_candidates / 4) {
+		return (struct mono){1};
+	}
+	return v->full_due ? mono_add_ms(v->ended, e->interval_ms / EARLY_PART + 1) : MONO_NEVER;
+}
+
+/* When one is due. */
+static struct mono run_when(const struct vacuum *v)
 {
 	const struct vacuum_engine *e = vacuum_engine_of(v);
 
 	if (v->running || e->running != NULL || !v->db->serving || v->n_members == 0) {
-		return false;
+		return MONO_NEVER;
 	}
-	return v->asked ||
-	       (e->interval_ms > 0 && (!mono_before(now, v->next_run) || v->n_ready >= e->config.max_candidates / 4));
+	if (v->asked) {
+		return (struct mono){1};
+	}
+	return e->interval_ms > 0 ? mono_min(v->next_run, run_early(v)) : MONO_NEVER;
+}
+
+static bool run_due(const struct vacuum *v, struct mono now)
+{
+	struct mono when = run_when(v);
+
+	return mono_is_set(when) && !mono_before(now, when);
 }
 
 static bool full_run_due(const struct vacuum *v)
@@ -303,7 +326,7 @@ static void run_begin(struct vacuum *v, struct mono now)
 	e->running = v;
 	v->running = true;
 	v->started = now;
-	v->result = (struct vacuum_result){.asked = v->asked};
+	v->result = (struct vacuum_result){.ticket = v->asked ? v->ticket : 0};
 	v->stats.runs++;
 	if (!v->asked) {
 		v->next_run = mono_add_ms(now, e->interval_ms);
@@ -341,6 +364,14 @@ static void tell_ended(struct vacuum *v)
 	}
 }
 
+static void count_time(struct vacuum *v, uint64_t ms)
+{
+	v->result.ms = ms;
+	v->stats.ms += ms;
+	v->stats.ms_min = v->stats.runs == 1 || ms < v->stats.ms_min ? ms : v->stats.ms_min;
+	v->stats.ms_max = ms > v->stats.ms_max ? ms : v->stats.ms_max;
+}
+
 static void run_end(struct vacuum *v, int status, struct mono now)
 {
 	if (status != 0) {
@@ -352,8 +383,9 @@ static void run_end(struct vacuum *v, int status, struct mono now)
 	}
 	batches_undo(v);
 	v->full_due = v->full_due || (v->result.full && v->result.status != 0);
-	v->result.ms = mono_ms_between(v->started, now);
+	count_time(v, mono_ms_between(v->started, now));
 	v->running = false;
+	v->ended = now;
 	v->db->e->vacuum->running = NULL;
 	tell_ended(v);
 }
@@ -409,7 +441,7 @@ static void run_scan_on(struct vacuum *v)
 {
 	bool stuck = dlist_empty(&v->ready) && batches_empty(v);
 
-	if (v->scanning && v->scan_paused && (stuck || v->n_cands < config_of(v)->max_candidates / 2)) {
+	if (v->scanning && v->scan_paused && (stuck || v->n_cands < config_of(v)->max_candidates / 4)) {
 		v->scan_paused = false;
 		vacuum_engine_of(v)->ops.scan_continue(v->db->priv);
 	}
@@ -475,19 +507,12 @@ static bool run_has_work(const struct vacuum *v)
 static struct mono run_next(const struct vacuum *v)
 {
 	const struct vacuum_engine *e = vacuum_engine_of(v);
-	struct mono next = MONO_NEVER;
+	struct mono late = v->out != NULL ? v->out->deadline : MONO_NEVER;
 
-	if (v->running) {
-		next = v->out != NULL ? v->out->deadline : MONO_NEVER;
-		return e->max_run_ms == 0 ? next : mono_min(next, mono_add_ms(v->started, e->max_run_ms));
+	if (!v->running) {
+		return run_when(v);
 	}
-	if (e->running != NULL || v->n_members == 0) {
-		return MONO_NEVER;
-	}
-	if (v->asked || (e->interval_ms > 0 && v->n_ready >= e->config.max_candidates / 4)) {
-		return (struct mono){1};
-	}
-	return e->interval_ms > 0 ? v->next_run : MONO_NEVER;
+	return e->max_run_ms == 0 ? late : mono_min(late, mono_add_ms(v->started, e->max_run_ms));
 }
 
 struct mono vacuum_next(const struct record_db *db)
@@ -584,7 +609,7 @@ void vacuum_close(struct record_db *db)
 		run_end(v, ECANCELED, v->started);
 	}
 	if (v->asked) {
-		v->result = (struct vacuum_result){.status = ECANCELED, .asked = true, .full = v->asked_full};
+		v->result = (struct vacuum_result){.status = ECANCELED, .ticket = v->ticket, .full = v->asked_full};
 		v->asked = v->asked_full = false;
 		tell_ended(v);
 	}
@@ -592,19 +617,19 @@ void vacuum_close(struct record_db *db)
 	v->not_before = MONO_NEVER;
 }
 
-int vacuum_db_run(struct record_db *db, bool full, struct mono now)
+int vacuum_db_run(struct record_db *db, bool full, uint64_t *ticket)
 {
 	struct vacuum *v = db->vacuum;
 
-	(void)now;
 	if (v == NULL || !db->serving || v->n_members == 0) {
 		return EAGAIN;
 	}
-	if (v->asked) {
-		return EBUSY;
+	if (!v->asked) {
+		v->asked = true;
+		v->ticket++;
 	}
-	v->asked = true;
-	v->asked_full = full;
+	v->asked_full = v->asked_full || full;
+	*ticket = v->ticket;
 	return 0;
 }
 
@@ -651,7 +676,8 @@ bool vacuum_scan_entry(struct record_db *db, struct record_key key, uint64_t rsn
 	if (empty && (pointer || dmaster == db->e->config.own_pnn)) {
 		vacuum_candidate(db, key);
 	}
-	v->scan_paused = v->n_cands >= config_of(v)->max_candidates;
+	/* What is on its way from the scan still has to fit. */
+	v->scan_paused = v->n_cands >= config_of(v)->max_candidates / 2;
 	return !v->scan_paused;
 }
 

@@ -38,7 +38,7 @@
 
 struct vacuum_result {
 	int status; /* 0; ECANCELED: a recovery began; ETIMEDOUT: a member did not answer, or the run took too long; else of the scan */
-	bool asked; /* by vacuum_db_run() */
+	uint64_t ticket; /* of vacuum_db_run(); 0: the run began by itself */
 	bool full;
 	uint64_t removed; /* here, as location master */
 	uint64_t fetched; /* told to their location masters, which remove them in their next run */
@@ -77,10 +77,10 @@ void vacuum_set_times(struct record_engine *e, uint32_t interval_ms, uint32_t fa
 /* The recovery has ended: members of the generation, own node included. Runs begin from now on, until record_db_close(). ENOMEM. */
 int vacuum_db_start(struct record_db *db, const uint32_t *members, uint32_t n, struct mono now);
 /*
- * A run on request, after the one that is running: ended() tells. EAGAIN: no generation; EBUSY: one is asked for already. full: all records are looked at.
- * Does not move the next run by itself.
+ * A run on request, after the one that is running, one for all who ask until it begins: ended() tells, with the ticket. EAGAIN: no generation. full: all records are
+ * looked at. Does not move the next run by itself.
  */
-int vacuum_db_run(struct record_db *db, bool full, struct mono now);
+int vacuum_db_run(struct record_db *db, bool full, uint64_t *ticket);
 
 /* A key that may be deleted, empty here or elsewhere. Full: dropped, a full scan is due. */
 void vacuum_candidate(struct record_db *db, struct record_key key);
@@ -102,6 +102,7 @@ struct vacuum_stats {
 	uint64_t tombstones, dropped;	   /* for other location masters */
 	uint64_t refused;		   /* said no to one */
 	uint64_t pulled, orphans, lost;	   /* lost: candidates that did not fit */
+	uint64_t ms, ms_min, ms_max;	   /* of runs, in all; shortest, longest */
 };
 /* NULL: not vacuumed. */
 const struct vacuum_stats *vacuum_db_stats(const struct record_db *db);

@@ -69,7 +69,8 @@ struct vacuum {
 	/* runs */
 	bool running, scanning, scan_paused, full_due, asked, asked_full;
 	uint32_t fast_runs;
-	struct mono started, next_run, not_before;
+	uint64_t ticket; /* of the last request */
+	struct mono started, ended, next_run, not_before;
 	struct vacuum_result result;
 	struct vacuum_stats stats;
 };

@@ -263,6 +263,9 @@ static void forward(struct client *c, uint32_t reqid, uint32_t pnn, const struct
 	struct remote *remote = NULL;
 	int rc;
 
+	if (r->opcode == CLASSIC_CONTROL_PUSH_RECORD) {
+		vacuum_push_seen(c->clients->dbd->vacuums, r->data.data, r->data.len);
+	}
 	if ((r->flags & CLASSIC_CTRL_FLAG_NOREPLY) != 0) {
 		controls_send_oneway(c->clients, pnn, &m);
 		return;

@@ -92,7 +92,13 @@ control_handler control_getdbpath, control_get_dbmap, control_get_dbname, contro
 /* ---- control_record.c ---- */
 control_handler control_get_db_seqnum, control_update_record, control_push_record;
 /* ---- control_vacuum.c ---- */
-control_handler control_try_delete_records, control_vacuum_fetch;
+control_handler control_try_delete_records, control_vacuum_fetch, control_db_vacuum;
+struct rpc_call;
+struct db_vacuum_args;
+struct db_copy_id;
+/* Of the interface "db". priv: struct dbd. */
+void vacuum_tool_run(void *priv, struct rpc_call *call, const struct db_vacuum_args *arg);
+void vacuum_tool_counts(void *priv, struct rpc_call *call, const struct db_copy_id *arg);
 /* ---- control_message.c ---- */
 control_handler control_start_update, control_cancel_update;
 void client_updates_lost(struct client *c); /* it has gone in the middle of an update: a recovery */

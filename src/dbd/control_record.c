@@ -381,6 +381,7 @@ void control_push_record(struct control *ctl)
 		control_reply(ctl, -1, NULL, 0, NULL);
 		return;
 	}
+	vacuum_push_seen(ctl->dbd->vacuums, ctl->data, ctl->len);
 	db = db_find(ctl->dbd->dbs, arg.db_id);
 	if (db == NULL || !db_is_volatile(db)) {
 		control_reply(ctl, -1, NULL, 0, db == NULL ? NULL : "only records of volatile databases are pushed");

@@ -125,7 +125,7 @@ static const struct control_entry table[] = {
 	ENTRY(TUNNEL_REGISTER, ANY, LOCAL, control_tunnel_register),
 	ENTRY(TUNNEL_DEREGISTER, ANY, LOCAL, control_tunnel_deregister),
 	ENTRY(VACUUM_FETCH, ANY, false, control_vacuum_fetch),
-	MISSING(DB_VACUUM, 5, "records are removed as they become empty; there is no other vacuuming yet"),
+	ENTRY(DB_VACUUM, 5, false, control_db_vacuum),
 	ENTRY(ECHO_DATA, ANY, false, control_echo_data),
 	CLUSTER(DISABLE_NODE, 0, control_disable_node),
 	CLUSTER(ENABLE_NODE, 0, control_enable_node),

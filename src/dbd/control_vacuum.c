@@ -3,11 +3,13 @@
 #include "dbd/control.h"
 #include "base/hash.h"
 #include "protocol/classic_native.h"
+#include "protocol/db_rpc.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define RECORDS_MAX 1000 /* of one request; what is beyond is told as not deleted, or not fetched */
+#define TOOL_MS     600000U
 
 /* ---- TRY_DELETE_RECORDS ---- */
 
@@ -106,14 +108,9 @@ void control_try_delete_records(struct control *ctl)
 
 /* ---- VACUUM_FETCH ---- */
 
-static void fetched(void *priv, int32_t status, const uint8_t *header, const uint8_t *data, size_t len)
-{
-}
-
-/* They come here; when they are found empty, the engine removes them. */
+/* They come here; when they are found empty, they are removed. */
 void control_vacuum_fetch(struct control *ctl)
 {
-	struct record_want want = {0};
 	const uint8_t *p;
 	uint32_t count;
 	size_t left;
@@ -122,14 +119,102 @@ void control_vacuum_fetch(struct control *ctl)
 	if (db == NULL) {
 		return;
 	}
-	for (uint32_t i = 0; i < count && i < RECORDS_MAX && records_pending(ctl->dbd->records, db) < CLIENT_CALLS_MAX;
-	     i++) {
+	for (uint32_t i = 0; i < count && i < RECORDS_MAX; i++) {
 		struct recdata r;
 
 		recdata_next(&p, &left, &r);
-		if (own_location(ctl->dbd, &r)) {
-			(void)records_call(ctl->dbd->records, db, r.key, r.keylen, &want, fetched, NULL);
-		}
+		(void)vacuum_fetch_key(ctl->dbd->vacuums, db, r.key, r.keylen);
 	}
 	control_reply(ctl, 0, NULL, 0, NULL);
+}
+
+/* ---- a run on request ---- */
+
+static const char *run_problem(int rc)
+{
+	switch (rc) {
+	case EAGAIN:
+	case ECANCELED:
+		return "the database is not usable now: a recovery runs or has begun";
+	case ETIMEDOUT:
+		return "the run took too long, or a member did not answer; what is left comes with the next one";
+	default:
+		return strerror(rc);
+	}
+}
+
+static void control_vacuumed(void *priv, int status, const struct db_vacuum_run *run)
+{
+	(void)run;
+	control_reply(priv, status == 0 ? 0 : -1, NULL, 0, status == 0 ? NULL : run_problem(status));
+}
+
+void control_db_vacuum(struct control *ctl)
+{
+	struct vacuum_request *request;
+	struct classic_db_vacuum arg;
+	struct db *db = control_db(ctl);
+	int rc;
+
+	if (db == NULL) {
+		return;
+	}
+	if (classic_db_vacuum_nview(ctl->data, ctl->len, &arg, NULL) != 0 || !db_is_volatile(db)) {
+		control_reply(ctl, -1, NULL, 0, "only volatile databases are vacuumed");
+		return;
+	}
+	rc = vacuum_request_new(ctl, ctl->dbd->vacuums, db, arg.full != 0, control_vacuumed, ctl, &request);
+	if (rc != 0) {
+		control_reply(ctl, -1, NULL, 0, run_problem(rc));
+	}
+}
+
+/* The same for tools, with figures. */
+static void tool_vacuumed(void *priv, int status, const struct db_vacuum_run *run)
+{
+	if (status != 0) {
+		rpc_call_fail(priv, status == ECANCELED ? EAGAIN : status);
+		return;
+	}
+	db_vacuum_reply(priv, run);
+}
+
+static void tool_late(void *priv)
+{
+	rpc_call_fail(priv, ETIMEDOUT);
+}
+
+void vacuum_tool_run(void *priv, struct rpc_call *call, const struct db_vacuum_args *arg)
+{
+	struct dbd *dbd = priv;
+	struct db *db = db_find(dbd->dbs, arg->db_id);
+	struct vacuum_request *request;
+	int rc;
+
+	if (db == NULL || !db_is_volatile(db)) {
+		rpc_call_fail(call, db == NULL ? ENOENT : EINVAL);
+		return;
+	}
+	if (deadline_add(call, dbd, TOOL_MS, tool_late, call) == NULL) {
+		rpc_call_fail(call, ENOMEM);
+		return;
+	}
+	rc = vacuum_request_new(call, dbd->vacuums, db, arg->full, tool_vacuumed, call, &request);
+	if (rc != 0) {
+		rpc_call_fail(call, rc);
+	}
+}
+
+void vacuum_tool_counts(void *priv, struct rpc_call *call, const struct db_copy_id *arg)
+{
+	struct dbd *dbd = priv;
+	struct db *db = db_find(dbd->dbs, arg->db_id);
+	struct db_vacuum_counts counts = {.runs = 0};
+
+	if (db == NULL || !db_is_volatile(db)) {
+		rpc_call_fail(call, db == NULL ? ENOENT : EINVAL);
+		return;
+	}
+	vacuum_counts(dbd->vacuums, db, &counts);
+	db_get_vacuum_reply(call, &counts);
 }

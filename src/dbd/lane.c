@@ -6,6 +6,7 @@
 
 #include "base/xdr_talloc.h"
 #include "dbd/foreign.h"
+#include "dbd/vacuum.h"
 #include "protocol/transport_rpc.h"
 #include "shared/link.h"
 #include "shared/log.h"
@@ -44,6 +45,8 @@ struct own_message {
 ON(call, lane_call, records_on_call(dbd->records, from, m))
 ON(forward, lane_call, records_on_forward(dbd->records, from, m))
 ON(grant, lane_grant, records_on_grant(dbd->records, from, m))
+ON(vacuum, lane_vacuum, vacuums_on_keys(dbd->vacuums, from, m))
+ON(vacuum_answer, lane_vacuum_answer, vacuums_on_answer(dbd->vacuums, from, m))
 ON(message, lane_message, srvids_on_message(dbd->srvids, from, m))
 /* With native structures inside: in the byte order of this machine from here on. */
 #define ON_TURNED(name, type, bytes, turn, ...)                                                                        \
@@ -98,6 +101,8 @@ static const struct lane_server server = {
 	.call = on_call,
 	.forward = on_forward,
 	.grant = on_grant,
+	.vacuum = on_vacuum,
+	.vacuum_answer = on_vacuum_answer,
 	.message = on_message,
 	.control = on_control,
 	.control_reply = on_control_reply,

@@ -6,6 +6,7 @@
 #include "core/record.h"
 #include "dbd/lane.h"
 #include "dbd/records.h"
+#include "dbd/vacuum.h"
 #include "shared/log.h"
 #include "shared/mono_timer.h"
 
@@ -360,6 +361,14 @@ void records_serve(struct records *r, struct db *db)
 	}
 }
 
+void records_settled(struct records *r, struct db *db)
+{
+	if (db->records != NULL) {
+		vacuums_start(r->dbd->vacuums, db);
+		kick(r);
+	}
+}
+
 void records_close(struct records *r, struct db *db)
 {
 	(void)r;
@@ -395,6 +404,7 @@ struct dbd *records_owner(struct records *r)
 
 static void run(struct records *r)
 {
+	vacuums_times(r->dbd->vacuums);
 	mono_timer_set(r->timer, record_engine_timers(r->engine, mono_now()));
 }
 
@@ -430,6 +440,11 @@ static void kick(struct records *r)
 	}
 }
 
+void records_kick(struct records *r)
+{
+	kick(r);
+}
+
 int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **out)
 {
 	static const struct record_ops ops = {op_trylock,   op_unlock,       op_read,       op_write,  op_remove,
@@ -449,7 +464,8 @@ int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **out)
 	r->engine = record_engine_new(r, &config, &ops, r);
 	r->timer = mono_timer_new(r, dbd->d->ev, timer_fired, r);
 	r->soon = tevent_create_immediate(r);
-	if (r->engine == NULL || r->timer == NULL || r->soon == NULL) {
+	if (r->engine == NULL || r->timer == NULL || r->soon == NULL ||
+	    vacuums_new(r, dbd, r->engine, &dbd->vacuums) != 0) {
 		talloc_free(r);
 		return ENOMEM;
 	}

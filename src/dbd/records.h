@@ -11,6 +11,10 @@ int records_db_add(struct records *r, struct db *db);
 /* See record_db_open(), record_db_serve(), record_db_close() in core/record.h. */
 int records_open(struct records *r, struct db *db, uint32_t generation, const uint32_t *slots, uint32_t n_slots);
 void records_serve(struct records *r, struct db *db);
+/* The recovery has ended for it, or it is new and empty: vacuuming may begin. */
+void records_settled(struct records *r, struct db *db);
+/* The engine may have something to do. */
+void records_kick(struct records *r);
 /* See apply in struct rec_member_ops, core/recovery.h. */
 int records_apply(struct records *r, struct db *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
 

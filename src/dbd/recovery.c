@@ -257,6 +257,7 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 
 		if (db->lineage != NULL && db->generation == generation) {
 			rec_lineage_end(db->lineage, id);
+			records_settled(r->dbd->records, db);
 		}
 	}
 	lineage_save(r);
@@ -499,6 +500,7 @@ void records_db_attached(struct records *records, struct db *db)
 	lineage_save(r);
 	if (records_open(records, db, r->generation, r->slots, r->n_slots) == 0) {
 		records_serve(records, db);
+		records_settled(records, db);
 	}
 }
 

@@ -29,6 +29,8 @@ struct commits;
 struct traverses;
 struct attaches;
 struct worker_pool;
+struct vacuums;
+struct db_vacuum_run; /* protocol/db.h */
 
 /* Everything a part may need of the others. One object, made by main.c, passed to each part's _new(). */
 struct dbd {
@@ -39,6 +41,7 @@ struct dbd {
 	struct clients *clients;
 	struct srvids *srvids;
 	struct records *records;
+	struct vacuums *vacuums;
 	struct recovery *recovery;
 	struct commits *commits;
 	struct traverses *traverses;
@@ -95,6 +98,16 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 void records_cancel(struct record_call *call);
 /* SCHEDULE_FOR_DELETION: key and header as the client stored them (24 bytes, classic layout). Never fails: a hint. */
 void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header);
+/* Vacuuming (vacuum.c). fn is called once when the run has ended (status 0, ECANCELED: a recovery began, ETIMEDOUT), unless the request (child of mem) was freed before. EAGAIN: the database is not usable now. */
+struct vacuum_request;
+typedef void (*vacuum_fn)(void *priv, int status, const struct db_vacuum_run *run);
+int vacuum_request_new(TALLOC_CTX *mem, struct vacuums *v, struct db *db, bool full, vacuum_fn fn, void *priv, struct vacuum_request **out);
+/* This node, the location master, shall fetch the record and remove it if it is empty. false: is not location master, or too many wait. */
+bool vacuum_fetch_key(struct vacuums *v, struct db *db, const uint8_t *key, size_t keylen);
+struct db_vacuum_counts; /* protocol/db.h */
+void vacuum_counts(struct vacuums *v, struct db *db, struct db_vacuum_counts *counts);
+/* A PUSH_RECORD goes out or has come in (its payload): its key is left alone for a while, copies may be on their way. */
+void vacuum_push_seen(struct vacuums *v, const uint8_t *payload, size_t len);
 /* Its record traffic ends until a recovery opens it again; local calls wait for that. See record_db_close() in core/record.h. */
 void records_close(struct records *r, struct db *db);
 /* The database is being detached: local calls are answered with an error, the engine forgets it. */

@@ -1,5 +1,6 @@
 /* What dbd tells other daemons and the command line about itself: interface "db". */
 #include "dbd/client.h"
+#include "dbd/control.h"
 #include "dbd/examine.h"
 #include "protocol/db_rpc.h"
 #include "shared/log.h"
@@ -104,6 +105,8 @@ static const struct db_server server = {
 	.examine = examine_file,
 	.scan = examine_scan,
 	.locate = examine_locate,
+	.vacuum = vacuum_tool_run,
+	.get_vacuum = vacuum_tool_counts,
 };
 
 static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)

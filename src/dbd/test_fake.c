@@ -2,6 +2,7 @@
 #include "test_fake.h"
 #include "dbd/attach.h"
 #include "dbd/srvid.h"
+#include "protocol/db.h"
 #include "protocol/lane_rpc.h"
 #include "shared/log.h"
 
@@ -112,6 +113,33 @@ void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *
 {
 	fake->deletions++;
 	memcpy(fake->deletion_header, header, REC_HEADER_SIZE);
+}
+
+bool vacuum_fetch_key(struct vacuums *v, struct db *db, const uint8_t *key, size_t keylen)
+{
+	fake->fetched++;
+	return true;
+}
+
+void vacuum_push_seen(struct vacuums *v, const uint8_t *payload, size_t len)
+{
+	fake->pushes_seen++;
+}
+
+int vacuum_request_new(TALLOC_CTX *mem, struct vacuums *v, struct db *db, bool full, vacuum_fn fn, void *priv,
+		       struct vacuum_request **out)
+{
+	const struct db_vacuum_run run = {.removed = 1};
+
+	if (fake->vacuum_status == EAGAIN) {
+		return EAGAIN;
+	}
+	fn(priv, fake->vacuum_status, &run);
+	return 0;
+}
+
+void vacuum_counts(struct vacuums *v, struct db *db, struct db_vacuum_counts *counts)
+{
 }
 
 uint32_t records_pending(const struct records *r, const struct db *db)

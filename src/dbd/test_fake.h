@@ -67,7 +67,8 @@ struct fake {
 	uint8_t data[64];
 	size_t datalen;
 	int32_t call_status;
-	uint32_t cancelled, deletions, attached, closed, removed;
+	uint32_t cancelled, deletions, attached, closed, removed, fetched, pushes_seen;
+	int vacuum_status;
 	uint8_t deletion_header[REC_HEADER_SIZE];
 };
 extern struct fake *fake;

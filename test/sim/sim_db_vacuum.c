@@ -133,7 +133,7 @@ static void v_ended(void *priv, const struct vacuum_result *result)
 {
 	struct node *n = priv;
 
-	n->vac_ended = n->vac_ended || result->asked;
+	n->vac_ended = n->vac_ended || result->ticket != 0;
 	n->vac_result = *result;
 	TRACE("node %u: vacuum run ends: status %d, %" PRIu64 " removed, %" PRIu64 " told, %" PRIu64 " kept", n->pnn,
 	      result->status, result->removed, result->fetched, result->kept);
@@ -151,13 +151,14 @@ const struct vacuum_ops vacuum_ops = {.send_keys = v_send_keys,
 void vacuum_event(struct event *e)
 {
 	struct node *n = &nodes[rnd((uint64_t)n_nodes)];
+	uint64_t ticket;
 
 	(void)e;
 	if (quiet_phase) {
 		return;
 	}
 	if (n->dbd) {
-		(void)vacuum_db_run(n->db, rnd(2) == 0, mono());
+		(void)vacuum_db_run(n->db, rnd(2) == 0, &ticket);
 		poll_node(n);
 	}
 	at(now_ns + rnd(5 * MS), vacuum_event, 0, 0);
@@ -165,9 +166,11 @@ void vacuum_event(struct event *e)
 
 void vacuum_all(void)
 {
+	uint64_t ticket;
+
 	for (int i = 0; i < n_nodes; i++) {
 		nodes[i].vac_ended = false;
-		if (vacuum_db_run(nodes[i].db, true, mono()) != 0) {
+		if (vacuum_db_run(nodes[i].db, true, &ticket) != 0) {
 			fail("node %d does not vacuum", i);
 		}
 		poll_node(&nodes[i]);
