@@ -38,7 +38,7 @@ static void post(struct end *from, uint32_t node, uint32_t flags, unsigned int n
 	if (from->p->ev == NULL) {
 		CHECK_OK(from->p, ctdb_client_flush(from->p->c));
 	} else {
-		suite_pause(from->p, 50);
+		suite_settle(from->p);
 	}
 }
 
@@ -61,7 +61,7 @@ static void case_tunnel(const struct suite *s)
 	CHECK_ERR(a.p, ctdb_tunnel_post(a.t, CTDB_NODES_ALL, 0, bytes("0")), EINVAL);
 	/* Its end makes the place free. */
 	talloc_free(b.t);
-	suite_pause(b.p, 100);
+	suite_settle(b.p);
 	CHECK_OK(second.p, tunnel_open(&second, id));
 	talloc_free(second.p);
 	talloc_free(b.p);
@@ -72,10 +72,11 @@ static void case_tunnel(const struct suite *s)
 
 struct log {
 	unsigned int nodes_seen; /* bits, of the first look */
+	unsigned int n_nodes;
 	uint32_t leader;
 	uint32_t watched; /* node whose flags are waited for */
 	uint32_t wanted;  /* bits that must be set, or (0) clear */
-	bool have_leader, have_flags, recovered, lost;
+	bool have_leader, have_nodes, have_flags, recovered, lost;
 };
 
 static void event(void *priv, const struct ctdb_event *e)
@@ -94,6 +95,7 @@ static void event(void *priv, const struct ctdb_event *e)
 	case CTDB_EVENT_NODE:
 		if (e->first) {
 			log->nodes_seen |= 1U << e->pnn;
+			log->have_nodes = log->nodes_seen == (1U << log->n_nodes) - 1;
 		} else if (e->pnn == log->watched) {
 			log->have_flags = log->wanted != 0 ? (e->flags & log->wanted) != 0 : e->flags == 0;
 		}
@@ -118,10 +120,11 @@ static void subscribe(struct peer *p, struct log *log)
 static void case_events(const struct suite *s)
 {
 	struct peer *p = suite_connect(s, 0);
-	struct log log = {.watched = CTDB_NODE_UNKNOWN};
+	struct log log = {.watched = CTDB_NODE_UNKNOWN, .n_nodes = s->n_nodes};
 
 	subscribe(p, &log);
 	suite_wait(p, &log.have_leader);
+	suite_wait(p, &log.have_nodes);
 	suite_pause(p, 500);
 	CHECK(log.nodes_seen == (1U << s->n_nodes) - 1, "nodes %#x", log.nodes_seen);
 	CHECK(log.leader < s->n_nodes, "leader %u", log.leader);

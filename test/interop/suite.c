@@ -82,6 +82,13 @@ void suite_pause(struct peer *p, uint32_t ms)
 	}
 }
 
+void suite_settle(struct peer *p)
+{
+	uint32_t n = 0;
+
+	CHECK_OK(p, BOTH(p, ctdb_ping(p->c, p->pnn, &n), ctdb_ping_send(p, p->c, p->pnn), ctdb_ping_recv(req, &n)));
+}
+
 void suite_finish(struct peer *p, struct tevent_req *req)
 {
 	CHECK(req != NULL, "out of memory");

@@ -57,6 +57,8 @@ struct peer *suite_connect_as(const struct suite *s, unsigned int node, bool asy
 void suite_wait(struct peer *p, const bool *stop);
 /* Handles what arrives for that long. */
 void suite_pause(struct peer *p, uint32_t ms);
+/* Until the node has read all that was posted, and what it had sent before that has come. */
+void suite_settle(struct peer *p);
 /* Until req is finished. */
 void suite_finish(struct peer *p, struct tevent_req *req);
 /* A child process that ran fn(s, arg); it is successful if fn returns. */
