@@ -75,7 +75,7 @@ static int parse(struct backup_reader *r, struct backup_record *record)
 	len = u32(r, p);
 	keylen = u32(r, p + 8);
 	datalen = u32(r, p + 12);
-	if (len > r->left || len < 16 || keylen == 0 || (uint64_t)keylen + datalen > len - 16 ||
+	if (len > r->left || len < 16 || keylen == 0 || (uint64_t)keylen + datalen != len - 16 ||
 	    datalen < CTDB_WIRE_RECORD_HEADER_SIZE) {
 		return EBADMSG;
 	}

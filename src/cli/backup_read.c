@@ -143,7 +143,8 @@ int backup_next(struct backup_reader *r, struct backup_record *record, char *err
 static int verify(struct backup_reader *r, struct backup_info *info, char *error)
 {
 	struct backup_end end = {.records = 0};
-	uint8_t sha256[32];
+	uint8_t sha256[32], numbers[16];
+	struct xdr_out x = {.p = numbers, .end = numbers + sizeof(numbers)};
 	int err;
 
 	while ((err = next_block(r, &end, error)) == 0) {
@@ -156,6 +157,11 @@ static int verify(struct backup_reader *r, struct backup_info *info, char *error
 	}
 	if (err != ENOENT) {
 		return err;
+	}
+	xdr_put_u64(&x, end.records);
+	xdr_put_u64(&x, end.seqnum);
+	if (gnutls_hash(r->hash, numbers, sizeof(numbers)) != 0) {
+		return ENOMEM;
 	}
 	gnutls_hash_output(r->hash, sha256);
 	if (memcmp(sha256, end.sha256, sizeof(sha256)) != 0) {

@@ -217,11 +217,18 @@ int backup_finish(struct backup_writer *w, uint64_t seqnum)
 {
 	struct backup_end end = {.seqnum = seqnum};
 	struct ctdb_blob blob = {.len = 0};
+	uint8_t numbers[16];
+	struct xdr_out x = {.p = numbers, .end = numbers + sizeof(numbers)};
 	int err = flush_block(w);
 
 	end.records = w->n;
 	if (err != 0) {
 		return err;
+	}
+	xdr_put_u64(&x, end.records);
+	xdr_put_u64(&x, end.seqnum);
+	if (gnutls_hash(w->hash, numbers, sizeof(numbers)) != 0) {
+		return fail(w, EIO, "checksum");
 	}
 	gnutls_hash_output(w->hash, end.sha256);
 	err = backup_end_encode(w, &end, &blob);

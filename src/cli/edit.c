@@ -370,16 +370,19 @@ int edit_commit(struct edit *e, bool healthy)
 	struct answers a;
 	int code = e->pushing ? push_confirm(e) : 0;
 
-	if (code == 0 && healthy && (e->db.flags & CTDB_DB_FLAG_PERSISTENT) != 0) {
-		code = ask_db(e, CLASSIC_CONTROL_DB_SET_HEALTHY,
-			      "the database cannot be marked healthy, nothing was changed");
-	}
 	if (code != 0) {
 		return code;
 	}
 	code = ask_transaction(e, CLASSIC_CONTROL_DB_TRANSACTION_COMMIT, "the change cannot be stored", &a);
 	e->committed = code == 0;
-	return code == 0 ? 0 : a.n_good > 0 ? EXIT_PARTLY : code;
+	if (code != 0) {
+		return a.n_good > 0 ? EXIT_PARTLY : code;
+	}
+	if (healthy && (e->db.flags & CTDB_DB_FLAG_PERSISTENT) != 0) {
+		code = ask_db(e, CLASSIC_CONTROL_DB_SET_HEALTHY,
+			      "the change is stored, but the database cannot be marked healthy");
+	}
+	return code;
 }
 
 int edit_end(struct edit *e, int code)

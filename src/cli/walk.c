@@ -26,7 +26,7 @@ static void on_signal(int sig)
 
 void walk_catch_signals(void)
 {
-	struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
 
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
@@ -114,7 +114,7 @@ static void on_record(void *priv, uint64_t srvid, struct ctdb_data message)
 		ctdb_wire_get_record_header(wire.value.data, &r.header);
 		r.data = (struct ctdb_data){.data = wire.value.data + CTDB_WIRE_RECORD_HEADER_SIZE,
 					    .len = wire.value.len - CTDB_WIRE_RECORD_HEADER_SIZE};
-		g->code = give(g->w, g->replicated, &r);
+		g->code = walk_interrupted() ? interrupted_after(g->cli, g->w) : give(g->w, g->replicated, &r);
 	}
 	g->stop = g->ended || g->code != 0;
 }

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,6 +56,27 @@ static int make_log_directory(const char *location, TALLOC_CTX *mem, char **err)
 	return path[0] == '\0' ? 0 : make_directory(path, 0755, mem, err);
 }
 
+/* In memory is what the administrator relies on: not almost. */
+static int check_in_memory(const char *path, TALLOC_CTX *mem, char **err)
+{
+	struct statfs fs;
+	int ret;
+
+	if (statfs(path, &fs) != 0) {
+		ret = errno;
+		*err = talloc_asprintf(mem, "%s: cannot be looked at: %s", path, strerror(ret));
+		return ret;
+	}
+	if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC) {
+		return 0;
+	}
+	*err = talloc_asprintf(mem,
+			       "%s is not in memory, as [database] volatile in memory demands: mount a tmpfs there, or give a "
+			       "volatile database directory that is on one",
+			       path);
+	return EINVAL;
+}
+
 int prepare_directories(const struct conf *conf, const char *log_location, TALLOC_CTX *mem, char **err)
 {
 	const struct conf_paths *p = &conf->path;
@@ -72,6 +95,9 @@ int prepare_directories(const struct conf *conf, const char *log_location, TALLO
 	}
 	if (ret == 0) {
 		ret = make_directory(p->db_volatile, 0700, mem, err);
+	}
+	if (ret == 0 && conf->database.volatile_in_memory) {
+		ret = check_in_memory(p->db_volatile, mem, err);
 	}
 	if (ret == 0) {
 		ret = make_directory(p->db_persistent, 0700, mem, err);

@@ -301,7 +301,7 @@ static void each_second(void *priv)
 		log_error("no memory for the timer of leader messages: they stop");
 	}
 	tell_leader(cs);
-	stat_history_tick(cs->history);
+	stat_history_tick(cs->history, tunable(cs, CLASSIC_TUNABLE_STAT_HISTORY_INTERVAL));
 }
 
 /* ---- what recovery tells ---- */

@@ -120,7 +120,8 @@ control_handler control_set_tunable, control_get_tunable, control_list_tunables,
 
 /* ---- control_stats.c ---- */
 int stat_history_new(struct clients *cs, struct stat_history **h);
-void stat_history_tick(struct stat_history *h);
+/* Each second; takes a moment down each interval_s of them. */
+void stat_history_tick(struct stat_history *h, uint32_t interval_s);
 control_handler control_statistics, control_statistics_reset, control_get_stat_history, control_get_db_statistics;
 
 /* ---- control_retry.c ---- */

@@ -4,12 +4,13 @@
 
 #include <errno.h>
 
-/* What has been counted up to the end of each of the last seconds; ring. */
+/* What has been counted up to the end of each of the last intervals (StatHistoryInterval, in seconds); ring. */
 struct stat_history {
 	struct clients *clients;
 	struct classic_statistics past[CLASSIC_STAT_HISTORY + 1];
 	uint32_t n;    /* filled */
 	uint32_t next; /* where the next goes */
+	uint32_t seconds; /* since the newest */
 };
 
 static struct classic_timeval now_of(void)
@@ -90,8 +91,13 @@ int stat_history_new(struct clients *cs, struct stat_history **out)
 	return 0;
 }
 
-void stat_history_tick(struct stat_history *h)
+void stat_history_tick(struct stat_history *h, uint32_t interval_s)
 {
+	h->seconds++;
+	if (h->seconds < interval_s) {
+		return;
+	}
+	h->seconds = 0;
 	fill(h->clients, &h->past[h->next]);
 	h->next = (h->next + 1) % (CLASSIC_STAT_HISTORY + 1);
 	if (h->n < CLASSIC_STAT_HISTORY + 1) {
@@ -99,7 +105,7 @@ void stat_history_tick(struct stat_history *h)
 	}
 }
 
-static const struct classic_statistics *seconds_ago(const struct stat_history *h, uint32_t i)
+static const struct classic_statistics *intervals_ago(const struct stat_history *h, uint32_t i)
 {
 	return &h->past[(h->next + CLASSIC_STAT_HISTORY - i) % (CLASSIC_STAT_HISTORY + 1)];
 }
@@ -143,7 +149,7 @@ void control_get_stat_history(struct control *ctl)
 		return;
 	}
 	for (uint32_t i = 0; i + 1 < h->n; i++) {
-		list.stats.v[i] = difference(seconds_ago(h, i), seconds_ago(h, i + 1));
+		list.stats.v[i] = difference(intervals_ago(h, i), intervals_ago(h, i + 1));
 	}
 	control_reply_blob(ctl, classic_statistics_list_nencode(ctl, &list, &blob), &blob);
 }

@@ -389,6 +389,22 @@ static int load(struct loader *l, const char *path, char **err)
 	return ret == 0 ? note_unused(l, "etcd endpoints", CONF_ARBITRATION_ETCD) : ret;
 }
 
+/* Where volatile databases are in memory unless another place was given. */
+static int place_in_memory(struct conf *conf)
+{
+	char *usual = talloc_asprintf(conf, "%s/volatile", conf->path.var);
+
+	if (usual == NULL) {
+		return ENOMEM;
+	}
+	if (conf->database.volatile_in_memory && strcmp(conf->path.db_volatile, usual) == 0) {
+		talloc_free(conf->path.db_volatile);
+		conf->path.db_volatile = talloc_asprintf(conf, "%s/volatile", conf->path.run);
+	}
+	talloc_free(usual);
+	return conf->path.db_volatile == NULL ? ENOMEM : 0;
+}
+
 int conf_load(TALLOC_CTX *mem, const char *path, struct conf **conf, char **err)
 {
 	struct loader l = {.conf = talloc_zero(mem, struct conf)};
@@ -398,6 +414,7 @@ int conf_load(TALLOC_CTX *mem, const char *path, struct conf **conf, char **err)
 	if (l.conf != NULL) {
 		l.origin = talloc_zero_array(l.conf, struct origin, conf_n_options);
 		ret = l.origin == NULL ? ENOMEM : load(&l, path, &why);
+		ret = ret == 0 ? place_in_memory(l.conf) : ret;
 	}
 	if (ret != 0) {
 		*err = talloc_strdup(mem, why != NULL ? why : strerror(ret));

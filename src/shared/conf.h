@@ -61,6 +61,7 @@ struct conf {
 	} transport;
 	struct {
 		bool tdb_mutexes;      /* true */
+		bool volatile_in_memory; /* false; then path.db_volatile is below the run directory unless given */
 		uint32_t hash_size;    /* 100001 chains */
 		uint32_t slots;	       /* 1024 */
 		uint32_t attach_timeout; /* 120000 */

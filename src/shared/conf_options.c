@@ -78,6 +78,7 @@ const struct conf_option conf_options[] = {
 	OPTION("database", "volatile database directory", CONF_DIRECTORY, path.db_volatile, NULL),
 	OPTION("database", "persistent database directory", CONF_DIRECTORY, path.db_persistent, NULL),
 	OPTION("database", "state database directory", CONF_DIRECTORY, path.db_state, NULL),
+	OPTION("database", "volatile in memory", CONF_BOOL, database.volatile_in_memory, "false"),
 	OPTION("database", "tdb mutexes", CONF_BOOL, database.tdb_mutexes, "true"),
 	NUMBER("database", "hash size", CONF_U32, database.hash_size, "100001", 1, 100000000),
 	NUMBER("database", "slots", CONF_U32, database.slots, "1024", 1, 65536),

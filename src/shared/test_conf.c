@@ -720,6 +720,20 @@ static void test_example(void **state)
 	}
 }
 
+static void test_in_memory(void **state)
+{
+	struct world *w = *state;
+	struct conf *c;
+
+	put(w, "ctdb.conf", "[database]\nvolatile in memory = true\n");
+	c = load_good(w);
+	assert_true(c->database.volatile_in_memory);
+	assert_string_equal(c->path.db_volatile, talloc_asprintf(w, "%s/run/volatile", w->base));
+	put(w, "ctdb.conf",
+	    talloc_asprintf(w, "[database]\nvolatile in memory = true\nvolatile database directory = %s\n", w->base));
+	assert_string_equal(load_good(w)->path.db_volatile, w->base);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -727,6 +741,7 @@ int main(void)
 		T(test_defaults),
 		T(test_system_paths),
 		T(test_values),
+		T(test_in_memory),
 		T(test_existing_file),
 		T(test_present_name_wins),
 		T(test_bad_files),

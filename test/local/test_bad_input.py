@@ -122,6 +122,17 @@ def test_directory_for_a_file(place, name):
     place.refuse(f"{place.path(name)}: cannot be read: Is a directory")
 
 
+def test_volatile_databases_in_memory(place):
+    """Not almost: a directory on a disk is refused. (That it works: test_databases_in_memory, in network namespaces.)"""
+    if subprocess.run(["stat", "-f", "-c", "%T", place.base], check=True, **CAPTURE).stdout.strip() == "tmpfs":
+        pytest.skip("the directory of the test is in memory itself")
+    place.write("ctdb.conf", CONF + "[database]\nvolatile in memory = true\n")
+    place.refuse(f"{place.path('run/volatile')} is not in memory, as [database] volatile in memory demands: mount a tmpfs there")
+    place.write("elsewhere/.keep", "")
+    place.write("ctdb.conf", CONF + f"[database]\nvolatile in memory = true\nvolatile database directory = {place.path('elsewhere')}\n")
+    place.refuse(f"{place.path('elsewhere')} is not in memory")
+
+
 @pytest.mark.parametrize("name", ["run", "run/msg", "var", "var/volatile", "var/persistent", "var/state"])
 def test_file_for_a_directory(place, name):
     place.write(name, "")
