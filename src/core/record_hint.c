@@ -10,6 +10,19 @@
 #define HINT_DELAY_MS 100
 #define HINT_TRIES    5
 
+/* Used and emptied again the record may look as it did when it came: the hint is what tells (R6). */
+static void hint_tells_use(struct record_db *db, struct record_key key, struct mono now)
+{
+	struct rec *r = db->open ? rec_find(db, key, hash_lookup3(key.p, key.len)) : NULL;
+
+	if (r != NULL && r->holding) {
+		r->seen_used = true;
+		if (r->next != RECORD_NODE_NONE) {
+			rec_due(r, now);
+		}
+	}
+}
+
 void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
 {
 	struct hint *h;
@@ -34,6 +47,7 @@ void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct 
 
 void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
 {
+	hint_tells_use(db, key, now);
 	hint_add(db, key, rsn, now);
 }
 

@@ -311,6 +311,25 @@ static void test_hints_are_bounded(void **state)
 	assert_int_equal(w->removed, 0);
 }
 
+/* A lock that was taken and given back: the record is as empty as it was when it came, but need not be held any more. */
+static void test_hint_ends_hold(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	w->file[2] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME};
+	call(w, 0, 2);
+	later(w, 0);
+	assert_int_equal(w->answered, 1);
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	later(w, 0);
+	assert_int_equal(w->grants, 0);
+	record_deletion_hint(w->db, key_of(2), 5, w->now);
+	later(w, 0);
+	assert_int_equal(w->grants, 1);
+	assert_int_equal(w->file[2].dmaster, 2);
+}
+
 /* ---- nonsense ---- */
 
 static uint64_t rnd_state;
@@ -428,6 +447,7 @@ int main(void)
 		TEST(test_hint_spares_what_was_elsewhere),
 		TEST(test_hint_before_commit),
 		TEST(test_hints_are_bounded),
+		TEST(test_hint_ends_hold),
 		TEST(test_nonsense),
 	};
 
