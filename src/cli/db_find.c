@@ -41,6 +41,9 @@ int db_find(struct cli *cli, uint32_t node, const char *name, struct db_info *db
 			return 0;
 		}
 	}
+	if (cli->cmd->object == NULL) {
+		return cli_fail(cli, EXIT_ERROR, "No database matching '%s' found", name);
+	}
 	return cli_fail(cli, EXIT_NOT_FOUND,
 			"no database \"%s\" here: ctdb db list shows which there are, ctdb db attach makes one", name);
 }

@@ -34,6 +34,9 @@ void help_overview(FILE *f)
 	      "  --force               also stop or ban a node that the cluster needs\n"
 	      "  --full                vacuuming looks at all records\n"
 	      "  --hex                 keys, values and texts are hexadecimal\n"
+	      "  --local               db dump: only this node's file, as it is\n"
+	      "  --records             db show-backup: also the records\n"
+	      "  --history, --reset    statistics: by intervals; begin at 0 again\n"
 	      "  -X, -x SEPARATOR      old forms: output for programs, and its separator\n"
 	      "  --version, -h, --help\n"
 	      "\nctdb OBJECT VERB --help says more about a command. Manual: ctdb(1).\n",
@@ -53,6 +56,9 @@ void help_command(FILE *f, const struct command *c)
 		: (c->options & OPT_FULL) != 0    ? " [--full]"
 		: (c->options & OPT_FOR) != 0     ? " --for STATE [--timeout S]"
 		: (c->options & OPT_FORCE) != 0   ? " [--force] [--timeout S]"
+		: (c->options & OPT_LOCAL) != 0   ? " [--local]"
+		: (c->options & OPT_RECORDS) != 0 ? " [--records]"
+		: (c->options & OPT_HISTORY) != 0 ? " [--history | --reset]"
 						  : "");
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }

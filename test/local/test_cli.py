@@ -261,7 +261,7 @@ def test_default_socket(bindir, daemon):
 def test_usage(tool, base):
     nothing = os.path.join(base, "nothing")  # usage is looked at before the daemon is
     bad(tool(nothing, "clutser", "status"), USAGE, 'unknown command "clutser status"', '"ctdb cluster status"')
-    bad(tool(nothing, "statsu"), USAGE, '"ctdb status"')
+    bad(tool(nothing, "statuss"), USAGE, '"ctdb status"')
     bad(tool(nothing, "xyzzy", "plugh"), USAGE, "xyzzy plugh", "ctdb --help")
     bad(tool(nothing, "record"), USAGE, "verb is missing")
     bad(tool(nothing, "record", "get", "x"), USAGE, "too few arguments", "DB KEY")
