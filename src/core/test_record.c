@@ -311,7 +311,8 @@ static void test_hints_are_bounded(void **state)
 	assert_int_equal(w->removed, 0);
 }
 
-/* A lock that was taken and given back: the record is as empty as it was when it came, but need not be held any more. */
+/* A lock that was taken and given back: the record is as empty as it was when it came, but need not be held any more.
+ */
 static void test_hint_ends_hold(void **state)
 {
 	struct world *w = *state;
@@ -441,14 +442,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_second_call_of_a_node),
-		TEST(test_forward_to_the_owner_itself),
-		TEST(test_hint_removes),
-		TEST(test_hint_spares_what_was_elsewhere),
-		TEST(test_hint_before_commit),
-		TEST(test_hints_are_bounded),
-		TEST(test_hint_ends_hold),
-		TEST(test_nonsense),
+		TEST(test_second_call_of_a_node), TEST(test_forward_to_the_owner_itself),
+		TEST(test_hint_removes),          TEST(test_hint_spares_what_was_elsewhere),
+		TEST(test_hint_before_commit),    TEST(test_hints_are_bounded),
+		TEST(test_hint_ends_hold),        TEST(test_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
