@@ -63,6 +63,9 @@ void mono_timer_set(struct mono_timer *t, struct mono when)
 		.it_value = {.tv_sec = (time_t)(when.ns / MONO_NS_PER_S), .tv_nsec = (long)(when.ns % MONO_NS_PER_S)},
 	};
 
+	if (t->when.ns == when.ns) {
+		return; /* hot paths set it for each event, and most often to what it is */
+	}
 	/* Cannot fail: the descriptor is a timer and the value is in range. */
 	(void)timerfd_settime(t->fd, TFD_TIMER_ABSTIME, &spec, NULL);
 	t->when = when;

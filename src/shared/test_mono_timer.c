@@ -39,6 +39,7 @@ static void test_order(void **state)
 	mono_timer_set(again.again, begin);
 	mono_timer_set(t_late, mono_add_ms(begin, 200));
 	mono_timer_set(t_early, mono_add_ms(begin, 50));
+	mono_timer_set(t_early, mono_add_ms(begin, 50)); /* changes nothing */
 	mono_timer_set(t_past, (struct mono){1});
 	mono_timer_set(t_never, begin);
 	mono_timer_set(t_never, MONO_NEVER);
