@@ -11,6 +11,7 @@
  * taken back, and the tool's next step is refused. E3 A tool that vanishes in the middle is waited for EDIT_IDLE_MS.
  */
 #include "dbd/control.h"
+#include "dbd/foreign.h"
 #include "dbd/worker.h"
 #include "protocol/classic_native.h"
 #include "shared/log.h"
@@ -567,25 +568,54 @@ static size_t extent(const uint8_t *p, size_t left, uint32_t count)
 	return (size_t)(p - begin);
 }
 
-static void push(struct edit *e, const uint8_t *data, size_t len)
+/* Bytes of the records, which begin at *p; 0: malformed, or none (*count). The database named in front is not looked
+ * at: the classic tool writes a wrong one. */
+static size_t records_of(const uint8_t **p, size_t len, uint32_t *count)
+{
+	uint32_t db_id;
+
+	*count = 0;
+	return recbuf_begin(p, &len, &db_id, count) == 0 ? extent(*p, len, *count) : 0;
+}
+
+/*
+ * A copy to be fed to the worker; NULL: nothing to be stored, or e->failed. Messages are not turned on their way
+ * between machines of different byte order, as nobody but their senders knows what is in them: lengths that make no
+ * sense in ours are tried in the other.
+ */
+static uint8_t *feed_of(struct edit *e, const uint8_t *data, size_t len, size_t *bytes, uint32_t *count)
 {
 	const uint8_t *p = data;
-	size_t left = len, bytes = 0, queued;
-	uint32_t db_id, count = 0;
-	uint8_t *feed = NULL;
+	uint8_t *feed = NULL, *turned = NULL;
 
-	/* The database named inside is not looked at: the classic tool writes a wrong one. */
-	if (recbuf_begin(&p, &left, &db_id, &count) == 0) {
-		bytes = extent(p, left, count);
+	*bytes = records_of(&p, len, count);
+	if (*bytes == 0 && (*count > 0 || len < RECBUF_HEAD)) {
+		turned = talloc_memdup(e, data, len);
+		p = turned;
+		if (turned != NULL && foreign_turn_recbuf(turned, len, FOREIGN_IN) == 0) {
+			*bytes = records_of(&p, len, count);
+		}
 	}
-	feed = bytes > 0 ? talloc_size(e, bytes + 1) : NULL;
+	feed = *bytes > 0 ? talloc_size(e, *bytes + 1) : NULL;
+	if (feed != NULL) {
+		feed[0] = WORKER_EDIT_STORE;
+		memcpy(feed + 1, p, *bytes);
+	}
+	e->failed = e->failed || (feed == NULL && (*count > 0 || len < RECBUF_HEAD));
+	talloc_free(turned);
+	return feed;
+}
+
+static void push(struct edit *e, const uint8_t *data, size_t len)
+{
+	size_t bytes, queued;
+	uint32_t count;
+	uint8_t *feed = feed_of(e, data, len, &bytes, &count);
+
 	touch(e);
 	if (feed == NULL) {
-		e->failed = e->failed || count > 0 || len < RECBUF_HEAD;
 		return;
 	}
-	feed[0] = WORKER_EDIT_STORE;
-	memcpy(feed + 1, p, bytes);
 	queued = worker_job_feed(e->job, feed, bytes + 1, false);
 	e->failed = queued > EDIT_QUEUE_MAX;
 	e->full = queued >= WORKER_FEED_LOW;

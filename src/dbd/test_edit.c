@@ -1,6 +1,7 @@
 /* Databases that a classic tool freezes, changes and detaches; what it is told when something gets in between. */
 #include "test_fake.h"
 #include "dbd/control.h"
+#include "dbd/foreign.h"
 #include "dbd/srvid.h"
 #include "protocol/classic_native.h"
 
@@ -200,6 +201,59 @@ static void test_malformed_push(void **state)
 	close(fd);
 }
 
+/* From a tool on a machine of the other byte order. */
+static void test_push_of_other_order(void **state)
+{
+	struct db *db = fake_db("edit.tdb", 0);
+	int fd = fake_connect();
+	struct fake_job *job = freeze(fd, db, 1);
+	struct ctdb_blob rec = one_record(0), turned = one_record(0);
+
+	assert_int_equal(foreign_turn_recbuf(turned.data, turned.len, FOREIGN_OUT), 0);
+	assert_memory_not_equal(turned.data, rec.data, rec.len);
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_TRANSACTION_START, db, 8).status, 0);
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_PUSH_START, db, 16).status, 0);
+	srvids_deliver(fake->dbd->srvids, SRVID, turned.data, turned.len);
+	assert_int_equal(peek_u32(ask(fd, CLASSIC_CONTROL_DB_PUSH_CONFIRM, db, 4).data.data), 1);
+	assert_int_equal(job->fed.len, 1 + rec.len - RECBUF_HEAD);
+	assert_memory_equal(job->fed.data + 1, rec.data + RECBUF_HEAD, rec.len - RECBUF_HEAD);
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_THAW, db, 4).status, 0);
+	close(fd);
+}
+
+/* Confirmed when the worker has most of it, so that any amount can be pushed in portions. */
+static void test_push_waits_for_the_worker(void **state)
+{
+	struct db *db = fake_db("edit.tdb", 0);
+	int fd = fake_connect();
+	struct fake_job *job = freeze(fd, db, 1);
+	struct ctdb_blob rec = one_record(0), b = words(db->id, 0, 0, 4);
+
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_TRANSACTION_START, db, 8).status, 0);
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_PUSH_START, db, 16).status, 0);
+	fake->queued = WORKER_FEED_LOW;
+	srvids_deliver(fake->dbd->srvids, SRVID, rec.data, rec.len);
+	fake->queued = 0;
+	fake_control(fd, CLASSIC_CONTROL_DB_PUSH_CONFIRM, CLASSIC_NODE_CURRENT, 0, 0, 9, b.data, b.len);
+	assert_true(fake_silent(fd));
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_PUSH_CONFIRM, db, 4).status, -1);       /* twice */
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_TRANSACTION_COMMIT, db, 8).status, -1); /* not confirmed */
+	job->drain(job->drain_priv, (struct worker_job *)job);
+	assert_int_equal(peek_u32(fake_reply(fd, 9).data.data), 1);
+	/* Taken back while somebody waits. */
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_PUSH_START, db, 16).status, 0);
+	fake->queued = WORKER_FEED_LOW;
+	srvids_deliver(fake->dbd->srvids, SRVID, rec.data, rec.len);
+	fake->queued = 0;
+	fake_control(fd, CLASSIC_CONTROL_DB_PUSH_CONFIRM, CLASSIC_NODE_CURRENT, 0, 0, 10, b.data, b.len);
+	assert_true(fake_silent(fd));
+	fake_control(fd, CLASSIC_CONTROL_DB_TRANSACTION_CANCEL, CLASSIC_NODE_CURRENT, 0, 0, 11, b.data, b.len);
+	assert_int_equal(fake_reply(fd, 10).status, -1);
+	assert_int_equal(fake_reply(fd, 11).status, 0);
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_THAW, db, 4).status, 0);
+	close(fd);
+}
+
 /* The client that asked has gone: the freeze stays, it belongs to no connection. A second client goes on. */
 static void test_client_gone(void **state)
 {
@@ -339,9 +393,17 @@ static void test_detach(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_restore),      TEST(test_refusals),         TEST(test_recovery_between),
-		TEST(test_worker_fails), TEST(test_malformed_push),   TEST(test_client_gone),
-		TEST(test_freeze_all),   TEST(test_attach_of_frozen), TEST(test_pull),
+		TEST(test_restore),
+		TEST(test_refusals),
+		TEST(test_recovery_between),
+		TEST(test_worker_fails),
+		TEST(test_malformed_push),
+		TEST(test_push_of_other_order),
+		TEST(test_push_waits_for_the_worker),
+		TEST(test_client_gone),
+		TEST(test_freeze_all),
+		TEST(test_attach_of_frozen),
+		TEST(test_pull),
 		TEST(test_detach),
 	};
 

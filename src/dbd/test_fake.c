@@ -256,6 +256,10 @@ void worker_job_continue(struct worker_job *job)
 
 void worker_job_set_drain(struct worker_job *job, void (*fn)(void *priv, struct worker_job *job), void *priv)
 {
+	struct fake_job *j = (struct fake_job *)(void *)job;
+
+	j->drain = fn;
+	j->drain_priv = priv;
 }
 
 bool worker_scan_next(const uint8_t **p, size_t *left, struct worker_scan_entry *e, const uint8_t **key)
@@ -277,7 +281,7 @@ size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t l
 	}
 	j->fed.len += (uint32_t)len;
 	j->fed_last = last;
-	return len;
+	return fake->queued != 0 ? fake->queued : len;
 }
 
 void fake_job_end(struct fake_job *job, int status)

@@ -34,6 +34,8 @@ struct fake_job {
 	void *priv;
 	struct ctdb_blob fed; /* all feeds, one after the other */
 	bool fed_last;
+	void (*drain)(void *priv, struct worker_job *job);
+	void *drain_priv;
 	int status;
 	uint32_t continued;
 };
@@ -63,6 +65,7 @@ struct fake {
 	struct fake_call *call; /* the last one that waits */
 	bool answer_at_once;    /* calls are answered inside records_call() */
 	bool flood;             /* packets to other nodes are counted only, worker jobs do nothing */
+	size_t queued; /* what worker_job_feed() answers; 0: the length */
 	uint8_t header[REC_HEADER_SIZE];
 	uint8_t data[64];
 	size_t datalen;

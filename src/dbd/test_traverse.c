@@ -284,13 +284,79 @@ static void test_part(void **state)
 	assert_int_equal(end.status, ENOENT);
 }
 
+/* What the end mark of TRAVERSE_START_TOLD says. */
+static void expect_end(int fd, int status, const char *text)
+{
+	struct ctdb_blob m = fake_read(fd);
+	struct classic_traverse_end end;
+	struct recdata r;
+	const uint8_t *p = m.data + 44;
+	size_t left = peek_u32(m.data + 40);
+
+	assert_int_equal(recdata_next(&p, &left, &r), 0);
+	assert_int_equal(r.reqid, 0x77);
+	assert_int_equal(r.keylen, 0);
+	assert_int_equal(classic_traverse_end_ndecode(fake, r.data, r.datalen, &end, NULL), 0);
+	assert_int_equal(end.status, status);
+	assert_string_equal(end.text, text);
+}
+
+static struct fake_reply start_told(int fd, const struct db *db, uint32_t reqid)
+{
+	uint8_t arg[24] = {0};
+
+	poke_u32(arg, db->id);
+	poke_u32(arg + 4, 0x77);
+	poke_u64(arg + 8, SRVID);
+	fake_control(fd, CLASSIC_CONTROL_TRAVERSE_START_TOLD, CLASSIC_NODE_CURRENT, 0, 0, reqid, arg, sizeof(arg));
+	return fake_reply(fd, reqid);
+}
+
+/* A client that asks for it is told how the traverse ended; the first reason counts. */
+static void test_told(void **state)
+{
+	struct db *db = fake_db("locking.tdb", 0);
+	int fd = fake_connect();
+
+	start(fd, db, 4); /* registers the address */
+	node_end(1, 1, 0);
+	fake_job_end(fake->jobs[0], 0);
+	assert_int_equal(next_record(fd), 16);
+	assert_int_equal(start_told(fd, db, 5).status, 0);
+	own_batch(1, batch(1, 30));
+	fake_job_end(fake->jobs[1], 0);
+	node_end(2, 1, 0);
+	assert_int_equal(next_record(fd), 47);
+	expect_end(fd, 0, "");
+	assert_int_equal(start_told(fd, db, 6).status, 0);
+	fake_job_end(fake->jobs[2], 0);
+	traverses_node_lost(fake->dbd->traverses, 1);
+	expect_end(fd, ECONNRESET, "node 1 was lost");
+	assert_int_equal(start_told(fd, db, 7).status, 0);
+	node_end(4, 1, ETIMEDOUT);
+	fake_job_end(fake->jobs[3], EPIPE);
+	expect_end(fd, ETIMEDOUT, "node 1: Connection timed out");
+	/* A recovery gives records to others: those may have been seen twice or not at all. */
+	assert_int_equal(start_told(fd, db, 8).status, 0);
+	fake->normal = false;
+	node_end(5, 1, 0);
+	fake_job_end(fake->jobs[4], 0);
+	expect_end(fd, ESTALE, "a recovery ran meanwhile");
+	assert_int_equal(start_told(fd, db, 9).status, -1);
+	fake->normal = true;
+	fake->fenced = true;
+	assert_int_equal(start_told(fd, db, 10).status, -1);
+	close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_setup, fake_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_volatile),    TEST(test_persistent), TEST(test_failures_end), TEST(test_no_progress),
-		TEST(test_client_gone), TEST(test_flow),       TEST(test_refused),      TEST(test_part),
+		TEST(test_volatile),    TEST(test_persistent),  TEST(test_failures_end),
+		TEST(test_no_progress), TEST(test_client_gone), TEST(test_flow),
+		TEST(test_refused),     TEST(test_part),        TEST(test_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
