@@ -6,7 +6,9 @@
  *          any state -> BEGIN with attempt + 1 when a member answers EAGAIN or an error; -> IDLE by rec_leader_stop()
  * Member:  NORMAL -> BEGUN (BEGIN) -> PLANNED (PLAN) -> NORMAL (END); any state -> BEGUN by a newer BEGIN
  * Database at a member (volatile):
- *          WIPE (only if not valid) -> SCAN (own claims go out, others' come in) -> RESOLVE (all claims are in) -> APPLY (orders) -> PREPARED -> COMMITTED
+ *          WIPE (only if not valid) -> COUNT (only if the digest is unknown) -> COMPARE (digests go out, others' come in) -> WANT (what each location
+ *          master needs) -> SCAN (only if something is wanted; own claims go out, others' come in) -> RESOLVE (all claims are in) -> APPLY (orders) ->
+ *          PREPARED -> COMMITTED
  * Database at a member (persistent, replicated):
  *          STATE (tell seqnum and digest) -> WAIT (for the plan) -> [SEND | REPLACE] -> PREPARED -> COMMITTED
  *
@@ -19,6 +21,15 @@
  *       owner named by a recovery that was then abandoned may have used the record at once, clients need nobody's leave for that.)
  *   V6  After COMMIT every key with a copy has exactly one owner, its location master points to it, and its rsn is the highest (volatile).
  *   V7  After COMMIT all members' copies have equal sequence number and digest (persistent, replicated).
+ *   V9  What is not claimed needs no verdict (core/slot_digest.h). Each member tells each location master L, per slot, the sum over the keys it owns there. A
+ *       slot is clean if L kept it (S2) and each member's sum is that of L's copies naming it: then each key with a copy has one owner, to whom L points, or L
+ *       names a node that is no member. Of clean slots with such copies L claims just those, and the others the copies that they do not own: among these the new
+ *       owner is chosen as always; claims of other keys are dropped. All copies in other slots are claimed.
+ *   V10 Digests are told after the lineage (mdb_tell): an order is given only after all members' digests, so who did not tell this recovery cannot have been
+ *       counted in it. kept moves with PREPARED, sums with each write. So both are true of the file whenever a recovery is abandoned, and a slot that moves away
+ *       and back, or whose owner was chosen in a recovery that failed, is dirty by its map or its sums.
+ *   V11 A file that was wiped, or that dbd finds when it starts, keeps nothing; counting it makes its sums known again. A file that others changed, or an
+ *       inconsistency that was seen, makes all members claim everything and count anew (REC_DIGESTS.all, REC_PLAN.full), until that is committed.
  *   V8  Every step can be abandoned at any point; a later recovery starts from what the files say.
  */
 #ifndef CORE_RECOVERY_H
@@ -30,6 +41,7 @@
 #include <talloc.h>
 
 #include "base/mono.h"
+#include "core/slot_digest.h"
 #include "protocol/lane.h"
 
 static inline int recovery_id_cmp(const struct recovery_id *a, const struct recovery_id *b)
@@ -91,6 +103,8 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 		     const uint32_t *slots, uint32_t n_slots, struct mono now);
 void rec_leader_stop(struct rec_leader *l);
 bool rec_leader_running(const struct rec_leader *l);
+/* The recoveries from the next PLAN on trust no digests, until one of them has ended. */
+void rec_leader_set_full(struct rec_leader *l);
 /* A member could not go on: the caller starts again, not before *when (30 ms, doubled up to a second while it does not get better). Cleared by rec_leader_start(). */
 bool rec_leader_wants_restart(const struct rec_leader *l, struct mono *when);
 /* What is waited for, for status and logs: "database locking.tdb: nodes 1, 2". */
@@ -105,6 +119,17 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 
 struct rec_member;
 
+/*
+ * Of all copies in a file those that a scan shall find: in slots of the map all (bit s%8 of byte s/8) all; of unowned those that do not name this node as data
+ * master; of gone those that name none of members.
+ */
+struct rec_scan_filter {
+	uint32_t n_slots, map_bytes, own_pnn, n_members;
+	const uint8_t *all, *unowned, *gone;
+	const uint32_t *members;
+};
+bool rec_filter_passes(const struct rec_scan_filter *f, const uint8_t *key, size_t keylen, uint32_t dmaster);
+
 enum rec_apply { REC_APPLY_ADOPT, REC_APPLY_DEMOTE, REC_APPLY_POINT };
 
 /* db: handle given by find_db. Jobs answer later by the rec_member_ functions named; a job that was stopped does not answer. */
@@ -118,10 +143,16 @@ struct rec_member_ops {
 	void (*begun)(void *priv, const struct rec_begin *m);
 	/* The database of a plan, attached if it was missing; NULL if that fails. */
 	void *(*find_db)(void *priv, const struct rec_db_plan *plan);
+	/*
+	 * Volatile: what is known about the copy, kept exact by whoever writes to the file (S1). *changed becomes true if others than this daemon wrote to it; until
+	 * the database is committed it is asked again.
+	 */
+	struct slot_digest *(*digest)(void *priv, void *db, bool *changed);
 	/* The volatile copy is no longer valid: whoever uses it must go (called before wipe). */
 	void (*invalidated)(void *priv, void *db);
 	int (*start_wipe)(void *priv, void *db);	  /* rec_member_job_done */
-	int (*start_scan)(void *priv, void *db);	  /* rec_member_scan_entry ..., rec_member_job_done */
+	/* filter NULL: all; else valid until the job has ended. rec_member_scan_entry ..., rec_member_job_done */
+	int (*start_scan)(void *priv, void *db, const struct rec_scan_filter *filter);
 	void (*scan_continue)(void *priv, void *db);
 	int (*start_state)(void *priv, void *db);	  /* rec_member_state_done */
 	int (*start_read)(void *priv, void *db);	  /* rec_member_read_batch ..., rec_member_job_done */
@@ -156,6 +187,8 @@ void rec_member_set_patience(struct rec_member *m, uint32_t ms);
 
 void rec_member_on_begin(struct rec_member *m, uint32_t from, const struct rec_begin *msg, struct mono now);
 void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now);
+void rec_member_on_digests(struct rec_member *m, uint32_t from, const struct rec_digests *msg, struct mono now);
+void rec_member_on_want(struct rec_member *m, uint32_t from, const struct rec_want *msg, struct mono now);
 void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_claims *msg, struct mono now);
 void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_orders *msg, struct mono now);
 void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack *msg, struct mono now);
@@ -188,6 +221,13 @@ bool rec_member_is_normal(const struct rec_member *m); /* END of the newest id w
 /* Of the newest BEGIN that was followed, ended or not; 0: none, or abandoned. Whether a node is in it: what it sends and is sent must not be lost. */
 uint32_t rec_member_generation(const struct rec_member *m);
 bool rec_member_has(const struct rec_member *m, uint32_t pnn);
+/* What this member did since the newest PLAN. bytes: of what it sent about volatile databases. */
+struct rec_stats {
+	uint32_t dbs, scans;	/* volatile databases; files that were read */
+	uint32_t slots, dirty;	/* own ones, over all databases; of those the ones that were claimed */
+	uint64_t scanned, claims, orders, bytes;
+};
+const struct rec_stats *rec_member_stats(const struct rec_member *m);
 /* This node may no longer act: everything stops, the next BEGIN starts over. Lineages stay as they are. */
 void rec_member_abandon(struct rec_member *m);
 

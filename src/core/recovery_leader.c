@@ -42,6 +42,7 @@ struct rec_leader {
 	uint32_t *slots, n_slots;
 	struct rec_begin_reply **replies; /* by member index, NULL: not yet */
 	struct dlist dbs;
+	bool full; /* until a recovery with it has ended */
 };
 
 struct rec_leader *rec_leader_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_leader_ops *ops, void *priv)
@@ -87,6 +88,11 @@ void rec_leader_stop(struct rec_leader *l)
 	l->members = NULL;
 	l->state = LEADER_IDLE;
 	l->restart = false;
+}
+
+void rec_leader_set_full(struct rec_leader *l)
+{
+	l->full = true;
 }
 
 bool rec_leader_running(const struct rec_leader *l)
@@ -322,6 +328,7 @@ static void finish(struct rec_leader *l)
 		}
 	}
 	l->restarts = 0;
+	l->full = false;
 	send_all(l, LANE_PROC_REC_END, &end);
 	rec_leader_stop(l);
 	l->ops.done(l->priv, &id, generation);
@@ -329,7 +336,7 @@ static void finish(struct rec_leader *l)
 
 static int send_plan(struct rec_leader *l)
 {
-	struct rec_plan plan = {.id = l->id};
+	struct rec_plan plan = {.id = l->id, .full = l->full};
 	uint32_t n = 0;
 	int ret = make_union(l);
 

@@ -100,6 +100,7 @@ static void drop_run(struct rec_member *m)
 
 		if (db->handle != NULL) {
 			m->ops.stop_jobs(m->priv, db->handle);
+			digest_stop(db);
 		}
 	}
 	dlist_init(&m->dbs);
@@ -131,6 +132,7 @@ void mdb_failed(struct mdb *db, int status, const char *what)
 	db->m->ops.note(db->m->priv, text != NULL ? text : what);
 	if (db->handle != NULL) {
 		db->m->ops.stop_jobs(db->m->priv, db->handle);
+		digest_stop(db);
 	}
 	db->state = MDB_IDLE;
 	db->m->ops.send(db->m->priv, db->m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
@@ -185,6 +187,9 @@ void mdb_prepared(struct mdb *db)
 	mdb_change(db);
 	db->state = MDB_PREPARED;
 	TALLOC_FREE(db->claims);
+	if (db->digest != NULL) {
+		slot_digest_prepared(db->digest, m->slots, m->n_slots, m->own_pnn);
+	}
 	m->ops.prepared(m->priv, db->handle, &m->id, m->generation, m->slots, m->n_slots);
 	m->ops.send(m->priv, m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
 }
@@ -298,6 +303,8 @@ void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_pl
 		return;
 	}
 	m->planned = true;
+	m->full = msg->full;
+	m->stats = (struct rec_stats){0};
 	for (uint32_t i = 0; i < msg->dbs.n; i++) {
 		const struct rec_db_plan *plan = &msg->dbs.v[i];
 		struct mdb *db = rec_member_find(m, plan->db_id) == NULL ? mdb_new(m, plan) : NULL;
@@ -316,13 +323,12 @@ void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_pl
 			mdb_failed(db, ret, "cannot start");
 		}
 	}
-	while (!dlist_empty(&m->early)) {
-		struct early *e = dlist_entry(dlist_first(&m->early), struct early, link);
+	digests_take_early(m, now);
+}
 
-		dlist_remove(&e->link);
-		volatile_early(m, e, now);
-		talloc_free(e);
-	}
+const struct rec_stats *rec_member_stats(const struct rec_member *m)
+{
+	return &m->stats;
 }
 
 /* ---- jobs and acknowledgements ---- */

@@ -5,6 +5,7 @@
 #include "base/dlist.h"
 #include "core/recovery.h"
 #include "core/recovery_claims.h"
+#include "core/slot_digest.h"
 
 /* Batches under way to one node: then the source pauses. */
 #define STREAM_WINDOW 8
@@ -13,10 +14,10 @@
 /* Steps of a slice of work (rec_member_run), about a millisecond. */
 #define SLICE_STEPS 1000
 #define APPLY_RETRY_MS 1
-/* Batches of claims of one member that are kept until the PLAN comes. */
-#define EARLY_MAX (LANE_DBS * STREAM_WINDOW)
+/* Digests of one member that are kept until the PLAN comes. */
+#define EARLY_MAX LANE_DBS
 
-enum mdb_state { MDB_IDLE, MDB_WIPE, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_SEND, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
+enum mdb_state { MDB_IDLE, MDB_WIPE, MDB_COUNT, MDB_COMPARE, MDB_WANT, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_SEND, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
 
 /* Numbered batches to one member. sent - acked is what is under way. */
 struct stream {
@@ -50,6 +51,15 @@ struct mdb {
 	enum mdb_state state;
 	bool valid, told, changed;
 	/* volatile */
+	struct slot_digest *digest;		 /* the glue's */
+	bool recount;				 /* sums are not trusted: everything is claimed, and counted anew */
+	bool counting;				 /* the digest is half done */
+	struct rec_digests *digests;		 /* by member index */
+	bool *digests_in, *wants_in;		 /* by member index */
+	uint8_t *dirty;				 /* own slots of which all copies are claimed */
+	uint8_t *ask_all, *ask_unowned, *ask_gone; /* what our scan has to find; gone: own slots */
+	bool asked;
+	struct rec_scan_filter filter;
 	struct claims *claims;
 	bool scan_paused, scan_done;
 	struct stream *claims_out, *orders_out;	 /* by member index */
@@ -88,10 +98,12 @@ struct rec_member {
 	uint32_t *members, n_members, own_index;
 	uint32_t *slots, n_slots;
 	struct dlist dbs;
-	struct dlist early; /* claims before PLAN */
+	struct dlist early; /* digests before PLAN */
 	uint32_t *n_early;  /* by member index */
 	struct mono retry; /* todo of some database met a lock */
 	uint32_t patience_ms;
+	bool full; /* of the plan */
+	struct rec_stats stats;
 };
 
 /* recovery_member.c */
@@ -110,7 +122,18 @@ int volatile_begin(struct mdb *db);
 void volatile_job_done(struct mdb *db);
 void volatile_acked(struct mdb *db, uint32_t member, enum lane_proc what, uint32_t sequence);
 bool volatile_run(struct mdb *db, struct mono now); /* true: more to do at once */
-void volatile_early(struct rec_member *m, struct early *e, struct mono now);
+void volatile_scanned(struct mdb *db); /* nothing (more) is found in the own file */
+
+/* recovery_digest.c */
+int digest_alloc(struct mdb *db);
+int digest_begin(struct mdb *db);
+void digest_count_begin(struct mdb *db);
+int digest_counted(struct mdb *db);
+void digest_stop(struct mdb *db); /* what was being counted stays unknown */
+bool digest_is_clean(const struct mdb *db, const uint8_t *key, size_t keylen); /* only claims of keys with a claim of our own count */
+void digest_run(struct mdb *db);
+void digests_early(struct rec_member *m, uint32_t from, const struct rec_digests *msg);
+void digests_take_early(struct rec_member *m, struct mono now);
 
 /* recovery_content.c */
 int content_begin(struct mdb *db);

@@ -6,12 +6,6 @@
 #include "core/recovery_private.h"
 #include "core/slotmap.h"
 
-static int volatile_scan(struct mdb *db)
-{
-	db->state = MDB_SCAN;
-	return db->m->ops.start_scan(db->m->priv, db->handle);
-}
-
 int volatile_begin(struct mdb *db)
 {
 	uint32_t n = db->m->n_members;
@@ -27,13 +21,20 @@ int volatile_begin(struct mdb *db)
 	db->orders_ended = talloc_zero_array(db, bool, n);
 	if (db->claims == NULL || db->claims_out == NULL || db->orders_out == NULL || db->claims_in == NULL ||
 	    db->orders_in == NULL || db->todo_left == NULL || db->orders_acked == NULL || db->claims_ended == NULL ||
-	    db->orders_ended == NULL) {
+	    db->orders_ended == NULL || digest_alloc(db) != 0) {
+		return ENOMEM;
+	}
+	db->m->stats.dbs++;
+	db->recount = db->m->full;
+	db->digest = db->m->ops.digest(db->m->priv, db->handle, &db->recount);
+	if (db->digest == NULL) {
 		return ENOMEM;
 	}
 	if (db->valid) {
-		return volatile_scan(db);
+		return digest_begin(db);
 	}
 	db->state = MDB_WIPE;
+	slot_digest_forget(db->digest);
 	db->m->ops.invalidated(db->m->priv, db->handle);
 	return db->m->ops.start_wipe(db->m->priv, db->handle);
 }
@@ -45,9 +46,11 @@ static void claims_flush(struct mdb *db, uint32_t to, bool last)
 	struct stream *s = &db->claims_out[to];
 
 	s->claims.id = db->m->id;
+	db->m->stats.claims += s->claims.claims.n;
 	s->claims.db_id = db->id;
 	s->claims.sequence = s->sent++;
 	s->claims.last = s->ended = last;
+	db->m->stats.bytes += rec_claims_size(&s->claims);
 	db->m->ops.send(db->m->priv, db->m->members[to], LANE_PROC_REC_CLAIMS, &s->claims);
 	TALLOC_FREE(s->claims.claims.v);
 	s->claims.claims.n = 0;
@@ -99,7 +102,15 @@ bool rec_member_scan_entry(struct rec_member *m, void *handle, const struct rec_
 	uint32_t lmaster, to;
 	int ret;
 
-	if (db == NULL || db->state != MDB_SCAN) {
+	if (db == NULL || (db->state != MDB_SCAN && db->state != MDB_COUNT)) {
+		return true;
+	}
+	m->stats.scanned++;
+	if (db->counting) {
+		slot_digest_change(db->digest, entry->key, entry->keylen, SLOT_DIGEST_NONE, entry->dmaster);
+	}
+	if (db->state == MDB_COUNT ||
+	    (db->counting && !rec_filter_passes(&db->filter, entry->key, entry->keylen, entry->dmaster))) {
 		return true;
 	}
 	lmaster = slotmap_lmaster(m->slots, m->n_slots, entry->key, entry->keylen);
@@ -122,28 +133,33 @@ bool rec_member_scan_entry(struct rec_member *m, void *handle, const struct rec_
 	return !db->scan_paused;
 }
 
-void volatile_job_done(struct mdb *db)
+void volatile_scanned(struct mdb *db)
 {
-	int ret;
-
-	if (db->state == MDB_WIPE) {
-		ret = volatile_scan(db);
-		if (ret != 0) {
-			mdb_failed(db, ret, "cannot scan");
-		}
-		return;
-	}
-	if (db->state != MDB_SCAN || db->scan_done) {
-		return;
-	}
 	db->scan_done = true;
-	mdb_tell(db);
 	for (uint32_t i = 0; i < db->m->n_members; i++) {
 		if (i != db->m->own_index) {
 			claims_flush(db, i, true);
 		}
 	}
 	db->claims_ended[db->m->own_index] = true;
+}
+
+void volatile_job_done(struct mdb *db)
+{
+	int ret = 0;
+
+	if (db->state == MDB_WIPE) {
+		ret = slot_digest_reset(db->digest, db->m->n_slots);
+		ret = ret == 0 ? digest_begin(db) : ret;
+	} else if (db->state == MDB_COUNT) {
+		ret = digest_counted(db);
+	} else if (db->state == MDB_SCAN && !db->scan_done) {
+		(void)digest_counted(db);
+		volatile_scanned(db);
+	}
+	if (ret != 0) {
+		mdb_failed(db, ret, "cannot compare");
+	}
 }
 
 void volatile_acked(struct mdb *db, uint32_t member, enum lane_proc what, uint32_t sequence)
@@ -161,36 +177,6 @@ void volatile_acked(struct mdb *db, uint32_t member, enum lane_proc what, uint32
 
 /* ---- claims in ---- */
 
-/* A member that got the PLAN before us is quick to tell its claims: kept until our PLAN comes. */
-static void early_claims(struct rec_member *m, uint32_t from, const struct rec_claims *msg)
-{
-	struct ctdb_blob buf = {0};
-	struct early *e;
-	uint32_t i = rec_member_index(m, from);
-
-	if (i == m->n_members || m->n_early[i]++ >= EARLY_MAX) {
-		return;
-	}
-	e = talloc_zero(m->run, struct early);
-	if (e == NULL || rec_claims_encode(e, msg, &buf) != 0) {
-		talloc_free(e);
-		m->ops.note(m->priv, "cannot keep a claim that came early");
-		return;
-	}
-	e->from = from;
-	e->buf = buf;
-	dlist_add_tail(&m->early, &e->link);
-}
-
-void volatile_early(struct rec_member *m, struct early *e, struct mono now)
-{
-	struct rec_claims msg;
-
-	if (rec_claims_decode(e, e->buf.data, e->buf.len, &msg) == 0) {
-		rec_member_on_claims(m, e->from, &msg, now);
-	}
-}
-
 void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_claims *msg, struct mono now)
 {
 	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
@@ -198,10 +184,6 @@ void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_
 	int ret = 0;
 
 	(void)now;
-	if (m->begun && !m->planned && recovery_id_cmp(&msg->id, &m->id) == 0) {
-		early_claims(m, from, msg);
-		return;
-	}
 	if (db == NULL || i == m->n_members || !mdb_is_volatile(db) || db->claims == NULL || db->state == MDB_IDLE) {
 		return;
 	}
@@ -250,6 +232,8 @@ static void orders_flush(struct mdb *db, uint32_t to, bool last)
 	s->orders.db_id = db->id;
 	s->orders.sequence = s->sent++;
 	s->orders.last = s->ended = last;
+	db->m->stats.orders += s->orders.orders.n;
+	db->m->stats.bytes += rec_orders_size(&s->orders);
 	db->m->ops.send(db->m->priv, db->m->members[to], LANE_PROC_REC_ORDERS, &s->orders);
 	TALLOC_FREE(s->orders.orders.v);
 	s->orders.orders.n = 0;
@@ -335,7 +319,8 @@ static bool resolve_slice(struct mdb *db)
 			TALLOC_FREE(db->claims);
 			return true;
 		}
-		ret = verdict(db, &v);
+		/* In a clean slot others' copies are of interest only for keys whose owner is gone. */
+		ret = v.local_dmaster == CLAIM_NODE_NONE && digest_is_clean(db, v.key, v.keylen) ? 0 : verdict(db, &v);
 		if (ret != 0) {
 			mdb_failed(db, ret, "cannot give an order");
 			return false;
@@ -468,6 +453,7 @@ bool volatile_run(struct mdb *db, struct mono now)
 	if (db->state == MDB_IDLE || db->state == MDB_WIPE || db->state >= MDB_STATE) {
 		return false;
 	}
+	digest_run(db);
 	if (db->state == MDB_SCAN && db->scan_done && all_claims_in(db)) {
 		db->state = MDB_RESOLVE;
 	}

@@ -74,7 +74,8 @@ static void scanned(struct world *w)
 {
 	struct rec_claims c = {.id = world_id(1), .db_id = 9, .last = true};
 
-	rec_member_job_done(w->member, &w->db, 0, w->now);
+	world_digests(w, 1, true);
+	rec_member_job_done(w->member, &w->db, 0, w->now); /* the scan */
 	rec_member_on_claims(w->member, 0, &c, w->now);
 	rec_member_on_claims(w->member, 2, &c, w->now);
 	while (!mono_before(w->now, rec_member_run(w->member, w->now)) && w->sent[LANE_PROC_REC_ORDERS] < 2) {
@@ -137,11 +138,14 @@ static void test_whole_recovery(void **state)
 
 	world_plan(w, 1, 0, false, NULL);
 	assert_int_equal(w->started, 1); /* wipe */
-	rec_member_job_done(w->member, &w->db, 0, w->now);
-	assert_int_equal(w->started, 2);
 	assert_int_equal(w->lineage.n_told, 0);
+	rec_member_job_done(w->member, &w->db, 0, w->now);
+	assert_int_equal(w->started, 1);
+	assert_int_equal(w->lineage.n_told, 1); /* before the digests */
+	assert_int_equal(w->sent[LANE_PROC_REC_DIGESTS], 2);
 	scanned(w);
-	assert_int_equal(w->lineage.n_told, 1);
+	assert_int_equal(w->started, 2);
+	assert_true(w->filtered);
 	rec_member_on_orders(w->member, 0, &none, w->now);
 	rec_member_on_orders(w->member, 2, &none, w->now);
 	rec_member_on_commit(w->member, LEADER, &commit, w->now); /* too early */
@@ -162,6 +166,98 @@ static void test_whole_recovery(void **state)
 	rec_member_on_end(w->member, LEADER, &end, w->now);
 	assert_int_equal(w->ended, 1);
 	assert_true(rec_member_is_normal(w->member));
+}
+
+/* A whole recovery of database 9 as member 1, in which the others have nothing. */
+static void recover(struct world *w, uint32_t attempt, bool all)
+{
+	struct rec_claims c = {.id = world_id(attempt), .db_id = 9, .last = true};
+	struct rec_orders none = {.id = world_id(attempt), .db_id = 9, .last = true};
+	struct rec_ack ack = {.id = world_id(attempt), .db_id = 9, .what = LANE_PROC_REC_ORDERS};
+	uint32_t before = w->prepared, started;
+
+	world_plan(w, attempt, 0, true, NULL);
+	started = w->started;
+	world_digests(w, attempt, all);
+	if (w->started != started) {
+		rec_member_job_done(w->member, &w->db, 0, w->now);
+	}
+	for (uint32_t i = 0; i < 3; i += 2) {
+		rec_member_on_claims(w->member, i, &c, w->now);
+		rec_member_on_orders(w->member, i, &none, w->now);
+	}
+	(void)rec_member_run(w->member, w->now);
+	(void)rec_member_run(w->member, w->now);
+	rec_member_on_ack(w->member, 0, &ack, w->now);
+	rec_member_on_ack(w->member, 2, &ack, w->now);
+	(void)rec_member_run(w->member, w->now);
+	assert_int_equal(w->status, 0);
+	assert_int_equal(w->prepared, before + 1);
+}
+
+/* What agrees is not looked at; what was changed by others, or is wanted, is. */
+static void test_nothing_changed(void **state)
+{
+	struct world *w = *state;
+
+	recover(w, 1, false);
+	assert_int_equal(w->started, 1); /* the slot was not kept */
+	recover(w, 2, false);
+	assert_int_equal(w->started, 1);
+	assert_int_equal(rec_member_stats(w->member)->dirty, 0);
+	recover(w, 3, true);
+	assert_int_equal(w->started, 2);
+	assert_true(w->filtered);
+	w->changed = true;
+	recover(w, 4, false);
+	assert_int_equal(w->started, 3);
+	assert_false(w->filtered); /* and counted */
+	w->changed = false;
+	recover(w, 5, false);
+	assert_int_equal(w->started, 3);
+}
+
+static void test_bad_digests(void **state)
+{
+	struct world *w = *state;
+	struct rec_slot_sum foreign = {.slot = 2, .sum = 1}, far = {.slot = 3, .sum = 1};
+	struct rec_digests d = {.id = world_id(1), .db_id = 9, .sums = {1, &foreign}};
+	uint8_t map[2] = {1U << 1, 0}; /* slot 1 is ours */
+	struct rec_want want = {.id = world_id(3), .db_id = 9, .all = {1, map}};
+
+	world_plan(w, 1, 0, true, NULL);
+	rec_member_on_digests(w->member, 2, &d, w->now);
+	assert_int_equal(w->status, EPROTO);
+	world_plan(w, 2, 0, true, NULL);
+	d = (struct rec_digests){.id = world_id(2), .db_id = 9, .sums = {1, &far}};
+	rec_member_on_digests(w->member, 2, &d, w->now);
+	assert_int_equal(w->status, EPROTO);
+	world_plan(w, 3, 0, true, NULL);
+	rec_member_on_want(w->member, 2, &want, w->now);
+	assert_int_equal(w->status, EPROTO);
+	world_plan(w, 4, 0, true, NULL);
+	want = (struct rec_want){.id = world_id(4), .db_id = 9, .unowned = {2, map}};
+	rec_member_on_want(w->member, 2, &want, w->now);
+	assert_int_equal(w->status, EPROTO);
+}
+
+/* A recovery that is abandoned while a file is counted: the next one counts it again. */
+static void test_half_counted(void **state)
+{
+	struct world *w = *state;
+	struct rec_scan_entry e = {.key = (const uint8_t *)"k", .keylen = 1, .rsn = 1, .dmaster = ME};
+
+	slot_digest_forget(w->digest);
+	world_plan(w, 1, 0, true, NULL);
+	assert_int_equal(w->started, 1);
+	assert_int_equal(w->sent[LANE_PROC_REC_DIGESTS], 0);
+	assert_true(rec_member_scan_entry(w->member, &w->db, &e));
+	world_plan(w, 2, 0, true, NULL);
+	assert_int_equal(w->started, 2);
+	assert_true(rec_member_scan_entry(w->member, &w->db, &e));
+	rec_member_job_done(w->member, &w->db, 0, w->now);
+	assert_int_equal(w->sent[LANE_PROC_REC_DIGESTS], 2);
+	assert_true(slot_digest_known(w->digest, 3));
 }
 
 /* H-075: a record that stays locked fails the node where it is locked, before others lose patience with it. */
@@ -270,6 +366,9 @@ int main(void)
 		TEST(test_ack_of_failed_database),
 		TEST(test_locked_order_in_first_batch),
 		TEST(test_whole_recovery),
+		TEST(test_nothing_changed),
+		TEST(test_bad_digests),
+		TEST(test_half_counted),
 		TEST(test_lineage_keeps_what_counts),
 		TEST(test_invalid_contents),
 		TEST(test_contents_before_plan),

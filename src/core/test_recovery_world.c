@@ -66,6 +66,21 @@ static int w_start(void *priv, void *db)
 	return 0;
 }
 
+static int w_start_scan(void *priv, void *db, const struct rec_scan_filter *filter)
+{
+	((struct world *)priv)->filtered = filter != NULL;
+	return w_start(priv, db);
+}
+
+static struct slot_digest *w_digest(void *priv, void *db, bool *changed)
+{
+	struct world *w = priv;
+
+	(void)db;
+	*changed = *changed || w->changed;
+	return w->digest;
+}
+
 static int w_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last)
 {
 	(void)db;
@@ -160,7 +175,8 @@ const struct rec_member_ops world_member_ops = {
 	.find_db = w_find,
 	.invalidated = w_none,
 	.start_wipe = w_start,
-	.start_scan = w_start,
+	.digest = w_digest,
+	.start_scan = w_start_scan,
 	.scan_continue = w_none,
 	.start_state = w_start,
 	.start_read = w_start,
@@ -193,6 +209,8 @@ int world_setup(void **state)
 	struct world *w = talloc_zero(NULL, struct world);
 
 	w->now = (struct mono){1000000000};
+	w->digest = slot_digest_new(w);
+	assert_int_equal(slot_digest_reset(w->digest, 0), 0);
 	w->member = rec_member_new(w, ME, &world_member_ops, w);
 	w->leader = rec_leader_new(w, LEADER, &world_leader_ops, w);
 	*state = w;
@@ -244,4 +262,22 @@ void world_plan(struct world *w, uint32_t attempt, uint32_t flags, bool valid, c
 	rec_member_on_begin(w->member, LEADER, &b, w->now);
 	assert_int_equal(w->status, 0);
 	rec_member_on_plan(w->member, LEADER, &m, w->now);
+}
+
+void world_digests(struct world *w, uint32_t attempt, bool all)
+{
+	struct rec_digests d = {.id = world_id(attempt), .db_id = 9};
+	uint8_t theirs[2][1] = {{1U << 0}, {1U << 2}};
+	const uint32_t others[] = {0, 2};
+
+	for (int i = 0; i < 2; i++) {
+		rec_member_on_digests(w->member, others[i], &d, w->now);
+	}
+	(void)rec_member_run(w->member, w->now);
+	for (int i = 0; i < 2; i++) {
+		struct rec_want m = {.id = world_id(attempt), .db_id = 9, .all = {all ? 1 : 0, theirs[i]}};
+
+		rec_member_on_want(w->member, others[i], &m, w->now);
+	}
+	(void)rec_member_run(w->member, w->now);
 }

@@ -21,7 +21,9 @@ struct world {
 	struct rec_leader *leader;
 	struct mono now;
 	int db; /* the one handle */
-	bool no_db, locked;
+	bool no_db, locked, changed;
+	struct slot_digest *digest;
+	bool filtered; /* the last scan */
 	struct rec_lineage lineage;
 	uint32_t sent[64]; /* by procedure */
 	uint32_t acks[SENT_MAX], n_acks;
@@ -43,6 +45,8 @@ int world_teardown(void **state);
 struct recovery_id world_id(uint32_t attempt);
 uint32_t *world_list(const uint32_t *v); /* the generated structs hold pointers to what may be changed; nobody here does */
 struct rec_begin world_begin(uint32_t attempt); /* of three members */
+/* Digests and wishes of the other members: nothing is theirs; all: they want all of our copies. */
+void world_digests(struct world *w, uint32_t attempt, bool all);
 /* BEGIN and PLAN with one database, number 9. */
 void world_plan(struct world *w, uint32_t attempt, uint32_t flags, bool valid, const struct recovery_id *base);
 

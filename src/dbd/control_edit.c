@@ -483,6 +483,7 @@ void control_db_transaction_commit(struct control *ctl)
 		return;
 	}
 	e->state = EDIT_COMMITTING;
+	e->db->rewritten = true;
 	order(e, WORKER_EDIT_COMMIT, true);
 }
 

@@ -298,7 +298,11 @@ static int store_pushed(struct push *p, struct db *db)
 		p->header.dmaster = have.dmaster;
 	}
 	rec_header_put(p->value, &p->header);
-	return tdb_store(db->tdb, key, tdb_data_of(p->value, p->valuelen), TDB_REPLACE) == 0 ? 0 : EIO;
+	if (tdb_store(db->tdb, key, tdb_data_of(p->value, p->valuelen), TDB_REPLACE) != 0) {
+		return EIO;
+	}
+	records_copy_changed(db, p->key, p->keylen, present ? have.dmaster : COPY_NONE, p->header.dmaster);
+	return 0;
 }
 
 static bool try_push(void *priv)

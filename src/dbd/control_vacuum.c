@@ -31,6 +31,9 @@ static bool delete_locked(struct control *ctl, struct db *db, const struct recda
 	if (!gone && rec_header_get(old.dptr, old.dsize, &have)) {
 		gone = old.dsize == REC_HEADER_SIZE && have.dmaster != ctl->dbd->d->pnn && have.rsn <= told->rsn &&
 		       ((have.flags | told->flags) & CLASSIC_REC_RO_FLAGS) == 0 && tdb_delete(db->tdb, key) == 0;
+		if (gone) {
+			records_copy_changed(db, r->key, r->keylen, have.dmaster, COPY_NONE);
+		}
 	}
 	free(old.dptr);
 	return gone;

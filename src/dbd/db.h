@@ -34,6 +34,8 @@ struct db {
 	/* Recovery (set by recovery.c): */
 	uint32_t generation; /* GENERATION_NONE while not usable */
 	struct rec_lineage *lineage; /* below the database; NULL until recovery.c knows it */
+	struct slot_digest *digest; /* volatile: of its copies, kept exact by records_copy_changed(); as lineage */
+	bool rewritten; /* volatile: a tool changed the file; until a recovery that knows is committed */
 	/* Every member of the present generation is known to have it attached: set after an attach round or a recovery. */
 	bool everywhere;
 	/* Owned by control_edit.c: locked by order of a classic tool. Its generation is GENERATION_NONE until the next recovery. */

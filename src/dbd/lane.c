@@ -86,6 +86,8 @@ ON(rec_begin, rec_begin, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_
 ON(rec_begin_reply, rec_begin_reply, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_BEGIN_REPLY, m))
 ON(rec_plan, rec_plan, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_PLAN, m))
 ON(rec_claims, rec_claims, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CLAIMS, m))
+ON(rec_digests, rec_digests, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_DIGESTS, m))
+ON(rec_want, rec_want, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_WANT, m))
 ON(rec_ack, rec_ack, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ACK, m))
 ON(rec_orders, rec_orders, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ORDERS, m))
 ON(rec_content_state, rec_content_state, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_STATE, m))
@@ -119,6 +121,8 @@ static const struct lane_server server = {
 	.rec_begin_reply = on_rec_begin_reply,
 	.rec_plan = on_rec_plan,
 	.rec_claims = on_rec_claims,
+	.rec_digests = on_rec_digests,
+	.rec_want = on_rec_want,
 	.rec_ack = on_rec_ack,
 	.rec_orders = on_rec_orders,
 	.rec_content_state = on_rec_content_state,
@@ -303,6 +307,8 @@ static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct c
 		ENCODE(REC_BEGIN_REPLY, rec_begin_reply);
 		ENCODE(REC_PLAN, rec_plan);
 		ENCODE(REC_CLAIMS, rec_claims);
+		ENCODE(REC_DIGESTS, rec_digests);
+		ENCODE(REC_WANT, rec_want);
 		ENCODE(REC_ACK, rec_ack);
 		ENCODE(REC_ORDERS, rec_orders);
 		ENCODE(REC_CONTENT_STATE, rec_content_state);

@@ -23,7 +23,9 @@ struct records {
 	struct mono_timer *timer;
 	struct tevent_immediate *soon;
 	bool soon_set;
-	TDB_DATA open; /* value read under the lock that is held, freed with the lock */
+	TDB_DATA open;     /* value read under the lock that is held, freed with the lock */
+	bool have_dmaster; /* as the file has it, under the lock that is held */
+	uint32_t dmaster;
 };
 
 /* What a client's call needs for its answer; child of the engine's call. */
@@ -75,6 +77,7 @@ static void op_unlock(void *priv, struct record_key key)
 	tdb_chainunlock(db->tdb, tdb_key(key));
 	free(r->open.dptr);
 	r->open = tdb_null;
+	r->have_dmaster = false;
 }
 
 static void copy_of_value(struct record_copy *copy, TDB_DATA value)
@@ -103,7 +106,35 @@ static int op_read(void *priv, struct record_key key, struct record_copy *copy)
 		return EIO;
 	}
 	copy_of_value(copy, r->open);
+	r->have_dmaster = true;
+	r->dmaster = copy->exists ? copy->dmaster : COPY_NONE;
 	return 0;
+}
+
+void records_copy_changed(struct db *db, const uint8_t *key, size_t keylen, uint32_t before, uint32_t after)
+{
+	if (db->digest != NULL) {
+		slot_digest_change(db->digest, key, keylen, before, after);
+	}
+}
+
+/* What the file has now, before it is changed. */
+static int dmaster_before(struct db *db, struct record_key key, uint32_t *before)
+{
+	struct records *r = records_of(db);
+	struct record_copy copy;
+	int ret = r->have_dmaster ? 0 : op_read(db, key, &copy);
+
+	*before = r->dmaster;
+	return ret;
+}
+
+static void changed_to(struct db *db, struct record_key key, uint32_t before, uint32_t after)
+{
+	struct records *r = records_of(db);
+
+	records_copy_changed(db, key.p, key.len, before, after);
+	r->dmaster = after;
 }
 
 static int op_write(void *priv, struct record_key key, const struct record_copy *copy)
@@ -117,21 +148,32 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 		const uint8_t *c;
 		uint8_t *p;
 	} u = {copy->data};
+	uint32_t before;
 
+	if (dmaster_before(db, key, &before) != 0) {
+		return EIO;
+	}
 	parts[1] = (TDB_DATA){.dptr = u.p, .dsize = copy->len};
 	if (tdb_storev(db->tdb, tdb_key(key), parts, copy->len > 0 ? 2 : 1, TDB_REPLACE) != 0) {
 		log_error("database %s: cannot write a record of %zu bytes: %s", db->name, copy->len,
 			  tdb_errorstr(db->tdb));
 		return EIO;
 	}
+	changed_to(db, key, before, copy->dmaster);
 	return 0;
 }
 
 static int op_remove(void *priv, struct record_key key)
 {
 	struct db *db = priv;
+	uint32_t before;
 
-	return tdb_delete(db->tdb, tdb_key(key)) == 0 || tdb_error(db->tdb) == TDB_ERR_NOEXIST ? 0 : EIO;
+	if (dmaster_before(db, key, &before) != 0 ||
+	    (tdb_delete(db->tdb, tdb_key(key)) != 0 && tdb_error(db->tdb) != TDB_ERR_NOEXIST)) {
+		return EIO;
+	}
+	changed_to(db, key, before, COPY_NONE);
+	return 0;
 }
 
 /* ---- network ---- */
@@ -200,7 +242,7 @@ static void op_inconsistent(void *priv, uint32_t generation, struct record_key k
 
 	log_ratelimited(LOG_LVL_ERROR, 1000, "database %s: %s (key of %zu bytes, generation %u): asking for a recovery",
 			db->name, what, key.len, generation);
-	recovery_want(records_of(db)->dbd->recovery, generation, "database %s: %s", db->name, what);
+	recovery_want_full(records_of(db)->dbd->recovery, generation, "database %s: %s", db->name, what);
 }
 
 /* ---- clients ---- */
@@ -386,10 +428,20 @@ void records_db_remove(struct records *r, struct db *db)
 	}
 }
 
+/* A file that is not that of before was made empty. */
+static int digest_add(struct db *db)
+{
+	db->digest = slot_digest_new(db);
+	return db->digest == NULL ? ENOMEM : db->kept ? 0 : slot_digest_reset(db->digest, 0);
+}
+
 int records_db_add(struct records *r, struct db *db)
 {
 	if (!db_is_volatile(db) || db->records != NULL) {
 		return 0;
+	}
+	if (db->digest == NULL && digest_add(db) != 0) {
+		return ENOMEM;
 	}
 	db->records = record_db_new(r->engine, db);
 	return db->records != NULL ? 0 : ENOMEM;

@@ -136,6 +136,7 @@ static void op_begun(void *priv, const struct rec_begin *m)
 		gettimeofday(&r->times.started, NULL);
 	}
 	r->wish_generation = GENERATION_NONE;
+	r->wish_full = false;
 	r->rejoin = false;
 	close_all(r);
 }
@@ -157,6 +158,15 @@ static void *op_find_db(void *priv, const struct rec_db_plan *plan)
 		return NULL;
 	}
 	return db;
+}
+
+static struct slot_digest *op_digest(void *priv, void *handle, bool *changed)
+{
+	struct db *db = handle;
+
+	(void)priv;
+	*changed = *changed || db->rewritten;
+	return db->digest;
 }
 
 static void op_invalidated(void *priv, void *handle)
@@ -217,6 +227,7 @@ static void op_committed(void *priv, void *handle, const struct recovery_id *id,
 	(void)id;
 	db->generation = generation;
 	db->everywhere = true;
+	db->rewritten = false;
 	records_serve(r->dbd->records, db);
 }
 
@@ -231,6 +242,20 @@ static int copy_members(struct recovery *r, const uint32_t *members, uint32_t n)
 	r->members = copy;
 	r->n_members = n;
 	return 0;
+}
+
+/* What it cost this node. */
+static void log_work(const struct recovery *r)
+{
+	const struct rec_stats *s = rec_member_stats(r->member);
+	int64_t ms = (int64_t)(r->times.finished.tv_sec - r->times.started.tv_sec) * 1000 +
+		     (r->times.finished.tv_usec - r->times.started.tv_usec) / 1000;
+
+	log_notice("recovery: %u volatile databases, %u of %u slots claimed, %u files read, %llu records seen, %llu "
+		   "claims and "
+		   "%llu orders sent, %llu bytes, %lld ms",
+		   s->dbs, s->dirty, s->slots, s->scans, (unsigned long long)s->scanned, (unsigned long long)s->claims,
+		   (unsigned long long)s->orders, (unsigned long long)s->bytes, (long long)ms);
 }
 
 static void op_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members,
@@ -265,6 +290,7 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 	r->times.count++;
 	log_notice("recovery %llu.%llu.%u ended: generation %u, %u members", (unsigned long long)id->term,
 		   (unsigned long long)id->number, id->attempt, generation, n_members);
+	log_work(r);
 	commits_recovery_ended(r->dbd->commits);
 	clients_recovery_ended(r->dbd->clients);
 	if (recovery_is_leader(r)) {
@@ -294,6 +320,7 @@ static const struct rec_member_ops member_ops = {
 	.may_begin = op_may_begin,
 	.begun = op_begun,
 	.find_db = op_find_db,
+	.digest = op_digest,
 	.invalidated = op_invalidated,
 	.start_wipe = recovery_start_wipe,
 	.start_scan = recovery_start_scan,
@@ -372,6 +399,9 @@ static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted
 	bool ours = (r->normal && m->generation == r->generation) ||
 		    (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
 
+	if ((ours || rejoin) && m->full && recovery_is_leader(r)) {
+		rec_leader_set_full(r->leader);
+	}
 	if ((ours || rejoin) && recovery_is_leader(r) && !r->wanted) {
 		if (from != r->dbd->d->pnn) {
 			log_notice("recovery: wanted by node %u: %s", from, m->reason);
@@ -397,6 +427,12 @@ void recovery_on_message(struct recovery *r, uint32_t from, enum lane_proc proc,
 		break;
 	case LANE_PROC_REC_CLAIMS:
 		rec_member_on_claims(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_DIGESTS:
+		rec_member_on_digests(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_WANT:
+		rec_member_on_want(r->member, from, msg, now);
 		break;
 	case LANE_PROC_REC_ACK:
 		rec_member_on_ack(r->member, from, msg, now);
@@ -498,6 +534,9 @@ void records_db_attached(struct records *records, struct db *db)
 	}
 	rec_lineage_end(db->lineage, &r->id);
 	lineage_save(r);
+	if (db->digest != NULL && slot_digest_known(db->digest, r->n_slots)) {
+		slot_digest_prepared(db->digest, r->slots, r->n_slots, r->dbd->d->pnn);
+	}
 	if (records_open(records, db, r->generation, r->slots, r->n_slots) == 0) {
 		records_serve(records, db);
 		records_settled(records, db);

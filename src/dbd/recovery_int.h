@@ -46,12 +46,13 @@ struct recovery {
 	/* A wish that was told the leader and has not been followed by a BEGIN. */
 	uint32_t wish_generation;
 	char wish[200];
+	bool wish_full;
 	bool rejoin; /* this node was fenced and is active again: nobody else may have noticed */
 };
 
 /* recovery_jobs.c */
 int recovery_start_wipe(void *priv, void *db);
-int recovery_start_scan(void *priv, void *db);
+int recovery_start_scan(void *priv, void *db, const struct rec_scan_filter *filter);
 int recovery_start_state(void *priv, void *db);
 int recovery_start_read(void *priv, void *db);
 int recovery_start_replace(void *priv, void *db);

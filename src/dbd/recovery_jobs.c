@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "dbd/recovery_int.h"
+#include "dbd/scan_filter.h"
 #include "shared/log.h"
 
 struct db_job {
@@ -130,10 +131,18 @@ int recovery_start_wipe(void *priv, void *db)
 	return start(priv, db, &(struct worker_args){.op = WORKER_WIPE}, NULL);
 }
 
-int recovery_start_scan(void *priv, void *db)
+int recovery_start_scan(void *priv, void *db, const struct rec_scan_filter *filter)
 {
+	struct worker_args args = {.op = WORKER_SCAN};
+	int ret = 0;
+
 	freeze_end(priv, db);
-	return start(priv, db, &(struct worker_args){.op = WORKER_SCAN}, scan_batch);
+	if (filter != NULL) {
+		ret = scan_filter_encode(NULL, filter, &args.input);
+	}
+	ret = ret == 0 ? start(priv, db, &args, scan_batch) : ret;
+	talloc_free(args.input.data);
+	return ret;
 }
 
 int recovery_start_state(void *priv, void *db)

@@ -196,7 +196,9 @@ void recovery_lead(struct recovery *r)
 
 void recovery_wish_again(struct recovery *r)
 {
-	struct rec_wanted m = {.generation = r->rejoin ? GENERATION_NONE : r->wish_generation, .reason = r->wish};
+	struct rec_wanted m = {.generation = r->rejoin ? GENERATION_NONE : r->wish_generation,
+			       .full = r->wish_full,
+			       .reason = r->wish};
 	uint32_t leader = view_leader(r->dbd);
 
 	if (!r->rejoin &&
@@ -209,18 +211,33 @@ void recovery_wish_again(struct recovery *r)
 	mono_timer_set_earlier(r->lead_timer, mono_add_ms(mono_now(), WISH_REPEAT_MS));
 }
 
+static void want(struct recovery *r, uint32_t generation, bool full, const char *fmt, va_list ap)
+{
+	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member) ||
+	    (r->wish_generation == generation && (r->wish_full || !full))) {
+		return;
+	}
+	vsnprintf(r->wish, sizeof(r->wish), fmt, ap);
+	r->wish_generation = generation;
+	r->wish_full = r->wish_full || full;
+	log_notice("recovery wanted: %s", r->wish);
+	recovery_wish_again(r);
+}
+
 void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member) ||
-	    r->wish_generation == generation) {
-		return;
-	}
 	va_start(ap, fmt);
-	vsnprintf(r->wish, sizeof(r->wish), fmt, ap);
+	want(r, generation, false, fmt, ap);
 	va_end(ap);
-	r->wish_generation = generation;
-	log_notice("recovery wanted: %s", r->wish);
-	recovery_wish_again(r);
+}
+
+void recovery_want_full(struct recovery *r, uint32_t generation, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	want(r, generation, true, fmt, ap);
+	va_end(ap);
 }

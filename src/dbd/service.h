@@ -63,6 +63,8 @@ const uint32_t *recovery_slots(const struct recovery *r, uint32_t *n); /* slot m
 const uint32_t *recovery_members(const struct recovery *r, uint32_t *n);
 /* Something is inconsistent or failed; asks the leader for a recovery. generation: in which it was seen; ignored unless it is the present one or the one in work. */
 void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same, and no digest is trusted: all copies are looked at. */
+void recovery_want_full(struct recovery *r, uint32_t generation, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 struct recovery_times {
 	struct timeval started, finished; /* last recovery, wall clock; zero: none */
 	uint32_t count;
@@ -112,6 +114,12 @@ void vacuum_push_seen(struct vacuums *v, const uint8_t *payload, size_t len);
 void records_close(struct records *r, struct db *db);
 /* The database is being detached: local calls are answered with an error, the engine forgets it. */
 void records_db_remove(struct records *r, struct db *db);
+/*
+ * Under the chain lock, after each write to a volatile file: the copy named before as its data master, now after; COPY_NONE: there was, or is, no copy. Values shorter
+ * than a header are none.
+ */
+#define COPY_NONE 0xFFFFFFFFU
+void records_copy_changed(struct db *db, const uint8_t *key, size_t keylen, uint32_t before, uint32_t after);
 uint32_t records_pending(const struct records *r, const struct db *db);
 /* A new, empty database may be used from now on without a recovery: its generation was set to the present one. Any model; also called again for one that is known. */
 void records_db_attached(struct records *r, struct db *db);

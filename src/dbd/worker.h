@@ -58,7 +58,7 @@ struct worker_args {
 	enum worker_op op;
 	bool only_owned, with_empty; /* READ */
 	uint32_t part, parts, chain; /* PAGE */
-	struct ctdb_blob input;	     /* UPDATE */
+	struct ctdb_blob input;	     /* UPDATE; SCAN: which records, of scan_filter_encode(), or empty: all */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dbd/recdata.h"
+#include "dbd/scan_filter.h"
 #include "dbd/worker.h"
 
 #define BATCH_BYTES (64U * 1024U)
@@ -27,6 +28,8 @@ struct batch {
 
 struct scan {
 	struct wjob *job;
+	struct rec_scan_filter filter;
+	bool filtered;
 	struct spool spool;
 	int error;
 };
@@ -164,6 +167,9 @@ static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, voi
 	if (!rec_header_get(data.dptr, data.dsize, &h)) {
 		return 0;
 	}
+	if (s->filtered && !rec_filter_passes(&s->filter, key.dptr, key.dsize, h.dmaster)) {
+		return 0;
+	}
 	if (start->op == WORKER_PAGE && key_part(key, start->parts) != start->part) {
 		return 0;
 	}
@@ -230,6 +236,12 @@ int wjob_scan(struct wjob *job)
 	bool snapshot = wants_snapshot(job);
 	int error;
 
+	if (job->start.op == WORKER_SCAN && job->start.input.len > 0) {
+		if (scan_filter_decode(job, &job->start.input, &s.filter) != 0) {
+			return EBADMSG;
+		}
+		s.filtered = true;
+	}
 	if (snapshot && tdb_lockall_read(job->tdb) != 0) {
 		return wtdb_errno(job->tdb);
 	}

@@ -103,6 +103,7 @@ static void power_on_event(struct event *e)
 	for (int k = 0; k < n_keys; k++) {
 		n->file[k] = (struct file_record){.locked_by = -1};
 	}
+	n->fresh = true;
 	dbd_start(n);
 	at(now_ns + rnd(20 * MS), view_event, 0, 0);
 }
@@ -323,6 +324,7 @@ static void run(uint64_t s, uint64_t virtual_ms)
 		for (int k = 0; k < MAX_KEYS; k++) {
 			nodes[i].file[k].locked_by = -1;
 		}
+		nodes[i].fresh = true;
 		dbd_start(&nodes[i]);
 	}
 	new_view(true);
@@ -423,6 +425,8 @@ int main(int argc, char **argv)
 	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64
 	       " recoveries, %" PRIu64 " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans\n",
 	       runs, stat_events, stat_locks, stat_grants, stat_recoveries, stat_lost, stat_removed, stat_orphans);
+	printf("%" PRIu64 " of %" PRIu64 " slots were claimed, %" PRIu64 " scans, %" PRIu64 " results compared\n",
+	       stat_dirty, stat_slots, stat_scans, stat_compared);
 	free(heap);
 	return 0;
 }

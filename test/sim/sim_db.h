@@ -37,6 +37,11 @@ enum bug {
 	BUG_NO_REPLACE,   /* V7 */
 	BUG_SILENT_LINK,  /* V8: nobody says that messages between two members are lost */
 	BUG_SILENT_FENCE, /* V8: nobody says that a member forgot the recovery */
+	BUG_KEPT_WIPED,   /* V11: what was kept is not forgotten when the file is emptied */
+	BUG_SKIP_DIGEST,  /* S1: a write is not counted */
+	BUG_FORGET_DEAD,  /* V9: records of nodes that are gone are not asked for */
+	BUG_KEPT_ALWAYS,  /* S2: a location master thinks that it kept a slot that was another's */
+	BUG_DIGEST_STALE, /* V11: a dbd that starts believes that the file is empty */
 	/* vacuuming, core/vacuum.h */
 	BUG_VAC_ONE_STEP,    /* no TOMBSTONE: members just drop what is not theirs (lesson H-027) */
 	BUG_VAC_IGNORE_NO,   /* what a member says is not listened to (H-029) */
@@ -49,7 +54,7 @@ enum bug {
 static const char *const bug_names[] = {"none",          "give-twice",     "keep-stale",    "lose-grant",
 					"delete-given",  "ignore-locks",   "serve-always",  "serve-early",
 					"no-lineage",    "no-pointer",     "no-replace",    "silent-link",
-					"silent-fence",  "vac-one-step",   "vac-ignore-no", "vac-skip-member",
+					"silent-fence",  "kept-wiped",  "skip-digest", "forget-dead", "kept-always", "digest-stale", "vac-one-step",   "vac-ignore-no", "vac-skip-member",
 					"vac-keep-tomb", "vac-no-recheck", "vac-never"};
 
 /* ---- world ---- */
@@ -90,6 +95,11 @@ struct node {
 	struct rec_member *member;
 	struct rec_leader *leader;
 	struct file_record file[MAX_KEYS];
+	struct slot_digest *digest;
+	struct rec_scan_filter filter; /* of the scan that runs */
+	bool filtered, fresh; /* its file was empty when dbd started */
+	struct file_record told_file[MAX_KEYS]; /* as it was when digests were told */
+	struct recovery_id told_id, prepared_id;
 	struct content content;
 	struct rec_lineage lineage[2]; /* by database; survive a dbd crash, not a power cut */
 	struct recovery_id committed[2];
@@ -145,6 +155,7 @@ extern struct view view;
 extern uint32_t slots_now[SLOTS];
 extern bool have_slots;
 extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans;
+extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 
 #define TRACE(...)                                                                                                     \
 	do {                                                                                                           \
@@ -180,6 +191,12 @@ void vacuum_check_removed(struct node *n, int key);
 void vacuum_check_clean(void);
 void vacuum_on_message(struct node *n, uint32_t from, const struct lane_vacuum *m);
 void vacuum_on_reply(struct node *n, uint32_t from, const struct lane_vacuum_answer *m);
+
+/* sim_db_digest.c */
+void file_changed(struct node *n, int key, uint32_t before); /* before: data master that was there, SLOT_DIGEST_NONE */
+uint32_t file_dmaster(const struct node *n, int key);
+void digest_check_told(struct node *n, const struct recovery_id *id);
+void digest_check_prepared(struct node *n, const struct recovery_id *id, const uint32_t *slots);
 
 /* sim_db_node.c */
 bool in_view(uint32_t pnn);

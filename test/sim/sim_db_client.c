@@ -55,6 +55,7 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 	struct node *n = priv;
 	struct file_record *f = &n->file[key_index(key)];
 	uint64_t value = 0;
+	uint32_t before;
 
 	if (copy->len != 0 && copy->len != sizeof(value)) {
 		fail("node %u writes %zu bytes", n->pnn, copy->len);
@@ -66,15 +67,19 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 		return 0; /* gives away without writing it down */
 	}
 	if (bug == BUG_DELETE_GIVEN && copy->dmaster != n->pnn) {
+		before = file_dmaster(n, key_index(key));
 		*f = (struct file_record){.locked_by = f->locked_by};
+		file_changed(n, key_index(key), before);
 		return 0;
 	}
+	before = file_dmaster(n, key_index(key));
 	*f = (struct file_record){.exists = true,
 				  .rsn = copy->rsn,
 				  .dmaster = copy->dmaster,
 				  .flags = copy->flags,
 				  .value = value,
 				  .locked_by = f->locked_by};
+	file_changed(n, key_index(key), before);
 	return 0;
 }
 
@@ -82,13 +87,16 @@ static int op_remove(void *priv, struct record_key key)
 {
 	struct node *n = priv;
 	int k = key_index(key);
+	uint32_t before;
 
 	TRACE("node %u removes key %d rsn %" PRIu64, n->pnn, k, n->file[k].rsn);
 	if (bug == BUG_VAC_NEVER || (bug == BUG_VAC_KEEP_TOMB && n->file[k].dmaster != n->pnn)) {
 		return 0;
 	}
 	vacuum_check_removed(n, k);
+	before = file_dmaster(n, k);
 	n->file[k] = (struct file_record){.locked_by = -1};
+	file_changed(n, k, before);
 	return 0;
 }
 

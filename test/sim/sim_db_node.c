@@ -78,6 +78,9 @@ void lead(struct node *n)
 	memcpy(slots_now, slots, sizeof(slots));
 	have_slots = true;
 	stat_recoveries++;
+	if (rnd(30) == 0) {
+		rec_leader_set_full(n->leader);
+	}
 	TRACE("node %u begins recovery, view %" PRIu64 ".%" PRIu64 ", %u members", n->pnn, view.term, view.number,
 	      view.n);
 	rec_leader_start(n->leader, view.term, view.number, 2 + (uint32_t)rnd(0x7ffffff0), view.members, view.n, slots,
@@ -191,6 +194,13 @@ static void *m_find_db(void *priv, const struct rec_db_plan *plan)
 	return plan->db_id == 1 ? (void *)&n->file : (void *)&n->content;
 }
 
+static struct slot_digest *m_digest(void *priv, void *db, bool *changed)
+{
+	(void)db;
+	*changed = *changed || (seed % 16 == 0 && rnd(10) == 0); /* a tool was at work */
+	return ((struct node *)priv)->digest;
+}
+
 static void m_invalidated(void *priv, void *db)
 {
 	struct node *n = priv;
@@ -230,6 +240,12 @@ static void wipe_event(struct event *e)
 	for (int k = 0; k < n_keys && bug != BUG_KEEP_STALE; k++) {
 		n->file[k] = (struct file_record){.locked_by = -1};
 	}
+	if (bug == BUG_KEPT_WIPED) {
+		uint32_t n_slots;
+		const uint32_t *slots = rec_member_slots(n->member, &n_slots);
+
+		slot_digest_prepared(n->digest, slots, n_slots, n->pnn);
+	}
 	rec_member_job_done(n->member, &n->file, 0, mono());
 	poll_node(n);
 }
@@ -258,7 +274,7 @@ static void scan_event(struct event *e)
 		job(n, &n->file, scan_event, 100 * US);
 		return;
 	}
-	if (f->exists) {
+	if (f->exists && (!n->filtered || rec_filter_passes(&n->filter, key_of(n->scan_at).p, 2, f->dmaster))) {
 		struct record_key key = key_of(n->scan_at);
 		struct rec_scan_entry entry = {.key = key.p,
 					       .keylen = key.len,
@@ -276,9 +292,20 @@ static void scan_event(struct event *e)
 	poll_node(n);
 }
 
-static int m_start_scan(void *priv, void *db)
+static int m_start_scan(void *priv, void *db, const struct rec_scan_filter *filter)
 {
 	struct node *n = priv;
+
+	stat_scans++;
+	n->filtered = filter != NULL;
+	if (filter != NULL) {
+		static const uint8_t none[SLOTS / 8];
+
+		n->filter = *filter;
+		if (bug == BUG_FORGET_DEAD) {
+			n->filter.unowned = n->filter.gone = none;
+		}
+	}
 
 	n->scan_at = 0;
 	n->scan_paused = false;
@@ -376,6 +403,7 @@ static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key
 {
 	struct node *n = priv;
 	struct file_record *f = &n->file[key_index((struct record_key){key, keylen})];
+	uint32_t before;
 
 	(void)db;
 	if (f->locked_by >= 0) {
@@ -395,15 +423,20 @@ static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key
 	if (bug == BUG_NO_POINTER && what == REC_APPLY_POINT) {
 		return 0;
 	}
+	before = file_dmaster(n, (int)(f - n->file));
 	f->exists = true;
 	f->dmaster = what == REC_APPLY_ADOPT ? n->pnn : owner;
 	f->rsn += what == REC_APPLY_ADOPT;
+	file_changed(n, (int)(f - n->file), before);
 	return 0;
 }
 
 static void m_lineage_tell(void *priv, void *db, const struct recovery_id *id, const struct recovery_id *base)
 {
 	rec_lineage_tell(&((struct node *)priv)->lineage[db_no(priv, db)], id, base);
+	if (db_no(priv, db) == 0) {
+		digest_check_told(priv, id);
+	}
 }
 
 static void m_lineage_change(void *priv, void *db, const struct recovery_id *id)
@@ -416,8 +449,19 @@ static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint3
 {
 	struct node *n = priv;
 
+	stat_slots += db == &n->file ? rec_member_stats(n->member)->slots : 0;
+	stat_dirty += db == &n->file ? rec_member_stats(n->member)->dirty : 0;
 	TRACE("node %u: database %d prepared", n->pnn, db_no(n, db));
 	if (db == &n->file) {
+		if (bug == BUG_KEPT_ALWAYS) {
+			uint32_t mine[SLOTS];
+
+			for (int i = 0; i < SLOTS; i++) {
+				mine[i] = n->pnn;
+			}
+			slot_digest_prepared(n->digest, mine, SLOTS, n->pnn);
+		}
+		digest_check_prepared(n, id, slots);
 		record_db_open(n->db, generation, slots, n_slots);
 		if (bug == BUG_SERVE_EARLY) {
 			record_db_serve(n->db, mono());
@@ -469,6 +513,7 @@ static const struct rec_member_ops member_ops = {.send = send_any,
 						 .may_begin = m_may_begin,
 						 .begun = m_begun,
 						 .find_db = m_find_db,
+						 .digest = m_digest,
 						 .invalidated = m_invalidated,
 						 .start_wipe = m_start_wipe,
 						 .start_scan = m_start_scan,
@@ -529,6 +574,8 @@ void deliver(struct event *e)
 		DELIVER(REC_BEGIN_REPLY, rec_begin_reply, rec_leader_on_begin_reply(n->leader, from, &m, mono()));
 		DELIVER(REC_PLAN, rec_plan, rec_member_on_plan(n->member, from, &m, mono()));
 		DELIVER(REC_CLAIMS, rec_claims, rec_member_on_claims(n->member, from, &m, mono()));
+		DELIVER(REC_DIGESTS, rec_digests, rec_member_on_digests(n->member, from, &m, mono()));
+		DELIVER(REC_WANT, rec_want, rec_member_on_want(n->member, from, &m, mono()));
 		DELIVER(REC_ACK, rec_ack, rec_member_on_ack(n->member, from, &m, mono()));
 		DELIVER(REC_ORDERS, rec_orders, rec_member_on_orders(n->member, from, &m, mono()));
 		DELIVER(REC_CONTENT_STATE, rec_content_state, rec_leader_on_content_state(n->leader, from, &m, mono()));
@@ -565,6 +612,11 @@ void dbd_start(struct node *n)
 	n->db = record_db_new(n->engine, n);
 	n->member = rec_member_new(n->mem, n->pnn, &member_ops, n);
 	n->leader = rec_leader_new(n->mem, n->pnn, &leader_ops, n);
+	n->digest = slot_digest_new(n->mem);
+	if (bug == BUG_DIGEST_STALE || n->fresh) {
+		slot_digest_reset(n->digest, 0);
+	}
+	n->fresh = false;
 	n->dbd = true;
 	n->generation = 0;
 	n->poll_at = n->wish_at = n->not_before = 0;

@@ -18,6 +18,7 @@ struct view view;
 uint32_t slots_now[SLOTS];
 bool have_slots;
 uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans;
+uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 
 uint64_t rnd(uint64_t n)
 {
@@ -164,6 +165,8 @@ void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg)
 		SEND_CASE(REC_DB_COMMIT, rec_db);
 		SEND_CASE(REC_END, rec_end);
 		SEND_CASE(REC_WANTED, rec_wanted);
+		SEND_CASE(REC_DIGESTS, rec_digests);
+		SEND_CASE(REC_WANT, rec_want);
 	default:
 		break;
 	}
