@@ -78,12 +78,13 @@ static void answered(struct tevent_req *req)
 static int ask(struct edit *e, uint32_t opcode, const void *data, size_t len, const char *what, struct answers *a)
 {
 	struct ctdb_control control = {.opcode = opcode, .data = {.data = data, .len = len}};
+	TALLOC_CTX *mem = talloc_new(e); /* what is not answered in the end is cancelled with it */
 	int err = 0;
 
 	*a = (struct answers){.e = e};
 	ctdb_client_set_timeout(e->cli->c, STEP_MS);
 	for (uint32_t i = 0; i < e->n; i++) {
-		struct asked *q = talloc(e, struct asked);
+		struct asked *q = talloc(mem, struct asked);
 		struct tevent_req *req;
 
 		control.node = e->nodes[i];
@@ -99,11 +100,13 @@ static int ask(struct edit *e, uint32_t opcode, const void *data, size_t len, co
 	while (a->waiting > 0 && err != ENOTCONN) {
 		err = ctdb_client_wait(e->cli->c, STEP_MS, &a->stop);
 	}
+	talloc_free(mem);
 	ctdb_client_set_timeout(e->cli->c, e->cli->opt.timeout_ms);
 	if (a->n_good == e->n) {
 		return 0;
 	}
-	return cli_fail(e->cli, err == ENOTCONN ? EXIT_NO_DAEMON : EXIT_ERROR, "%s: %s", what, a->error);
+	return cli_fail(e->cli, err == ENOTCONN ? EXIT_NO_DAEMON : EXIT_ERROR, "%s: %s", what,
+			a->error[0] != '\0' ? a->error : "the connection to the daemon was lost");
 }
 
 static int ask_db(struct edit *e, uint32_t opcode, const char *what)
