@@ -267,8 +267,10 @@ void worker_job_set_drain(struct worker_job *job, void (*fn)(void *priv, struct 
 {
 	struct fake_job *j = (struct fake_job *)(void *)job;
 
-	j->drain = fn;
-	j->drain_priv = priv;
+	if (!fake->flood) { /* there is no job then */
+		j->drain = fn;
+		j->drain_priv = priv;
+	}
 }
 
 bool worker_scan_next(const uint8_t **p, size_t *left, struct worker_scan_entry *e, const uint8_t **key)
