@@ -155,7 +155,8 @@ const char *copies_problem(const struct copies_map *map, const struct copy *copi
 	uint64_t rsn = 0;
 
 	for (uint32_t i = 0; i < map->n; i++) {
-		n_copies += copies[i].found;
+		/* The pointer of a former location master may outlive the record: vacuuming removes it. */
+		n_copies += copies[i].found && (copies[i].rsn > 0 || map->pnn[i] == lmaster);
 		if (!copies[i].found || copies[i].dmaster != map->pnn[i]) {
 			continue;
 		}

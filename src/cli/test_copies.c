@@ -46,6 +46,9 @@ static void test_right(void **state)
 	assert_null(problem((const int64_t[3][2]){{5, 0}, {-1, 0}, {-1, 0}}, 0));
 	assert_null(problem((const int64_t[3][2]){{0, 7}, {3, 0}, {5, 7}}, 0));
 	assert_null(problem((const int64_t[3][2]){{5, 7}, {5, 7}, {5, 7}}, 4));
+	/* A pointer of a former location master, left over; that of the present one would be wrong. */
+	assert_null(problem((const int64_t[3][2]){{-1, 0}, {0, 7}, {-1, 0}}, 0));
+	assert_non_null(problem((const int64_t[3][2]){{0, 7}, {-1, 0}, {-1, 0}}, 0));
 	/* The location master is no active node any more: nothing can be said of it. */
 	assert_null(problem((const int64_t[3][2]){{5, 0}, {-1, 0}, {-1, 0}}, 9));
 }
