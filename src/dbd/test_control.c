@@ -462,6 +462,33 @@ static void test_try_delete(void **state)
 	close(fd);
 }
 
+/* A run on request is answered when it is over; records to be fetched, and pushed ones, are told to vacuuming. */
+static void test_vacuum(void **state)
+{
+	struct db *db = fake_db("vacuum2.tdb", 0), *other = fake_db("kept.tdb", DB_PERSISTENT);
+	uint8_t arg[5] = {0}, buf[256] = {0}, *end = buf + RECBUF_HEAD;
+	int fd = fake_connect();
+
+	poke_u32(arg, db->id);
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_DB_VACUUM, arg, 5).status, 0);
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_DB_VACUUM, arg, 4).status, -1);
+	fake->vacuum_status = EAGAIN;
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_DB_VACUUM, arg, 5).status, -1);
+	fake->vacuum_status = ETIMEDOUT;
+	assert_non_null(strstr(fake_ask(fd, CLASSIC_CONTROL_DB_VACUUM, arg, 5).error, "too long"));
+	fake->vacuum_status = 0;
+	poke_u32(arg, other->id);
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_DB_VACUUM, arg, 5).status, -1);
+	poke_u32(buf, db->id);
+	poke_u32(buf + 4, 2);
+	end = put_record(put_record(end, "a", 5, 1, ""), "b", 5, 1, "");
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_VACUUM_FETCH, buf, (size_t)(end - buf)).status, 0);
+	assert_int_equal(fake->fetched, 2);
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_VACUUM_FETCH, buf, (size_t)(end - buf) - 1).status, -1);
+	assert_int_equal(fake->fetched, 2);
+	close(fd);
+}
+
 /* ---- sequence numbers ---- */
 
 static void test_seqnum(void **state)
@@ -598,6 +625,7 @@ int main(void)
 		TEST(test_databases),
 		TEST(test_schedule_for_deletion),
 		TEST(test_try_delete),
+		TEST(test_vacuum),
 		TEST(test_seqnum),
 		TEST(test_db_seqnum),
 		TEST(test_tunables),

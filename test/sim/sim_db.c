@@ -85,6 +85,7 @@ static void note_losses(void)
 		}
 		/* Not owned by anybody who counts: what a recovery chooses among stale copies may be older. */
 		lost[k] = lost[k] || !held;
+		gone[k] = gone[k] && held;
 	}
 }
 
