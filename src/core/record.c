@@ -320,9 +320,7 @@ struct mono record_engine_next(const struct record_engine *e)
 	{
 		const struct record_db *db = dlist_entry(l, struct record_db, link);
 
-		if (db->serving && !dlist_empty(&db->hints)) {
-			next = mono_min(next, dlist_entry(dlist_first(&db->hints), struct hint, link)->due);
-		}
+		next = mono_min(next, hints_next(db));
 		next = mono_min(next, vacuum_next(db));
 	}
 	return next;

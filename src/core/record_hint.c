@@ -9,6 +9,8 @@
 
 #define HINT_DELAY_MS 100
 #define HINT_TRIES    5
+#define HINT_SLICE    64U
+#define HINT_PAUSE_US 1000
 
 /* Used and emptied again the record may look as it did when it came: the hint is what tells (R6). */
 static void hint_tells_use(struct record_db *db, struct record_key key, struct mono now)
@@ -114,16 +116,28 @@ static bool hint_run(struct record_db *db, struct hint *h)
 	return true;
 }
 
-/* At most a bounded number a turn: the rest waits for the next. Returns when the first is due. */
-struct mono hints_run(struct record_db *db, struct mono now)
+struct mono hints_next(const struct record_db *db)
 {
-	unsigned budget = 256;
+	struct mono due;
 
-	while (!dlist_empty(&db->hints) && budget-- > 0) {
+	if (!db->serving || dlist_empty(&db->hints)) {
+		return MONO_NEVER;
+	}
+	due = dlist_entry(dlist_first(&db->hints), struct hint, link)->due;
+	return mono_before(due, db->hints_not_before) ? db->hints_not_before : due;
+}
+
+/* A bounded number in one go, then others' requests come first for a moment: many records may be deleted at once. */
+void hints_run(struct record_db *db, struct mono now)
+{
+	unsigned budget = HINT_SLICE;
+
+	while (!dlist_empty(&db->hints) && !mono_before(now, hints_next(db))) {
 		struct hint *h = dlist_entry(dlist_first(&db->hints), struct hint, link);
 
-		if (mono_before(now, h->due)) {
-			return h->due;
+		if (budget-- == 0) {
+			db->hints_not_before = mono_add_us(now, HINT_PAUSE_US);
+			return;
 		}
 		if (hint_run(db, h)) {
 			hint_free(db, h);
@@ -133,5 +147,4 @@ struct mono hints_run(struct record_db *db, struct mono now)
 		h->due = mono_add_ms(now, HINT_DELAY_MS);
 		dlist_add_tail(&db->hints, &h->link);
 	}
-	return dlist_empty(&db->hints) ? MONO_NEVER : mono_add_us(now, 1000);
 }

@@ -84,6 +84,7 @@ struct record_db {
 	uint32_t n_calls;
 	struct dlist hints;
 	uint32_t n_hints;
+	struct mono hints_not_before;
 	struct vacuum *vacuum; /* NULL: not enabled */
 	struct hold_memory memory[HOLD_SLOTS];
 };
@@ -126,6 +127,7 @@ void hold_end(struct rec *r, bool given, struct mono now);
 /* Looked at in a while; may be called with the chain lock held. */
 void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
 void hint_free(struct record_db *db, struct hint *h);
-struct mono hints_run(struct record_db *db, struct mono now);
+void hints_run(struct record_db *db, struct mono now);
+struct mono hints_next(const struct record_db *db);
 
 #endif
