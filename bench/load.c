@@ -1,7 +1,6 @@
 /* Many records, written straight into the file of this node. */
 #include "load.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,11 +18,25 @@ void load_init(struct load *l, struct table *table, const struct group *group, u
 	}
 }
 
+/* Different for different v, and spread over all 64 bits. */
+static uint64_t mixed(uint64_t v)
+{
+	v += 0x9e3779b97f4a7c15ULL;
+	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9ULL;
+	v = (v ^ v >> 27) * 0x94d049bb133111ebULL;
+	return v ^ v >> 31;
+}
+
+/* No numbers as text: an old hash function of TDB, which earlier daemons use in a recovery, puts these into few chains.
+ */
 struct ctdb_data load_key(const struct load *l, uint64_t i, char *text)
 {
-	int len = snprintf(text, LOAD_KEY_MAX, "%s%llu", prefix, (unsigned long long)i);
+	uint64_t one = mixed(i), two = mixed(~i);
 
-	return data_from(text, (size_t)len);
+	memcpy(text, prefix, strlen(prefix));
+	memcpy(text + strlen(prefix), &one, sizeof(one));
+	memcpy(text + strlen(prefix) + sizeof(one), &two, sizeof(two));
+	return data_from(text, strlen(prefix) + sizeof(one) + sizeof(two));
 }
 
 uint32_t load_owner(const struct load *l, uint64_t i)
@@ -38,7 +51,7 @@ static void write_one(const struct load *l, struct ctdb_data key, uint32_t owner
 	     lmaster = l->map->map[ctdb_key_hash(key.data, key.len) % l->map->size] == l->table->s->pnn;
 	bool old = l->kind == LOAD_DELETED && !mine;
 
-	if (!mine && !lmaster && !old) {
+	if (!mine && !old && (!lmaster || l->kind == LOAD_OWNERS)) {
 		return;
 	}
 	e->t = l->table;
@@ -48,7 +61,7 @@ static void write_one(const struct load *l, struct ctdb_data key, uint32_t owner
 							     : 0,
 						.dmaster = owner,
 						.flags = mine || old ? CTDB_RECORD_MIGRATED_WITH_DATA : 0};
-	entry_store(e, old || (mine && l->kind == LOAD_DATA) ? data : (struct ctdb_data){0});
+	entry_store(e, old || (mine && l->kind != LOAD_DELETED) ? data : (struct ctdb_data){0});
 }
 
 void load_write(const struct load *l)

@@ -10,6 +10,7 @@
 
 enum load_kind {
 	LOAD_DATA,    /* the owner has data, the location master knows the owner */
+	LOAD_OWNERS,  /* the same, but the location master knows nothing: a recovery has to find out */
 	LOAD_DELETED, /* the owner's copy is empty, and all others have old copies with data */
 };
 
@@ -24,7 +25,7 @@ struct load {
 /* Asks for the slot map. */
 void load_init(struct load *l, struct table *table, const struct group *group, uint64_t n, uint64_t size,
 	       enum load_kind kind);
-/* Key number i, without NUL; text is of LOAD_KEY_MAX bytes. */
+/* Key number i; text is of LOAD_KEY_MAX bytes. */
 struct ctdb_data load_key(const struct load *l, uint64_t i, char *text);
 uint32_t load_owner(const struct load *l, uint64_t i);
 /* Writes this node's part. */

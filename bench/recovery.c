@@ -17,7 +17,7 @@
 
 struct recovery {
 	uint64_t nodes, records, size, small, rounds, quiet_ms;
-	bool json;
+	bool json, owners_only;
 	struct session *s;
 	struct group group;
 	struct load load;
@@ -210,7 +210,7 @@ static json_t *recovery_run(struct recovery *r)
 	recovery_start(r, &large, &many);
 	empty = one_round(r, 1);
 	sleep_until(bench_now() + r->quiet_ms * 1000000U);
-	load_init(&r->load, r->load.table, &r->group, r->records, r->size, LOAD_DATA);
+	load_init(&r->load, r->load.table, &r->group, r->records, r->size, r->owners_only ? LOAD_OWNERS : LOAD_DATA);
 	began = bench_now();
 	load_write(&r->load);
 	result = json_pack("{s:s,s:i,s:i,s:I,s:I,s:I,s:f,s:o}", "benchmark", "recovery", "pnn", (int)r->s->pnn, "nodes",
@@ -244,6 +244,7 @@ int bench_recovery(int argc, char **argv)
 		{.name = "--size", .value = &r.size, .low = 1, .high = 65536},
 		{.name = "--small", .value = &r.small, .low = 0, .high = 1000},
 		{.name = "--rounds", .value = &r.rounds, .low = 1, .high = PROBE_PHASES - 3},
+		{.name = "--owners-only", .flag = &r.owners_only},
 		{.name = "--quiet-ms", .value = &r.quiet_ms, .low = 10, .high = 60000},
 		{.name = "--json", .flag = &r.json},
 	};

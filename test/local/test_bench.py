@@ -127,8 +127,9 @@ def test_vacuum(system):
         assert result["left"] == 0 or result["seconds_until_gone"] == -1
 
 
-def test_recovery_keeps_all_records(system):
-    results = system.run("recovery", "--records", "300", "--small", "3", "--rounds", "1", "--quiet-ms", "100")
+@pytest.mark.parametrize("load", [[], ["--owners-only"]], ids=["known", "owners-only"])
+def test_recovery_keeps_all_records(system, load):
+    results = system.run("recovery", "--records", "300", "--small", "3", "--rounds", "1", "--quiet-ms", "100", *load)
     assert sum(result["owned_before"] for result in results) == 300
     assert sum(result["owned_after"] for result in results) == 300
     assert all(len(result["rounds"]) == 1 and result["rounds"][0]["wait_us"]["large"]["n"] >= 0 for result in results)
