@@ -17,6 +17,7 @@
 #define SLICE_PAUSE_US 1000U
 #define PULLS_MAX      64U
 #define ANSWER_MS      10000U
+#define SECONDS_MAX    4000000U
 /* A pushed record waits at most 10 s for its chain lock where it goes; a packet that is twice as long under way is lost
  * with its link. */
 #define PUSH_S     30U
@@ -300,14 +301,21 @@ static void op_ended(void *priv, const struct vacuum_result *r)
 	requests_answer(vacuums_of(db), db->id, r);
 }
 
+static uint32_t seconds_as_ms(const struct clients *cs, enum classic_tunable_index i)
+{
+	uint32_t s = tunable(cs, i);
+
+	return (s < SECONDS_MAX ? s : SECONDS_MAX) * 1000;
+}
+
 void vacuums_times(struct vacuums *v)
 {
 	const struct clients *cs = v->dbd->clients;
 
 	if (cs != NULL) {
-		vacuum_set_times(v->engine, tunable(cs, CLASSIC_TUNABLE_VACUUM_INTERVAL) * 1000,
+		vacuum_set_times(v->engine, seconds_as_ms(cs, CLASSIC_TUNABLE_VACUUM_INTERVAL),
 				 tunable(cs, CLASSIC_TUNABLE_VACUUM_FAST_PATH_COUNT),
-				 tunable(cs, CLASSIC_TUNABLE_VACUUM_MAX_RUN_TIME) * 1000);
+				 seconds_as_ms(cs, CLASSIC_TUNABLE_VACUUM_MAX_RUN_TIME));
 	}
 }
 
