@@ -20,6 +20,9 @@
 #define SAME_LOOKS    3U
 #define LOOK_MS       50U
 #define FINDINGS_MAX  20U
+#define ATTEMPTS      5U
+#define ATTEMPT_MS    300U
+#define EXIT_AGAIN    101
 #define CONTENT_LOOKS 10U
 #define CONTENT_MS    300U
 #define N_BUCKETS     65536U
@@ -313,7 +316,7 @@ static int check_volatile(struct check *c)
 	}
 	code = code != 0 ? code : copies_map_get(c->cli, c->mem, &after);
 	if (code == 0 && after.generation != c->map.generation) {
-		return cli_fail(c->cli, EXIT_ERROR, "database \"%s\": a recovery ran meanwhile: check again",
+		return cli_fail(c->cli, EXIT_AGAIN, "database \"%s\": a recovery ran meanwhile: check again",
 				c->db.name);
 	}
 	return code;
@@ -342,7 +345,8 @@ static void add_row(struct check *c, struct totals *t)
 	t->nodes = c->map.n;
 }
 
-static int check_one(struct cli *cli, const char *name, struct totals *t)
+/* EXIT_AGAIN: a recovery ran meanwhile. */
+static int check_once(struct cli *cli, const char *name, struct totals *t)
 {
 	struct check c = {.cli = cli, .findings = output_check(json_array())};
 	int code = db_find(cli, CTDB_NODE_CURRENT, name, &c.db);
@@ -362,6 +366,18 @@ static int check_one(struct cli *cli, const char *name, struct totals *t)
 	json_decref(c.findings);
 	talloc_free(c.mem);
 	return code;
+}
+
+static int check_one(struct cli *cli, const char *name, struct totals *t)
+{
+	int code = EXIT_AGAIN;
+
+	for (uint32_t i = 0; i < ATTEMPTS && code == EXIT_AGAIN && !walk_interrupted(); i++) {
+		usleep(i * ATTEMPT_MS * 1000);
+		cli->error[0] = '\0';
+		code = check_once(cli, name, t);
+	}
+	return code == EXIT_AGAIN ? EXIT_ERROR : code;
 }
 
 static int check_all(struct cli *cli, struct totals *t)

@@ -235,6 +235,28 @@ static int target(struct content *c, const char *name, const struct backup_info 
 	return db_find(c->cli, CTDB_NODE_CURRENT, name, &c->db);
 }
 
+/* As the database was that the backup is of. */
+static int set_flags(struct content *c, uint32_t flags)
+{
+	struct ctdb_db *db = NULL;
+	int err;
+
+	if ((flags & (CTDB_DB_FLAG_READONLY | CTDB_DB_FLAG_STICKY)) == 0) {
+		return 0;
+	}
+	err = ctdb_db_attach(c->cli->c, c->db.name, CTDB_DB_VOLATILE, c->cli->c, &db);
+	if (err == 0 && (flags & CTDB_DB_FLAG_READONLY) != 0) {
+		err = ctdb_db_set_readonly(db);
+	}
+	if (err == 0 && (flags & CTDB_DB_FLAG_STICKY) != 0) {
+		err = ctdb_db_set_sticky(db);
+	}
+	talloc_free(db);
+	return err == 0 ? 0
+			: cli_fail_api(c->cli, err, "database \"%s\" is restored, but its flags cannot be set",
+				       c->db.name);
+}
+
 static int restore(struct content *c, const char *name, const struct backup_info *info)
 {
 	int code = target(c, name, info);
@@ -244,7 +266,8 @@ static int restore(struct content *c, const char *name, const struct backup_info
 			c->cli, EXIT_ERROR, "database \"%s\" is %s, the backup is of a %s one; nothing was changed",
 			name, ctdb_db_model_name(ctdb_db_flags_model(c->db.flags)), ctdb_db_model_name(model_of(info)));
 	}
-	return code != 0 ? code : replace(c);
+	code = code != 0 ? code : replace(c);
+	return code == 0 && model_of(info) == CTDB_DB_VOLATILE ? set_flags(c, info->header.flags) : code;
 }
 
 int cmd_db_restore(struct cli *cli, char **argv, int argc)
