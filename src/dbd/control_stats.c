@@ -1,6 +1,7 @@
 /* Controls that count: statistics of the node and of databases. */
 #include "dbd/control.h"
 #include "protocol/classic_native.h"
+#include "protocol/db.h"
 
 #include <errno.h>
 
@@ -154,13 +155,29 @@ void control_get_stat_history(struct control *ctl)
 	control_reply_blob(ctl, classic_statistics_list_nencode(ctl, &list, &blob), &blob);
 }
 
+/* How long runs of vacuuming took. */
+static struct classic_latency vacuum_latency(const struct control *ctl, struct db *db)
+{
+	struct db_vacuum_counts v = {.runs = 0};
+
+	if (db_is_volatile(db)) {
+		vacuum_counts(ctl->dbd->vacuums, db, &v);
+	}
+	return (struct classic_latency){.num = (int32_t)v.runs,
+					.min = (double)v.ms_min / 1000,
+					.max = (double)v.ms_max / 1000,
+					.total = (double)v.ms / 1000};
+}
+
 /* Hot keys and locks are not counted here: all zero. */
 void control_get_db_statistics(struct control *ctl)
 {
 	struct classic_db_statistics s = {.num_hot_keys = CLASSIC_HOT_KEYS};
+	struct db *db = control_db(ctl);
 	struct ctdb_blob blob;
 
-	if (control_db(ctl) != NULL) {
+	if (db != NULL) {
+		s.vacuum = vacuum_latency(ctl, db);
 		control_reply_blob(ctl, classic_db_statistics_nencode(ctl, &s, &blob), &blob);
 	}
 }

@@ -467,6 +467,8 @@ static void test_vacuum(void **state)
 {
 	struct db *db = fake_db("vacuum2.tdb", 0), *other = fake_db("kept.tdb", DB_PERSISTENT);
 	uint8_t arg[5] = {0}, buf[256] = {0}, *end = buf + RECBUF_HEAD;
+	struct classic_db_statistics stats;
+	struct ctdb_blob blob;
 	int fd = fake_connect();
 
 	poke_u32(arg, db->id);
@@ -477,6 +479,10 @@ static void test_vacuum(void **state)
 	fake->vacuum_status = ETIMEDOUT;
 	assert_non_null(strstr(fake_ask(fd, CLASSIC_CONTROL_DB_VACUUM, arg, 5).error, "too long"));
 	fake->vacuum_status = 0;
+	blob = fake_ask(fd, CLASSIC_CONTROL_GET_DB_STATISTICS, arg, 4).data;
+	assert_int_equal(classic_db_statistics_nview(blob.data, blob.len, &stats, NULL), 0);
+	assert_true(stats.vacuum.num == 3 && stats.vacuum.min == 0.5 && stats.vacuum.max == 3 &&
+		    stats.vacuum.total == 4.5);
 	poke_u32(arg, other->id);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_DB_VACUUM, arg, 5).status, -1);
 	poke_u32(buf, db->id);

@@ -361,6 +361,9 @@ void vacuum_counts(struct vacuums *v, struct db *db, struct db_vacuum_counts *co
 		.pulled = s->pulled,
 		.orphans = s->orphans,
 		.lost = s->lost,
+		.ms = s->ms,
+		.ms_min = s->ms_min,
+		.ms_max = s->ms_max,
 	};
 }
 
