@@ -47,6 +47,7 @@ struct clusterd {
 	struct dlist waiting; /* SUBSCRIBE calls that wait until there is something to say */
 	unsigned n_subscribers, n_waiting;
 	bool changed; /* subscribers are to be told after this input */
+	bool told_active; /* what they were told of this node last */
 	struct mono lease_told;
 };
 

@@ -127,8 +127,13 @@ static const struct cluster_ops core_ops = {
 void clusterd_after(struct clusterd *cd)
 {
 	struct mono lease = cd->lease_told;
-	bool changed = cd->changed;
+	bool changed;
 
+	/* Read a moment after the core was: a lease may have ended, or what was told when one had ended is true no more. */
+	if (cluster_settled(cd->core) && cluster_is_active(cd->core, mono_now()) != cd->told_active) {
+		cd->changed = true;
+	}
+	changed = cd->changed;
 	cd->lease_told = MONO_NEVER;
 	if (cd->changed || (cd->n_waiting > 0 && cluster_settled(cd->core))) {
 		cd->changed = false;

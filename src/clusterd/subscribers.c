@@ -277,6 +277,7 @@ void subscribers_tell(struct clusterd *cd)
 		return;
 	}
 	cluster_tell_state(cd->core, mono_now(), &state);
+	cd->told_active = state.active;
 	dlist_for_each_safe(pos, &cd->waiting)
 	{
 		struct waiting *w = dlist_entry(pos, struct waiting, entry);
