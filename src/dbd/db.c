@@ -131,7 +131,8 @@ static struct db *db_new(struct dbs *dbs, const char *name, uint32_t flags, uint
 	db->generation = GENERATION_NONE;
 	db->name = talloc_strdup(db, name);
 	db->path = db_path(db, dbs, name, flags);
-	if (db->name == NULL || db->path == NULL) {
+	db->writes = talloc_zero(db, struct db_writes);
+	if (db->name == NULL || db->path == NULL || db->writes == NULL) {
 		talloc_free(db);
 		return NULL;
 	}

@@ -19,6 +19,12 @@ struct rec_lineage; /* core/recovery.h */
  * One attached database. Owned by struct dbs; freed by db_detach() alone. The tdb handle belongs to the event loop: only tdb_chainlock_nonblock
  * and what is done under it, tdb_fetch/tdb_store/tdb_delete then; nothing that waits for a lock. Long work is done by workers (worker.h).
  */
+/* Worker jobs that may change a database; kept by worker.c. What was read counts as long as changes is the same and nobody wrote meanwhile. */
+struct db_writes {
+	uint64_t changes; /* that have begun or ended */
+	uint32_t running;
+};
+
 struct db {
 	struct dlist link;
 	struct db *same_bucket; /* db.c's: databases by id */
@@ -35,6 +41,8 @@ struct db {
 	uint32_t generation; /* GENERATION_NONE while not usable */
 	struct rec_lineage *lineage; /* below the database; NULL until recovery.c knows it */
 	struct slot_digest *digest; /* volatile: of its copies, kept exact by records_copy_changed(); as lineage */
+	struct db_writes *writes; /* below the database, and every job that writes: jobs may outlive it */
+	struct db_contents *contents; /* persistent, replicated: recovery_jobs.c's, what was read last */
 	bool rewritten; /* volatile: a tool changed the file; until a recovery that knows is committed */
 	/* Every member of the present generation is known to have it attached: set after an attach round or a recovery. */
 	bool everywhere;

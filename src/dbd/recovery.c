@@ -137,6 +137,7 @@ static void op_begun(void *priv, const struct rec_begin *m)
 	}
 	r->wish_generation = GENERATION_NONE;
 	r->wish_full = false;
+	r->contents_read = 0;
 	r->rejoin = false;
 	close_all(r);
 }
@@ -253,9 +254,9 @@ static void log_work(const struct recovery *r)
 
 	log_notice("recovery: %u volatile databases, %u of %u slots claimed, %u files read, %llu records seen, %llu "
 		   "claims and "
-		   "%llu orders sent, %llu bytes, %lld ms",
+		   "%llu orders sent, %llu bytes; %u other files read; %lld ms",
 		   s->dbs, s->dirty, s->slots, s->scans, (unsigned long long)s->scanned, (unsigned long long)s->claims,
-		   (unsigned long long)s->orders, (unsigned long long)s->bytes, (long long)ms);
+		   (unsigned long long)s->orders, (unsigned long long)s->bytes, r->contents_read, (long long)ms);
 }
 
 static void op_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members,

@@ -24,6 +24,7 @@ struct recovery {
 	struct tevent_immediate *soon;
 	bool soon_set;
 	struct dlist jobs; /* struct db_job */
+	uint32_t contents_read; /* persistent and replicated files, since the newest BEGIN */
 	struct dlist freezes;
 	char *lineage_saved[2]; /* as the files have it; NULL: unknown. By whether of persistent databases */
 	/* As of the last END, cleared by BEGIN and fence. */

@@ -6,7 +6,14 @@
 #include "dbd/scan_filter.h"
 #include "shared/log.h"
 
+/* What is in a persistent or replicated file, as long as nothing is written. */
+struct db_contents {
+	struct worker_state state;
+	uint64_t changes; /* of the database when it was read */
+};
+
 struct db_job {
+	uint64_t changes; /* SEQNUM: when it began */
 	struct dlist link;
 	struct recovery *r;
 	struct db *db;
@@ -35,6 +42,24 @@ static int job_destructor(struct db_job *j)
 	return 0;
 }
 
+static void contents_keep(struct db *db, uint64_t changes, const struct worker_state *state)
+{
+	if (db->writes->running > 0 || db->writes->changes != changes) {
+		return;
+	}
+	if (db->contents == NULL) {
+		db->contents = talloc(db, struct db_contents);
+	}
+	if (db->contents != NULL) {
+		*db->contents = (struct db_contents){*state, changes};
+	}
+}
+
+static bool contents_known(const struct db *db)
+{
+	return db->contents != NULL && db->writes->running == 0 && db->contents->changes == db->writes->changes;
+}
+
 static void job_done(struct tevent_req *req)
 {
 	struct db_job *j = tevent_req_callback_data(req, struct db_job);
@@ -44,6 +69,9 @@ static void job_done(struct tevent_req *req)
 	struct worker_state state = {0};
 	int ret = worker_job_recv(req, op == WORKER_SEQNUM ? &state : NULL);
 
+	if (op == WORKER_SEQNUM && ret == 0) {
+		contents_keep(db, j->changes, &state);
+	}
 	talloc_free(j);
 	if (op == WORKER_SEQNUM) {
 		rec_member_state_done(r->member, db, ret, state.seqnum, state.digest, db->health == NULL);
@@ -108,7 +136,7 @@ static int start(struct recovery *r, struct db *db, const struct worker_args *ar
 	if (j == NULL) {
 		return ENOMEM;
 	}
-	*j = (struct db_job){.r = r, .db = db, .op = args->op};
+	*j = (struct db_job){.r = r, .db = db, .op = args->op, .changes = db->writes->changes};
 	dlist_add_tail(&r->jobs, &j->link);
 	talloc_set_destructor(j, job_destructor);
 	j->req = worker_job_send(j, r->dbd->d->ev, r->dbd->workers, db, args, batch, j, &j->job);
@@ -145,8 +173,18 @@ int recovery_start_scan(void *priv, void *db, const struct rec_scan_filter *filt
 	return ret;
 }
 
-int recovery_start_state(void *priv, void *db)
+int recovery_start_state(void *priv, void *handle)
 {
+	struct recovery *r = priv;
+	struct db *db = handle;
+
+	if (contents_known(db)) {
+		const struct worker_state *s = &db->contents->state;
+
+		rec_member_state_done(r->member, db, 0, s->seqnum, s->digest, db->health == NULL);
+		return 0;
+	}
+	r->contents_read++;
 	return start(priv, db, &(struct worker_args){.op = WORKER_SEQNUM}, NULL);
 }
 

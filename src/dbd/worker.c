@@ -287,6 +287,10 @@ static void job_leave(struct worker_job *job)
 	job->worker = NULL;
 	dlist_remove(&job->in_runnable);
 	pool->jobs--;
+	if (job->writes != NULL) {
+		job->writes->changes++;
+		job->writes->running--;
+	}
 	if (w != NULL) {
 		worker_abandon(w);
 	}
@@ -317,6 +321,11 @@ void worker_job_end(struct worker_job *job, int status)
 static bool op_is_ordered(enum worker_op op)
 {
 	return op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE && op != WORKER_EDIT;
+}
+
+static bool op_writes(enum worker_op op)
+{
+	return op == WORKER_UPDATE || op == WORKER_REPLACE || op == WORKER_WIPE || op == WORKER_EDIT;
 }
 
 static int encode_start(struct worker_job *job, const struct db *db, const struct worker_args *args)
@@ -361,12 +370,22 @@ static int job_enqueue(struct worker_job *job, const struct db *db, const struct
 	if (error != 0) {
 		return error;
 	}
+	if (op_writes(args->op) && db->writes != NULL) {
+		job->writes = talloc_reference(job, db->writes);
+		if (job->writes == NULL) {
+			return ENOMEM;
+		}
+	}
 	if (op_is_ordered(args->op)) {
 		job->lane = lane_get(pool, db->id);
 		if (job->lane == NULL) {
 			return ENOMEM;
 		}
 		dlist_add_tail(&job->lane->jobs, &job->in_lane);
+	}
+	if (job->writes != NULL) {
+		job->writes->changes++;
+		job->writes->running++;
 	}
 	pool->jobs++;
 	job->state = WORKER_JOB_QUEUED;

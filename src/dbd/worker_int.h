@@ -25,6 +25,7 @@ struct worker_job {
 	struct db_lane *lane; /* NULL: not ordered */
 	struct dlist in_lane; /* ordered: in lane->jobs until it has ended */
 	struct dlist in_runnable;
+	struct db_writes *writes; /* the database's, while this job may change it; else NULL */
 	struct mono queued_at;
 	struct out_chunk *start; /* until it is given to a worker */
 	struct worker *worker;

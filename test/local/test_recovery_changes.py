@@ -10,8 +10,8 @@ from support import PATIENCE, output, wait_until
 SET_RECMODE, RECMODE_ACTIVE = 16, 1
 RECORDS = 60
 CAPTURE = {"capture_output": True, "text": True, "timeout": PATIENCE}
-WORK = re.compile(r"recovery: (\d+) volatile databases, (\d+) of (\d+) slots claimed, (\d+) files read, (\d+) records seen, (\d+) claims and (\d+) orders sent, (\d+) bytes")
-WORDS = ("databases", "claimed", "slots", "files", "seen", "claims", "orders", "bytes")
+WORK = re.compile(r"recovery: (\d+) volatile databases, (\d+) of (\d+) slots claimed, (\d+) files read, (\d+) records seen, (\d+) claims and (\d+) orders sent, (\d+) bytes; (\d+) other")
+WORDS = ("databases", "claimed", "slots", "files", "seen", "claims", "orders", "bytes", "contents")
 
 
 def ctdb(cluster, pnn, *words):
@@ -114,3 +114,18 @@ def test_file_that_a_tool_changed(cluster, tmp_path):
     check(cluster, "tool.tdb", 1)
     costs = recover(cluster)
     assert total(costs, "claimed") == total(costs, "files") == 0, costs
+
+
+def test_contents_that_nobody_wrote_are_not_read(cluster):
+    ctdb(cluster, 0, "db", "attach", "once.tdb", "--model", "persistent")
+    ctdb(cluster, 0, "record", "set", "once.tdb", "key", "value")
+    recover(cluster)
+    assert total(recover(cluster), "contents") == 0
+    ctdb(cluster, 1, "record", "set", "once.tdb", "key", "other")
+    assert total(recover(cluster), "contents") == 3
+    assert total(recover(cluster), "contents") == 0
+    cluster.fault(2, "power-off")
+    cluster.wait_ready(2 * PATIENCE, [0, 1])
+    ctdb(cluster, 1, "record", "set", "once.tdb", "key", "without 2")
+    recover(cluster, act=lambda: cluster.fault(2, "power-on"))
+    assert ctdb(cluster, 2, "record", "get", "once.tdb", "key") == "without 2"
