@@ -47,15 +47,15 @@ static int call_queue(struct record_call *call, struct record_key key)
 	return 0;
 }
 
-struct record_call *record_call_new(struct record_db *db, struct record_key key, uint64_t who, bool use,
-				    void *call_priv, struct mono now)
+static struct record_call *new_call(struct record_db *db, struct record_key key, const struct record_call *like,
+				    struct mono now)
 {
 	struct record_call *call = talloc_zero(db, struct record_call);
 
 	if (call == NULL) {
 		return NULL;
 	}
-	*call = (struct record_call){.db = db, .who = who, .use = use, .priv = call_priv};
+	*call = *like;
 	if ((db->serving ? call_queue(call, key) : call_park(call, key)) != 0) {
 		dlist_remove(&call->link);
 		talloc_free(call);
@@ -64,10 +64,27 @@ struct record_call *record_call_new(struct record_db *db, struct record_key key,
 	db->n_calls++;
 	db->e->stats.calls++;
 	if (call->rec != NULL) {
-		hold_learn(db, call->rec->hash, who, now);
+		hold_learn(db, call->rec->hash, call->who, now);
 		rec_due(call->rec, now);
 	}
 	return call;
+}
+
+struct record_call *record_call_new(struct record_db *db, struct record_key key, uint64_t who, bool use,
+				    void *call_priv, struct mono now)
+{
+	struct record_call like = {.db = db, .who = who, .use = use, .priv = call_priv};
+
+	return new_call(db, key, &like, now);
+}
+
+struct record_call *record_call_new_readonly(struct record_db *db, struct record_key key, uint64_t who, bool use,
+					     void *call_priv, struct mono now)
+{
+	struct record_call like = {.db = db, .who = who, .use = use, .priv = call_priv};
+
+	like.read_only = db->readonly && db->e->config.max_readonly > 0;
+	return new_call(db, key, &like, now);
 }
 
 void record_call_cancel(struct record_call *call)
@@ -80,7 +97,7 @@ void record_call_cancel(struct record_call *call)
 
 /* ---- packets ---- */
 
-static bool generation_fits(const struct record_db *db, uint32_t generation)
+bool rec_generation_fits(const struct record_db *db, uint32_t generation)
 {
 	return db->open && db->generation == generation;
 }
@@ -92,11 +109,13 @@ void rec_inconsistent(struct record_db *db, struct record_key key, const char *w
 }
 
 /* A node asks once until it has the record: what waits for the chain lock is bounded by that. */
-static bool asked_already(const struct rec *r, uint32_t node)
+static bool asked_already(const struct rec *r, uint32_t node, bool read_only)
 {
 	dlist_for_each(e, &r->inbox)
 	{
-		if (dlist_entry(e, struct node_request, link)->node == node) {
+		const struct node_request *n = dlist_entry(e, struct node_request, link);
+
+		if (n->node == node && n->read_only == read_only) {
 			return true;
 		}
 	}
@@ -105,18 +124,22 @@ static bool asked_already(const struct rec *r, uint32_t node)
 
 void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, struct mono now)
 {
+	if (rec_generation_fits(db, generation)) {
+		rec_call_in(db, from, key, false, now);
+	}
+}
+
+void rec_call_in(struct record_db *db, uint32_t from, struct record_key key, bool read_only, struct mono now)
+{
 	struct node_request *n;
 	struct rec *r;
 
-	if (!generation_fits(db, generation)) {
-		return;
-	}
 	if (!rec_is_lmaster(db, hash_lookup3(key.p, key.len))) {
 		rec_inconsistent(db, key, "CALL to a node that is not the location master");
 		return;
 	}
 	r = rec_get(db, key);
-	if (r != NULL && asked_already(r, from)) {
+	if (r != NULL && asked_already(r, from, read_only)) {
 		rec_inconsistent(db, key, "second CALL of a node that waits already");
 		return;
 	}
@@ -125,7 +148,7 @@ void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, st
 		rec_inconsistent(db, key, "out of memory");
 		return;
 	}
-	*n = (struct node_request){.node = from};
+	*n = (struct node_request){.node = from, .read_only = read_only};
 	dlist_add_tail(&r->inbox, &n->link);
 	rec_run(r, now);
 }
@@ -135,7 +158,7 @@ void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation,
 {
 	struct rec *r;
 
-	if (!generation_fits(db, generation)) {
+	if (!rec_generation_fits(db, generation)) {
 		return;
 	}
 	if (rec_lmaster_of(db, hash_lookup3(key.p, key.len)) != from) {
@@ -165,7 +188,7 @@ void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, s
 	struct rec *r;
 
 	(void)from;
-	if (!generation_fits(db, generation)) {
+	if (!rec_generation_fits(db, generation)) {
 		return;
 	}
 	r = rec_find(db, key, hash_lookup3(key.p, key.len));
@@ -222,6 +245,8 @@ struct record_db *record_db_new(struct record_engine *e, void *db_priv)
 	}
 	dlist_init(&db->parked);
 	dlist_init(&db->hints);
+	dlist_init(&db->copies);
+	dlist_init(&db->lenders);
 	dlist_add_tail(&e->dbs, &db->link);
 	return db;
 }
@@ -248,6 +273,11 @@ void record_db_serve(struct record_db *db, struct mono now)
 	struct dlist parked;
 
 	db->serving = true;
+	db->release = 0;
+	dlist_for_each(l, &db->lenders)
+	{
+		db->release++;
+	}
 	dlist_init(&parked);
 	while (!dlist_empty(&db->parked)) {
 		struct dlist *l = dlist_first(&db->parked);
@@ -279,16 +309,24 @@ static void rec_close(struct rec *r)
 			rec_answer(call, ENOMEM, NULL);
 		}
 	}
-	rec_free(r);
+	if (!r->is_copy && !r->is_lender) {
+		rec_free(r);
+	} else {
+		ro_reset(r);
+	}
 }
 
 void record_db_close(struct record_db *db)
 {
 	vacuum_close(db);
 	db->open = db->serving = false;
+	db->release = 0;
 	for (uint32_t i = 0; i < db->n_buckets; i++) {
-		while (db->buckets[i] != NULL) {
-			rec_close(db->buckets[i]);
+		struct rec *r, *next;
+
+		for (r = db->buckets[i]; r != NULL; r = next) {
+			next = r->hash_next;
+			rec_close(r);
 		}
 	}
 	while (!dlist_empty(&db->hints)) {
@@ -321,6 +359,9 @@ struct mono record_engine_next(const struct record_engine *e)
 		const struct record_db *db = dlist_entry(l, struct record_db, link);
 
 		next = mono_min(next, hints_next(db));
+		if (db->release > 0) {
+			next = mono_min(next, (struct mono){1});
+		}
 		next = mono_min(next, vacuum_next(db));
 	}
 	return next;
@@ -350,6 +391,7 @@ struct mono record_engine_timers(struct record_engine *e, struct mono now)
 		struct record_db *db = dlist_entry(l, struct record_db, link);
 
 		if (db->serving) {
+			ro_release(db, now);
 			hints_run(db, now);
 		}
 		vacuum_slice(db, now);
@@ -365,6 +407,11 @@ void *record_db_engine_priv(const struct record_db *db)
 const struct record_stats *record_engine_stats(const struct record_engine *e)
 {
 	return &e->stats;
+}
+
+void record_db_set_readonly(struct record_db *db)
+{
+	db->readonly = true;
 }
 
 uint32_t record_db_pending(const struct record_db *db)

@@ -12,12 +12,35 @@
  *
  * In every state the chain lock may be busy (R7): then what came in stays queued in struct rec, and record_engine_timers() tries again.
  *
+ * Read-only copies (delegations), for databases that have them switched on. To clients they look as ever: a record lent has HAVE_DELEGATIONS at its data master, whose
+ * clients then ask before they write; a copy has HAVE_READONLY and may be read from the file. N: rsn before; lent: N + 3; copies: N + 1; revoked copies: N + 2.
+ *
+ *   D1  Requester -CALL-> location master -FORWARD-> tail, which stays the tail. Links are in order, so a FORWARD (RO) always meets a node that owns the record, or
+ *       waits for it and has not been told yet whom to give it to: it is never too late. Asked once a node and key until answered by COPY or RETRY.
+ *   D2  The data master lends after its own clients had their turn (R6), and before it gives the record away: what waits there is bounded by the number of nodes.
+ *       It cannot lend (switched off here, D7): RETRY, and the requester wants to write. So a requester is always answered.
+ *   D3  A writer (local call for more than reading, or the next data master) is served when REVOKED came from every holder, and the data master then has cleared its
+ *       own flag in the file. While it revokes, nothing is lent. First local writers, who are held for (R6), then readers again (lesson H-044).
+ *   D4  A holder gives up its copy under the chain lock; a client that was just told of it has its hold (R6) before. Only what is there is changed (lesson H-041).
+ *       The location master's copy keeps naming the tail, whatever COPY says (R4).
+ *   D5  A recovery ends all: every member strips its copies before the last of its claims is told, that is before any location master can name a new owner, who may
+ *       write at once. Data masters clear HAVE_DELEGATIONS only when the database is committed: all are prepared then, so no copy is left anywhere. Until then their
+ *       clients cannot write what they read elsewhere. A member that does not count is wiped, and its clients are gone.
+ *   D6  What has read-only flags in the file is remembered here, from before the write that sets them until after the one that clears them; a dbd that has just been
+ *       started is told by the scan (record_db_found). A flag that nobody remembers is cleared by who meets it.
+ *   D7  Bounded: max_readonly a database, lent and copies together; full: the record migrates instead.
+ *
  * Invariants (checked by the simulation, test/sim):
  *   I1  In one generation at most one node's header names itself for a key, and none while a GRANT is on the way.
  *   I2  Each ownership of a node gets at most one FORWARD; it gives away only in answer to it.
  *   I3  L's tail is the node whose CALL it handled last; following "next" from the owner leads to the tail.
  *   I4  Every client call is answered, or asked again after the next recovery; exactly one answer.
  *   I5  The owner's rsn is higher than that of every other copy of this lineage.
+ *   B1  A copy's rsn is lower than that of its data master, always.
+ *   B2  The data master remembers every node that has HAVE_READONLY in this generation, or has a recovery to end first.
+ *   B3  A client gets a record for writing only when no copy anywhere has HAVE_READONLY; a usable copy has the value that was written last.
+ *   B4  When a database has been committed everywhere and is at rest, no read-only flag is left of an earlier generation.
+ *   B5  A copy with read-only flags is not removed.
  *   I6  No call blocks; no lock is held when a function of this file returns.
  */
 #ifndef CORE_RECORD_H
@@ -33,6 +56,8 @@
 #define RECORD_FLAG_MIGRATED_WITH_DATA 0x00010000U
 #define RECORD_FLAG_VACUUM_MIGRATED 0x00020000U
 #define RECORD_FLAG_AUTOMATIC 0x00040000U
+#define RECORD_FLAG_HAVE_DELEGATIONS 0x01000000U
+#define RECORD_FLAG_HAVE_READONLY 0x02000000U
 #define RECORD_FLAGS_READONLY 0x0F000000U
 #define RECORD_NODE_NONE 0xFFFFFFFFU
 
@@ -56,6 +81,16 @@ struct record_engine;
 struct record_db;
 struct record_call;
 
+/* Messages about read-only copies; D1 to D7 below. */
+enum record_ro {
+	RECORD_RO_CALL,	   /* who wants a copy, to the location master */
+	RECORD_RO_FORWARD, /* location master to the tail; requester: who wants it */
+	RECORD_RO_COPY,	   /* data master to requester: rsn, flags and data to store */
+	RECORD_RO_REVOKE,  /* data master to holder; rsn: what the copy gets */
+	RECORD_RO_REVOKED, /* holder to data master: there is no copy any more */
+	RECORD_RO_RETRY,   /* data master to requester: come as one who wants to write */
+};
+
 /* db_priv: as given to record_db_new(). */
 struct record_ops {
 	/* The chain lock of the key, only tried: 0, EAGAIN, or errno: callers get it and a recovery is asked for. */
@@ -73,6 +108,9 @@ struct record_ops {
 	void (*answer)(void *call_priv, int status, const struct record_copy *copy);
 	/* Something that the protocol excludes was seen: log it and ask for a recovery. Never fatal (lesson H-005). */
 	void (*inconsistent)(void *db_priv, uint32_t generation, struct record_key key, const char *what);
+	/* copy: with COPY all of it, with REVOKE the rsn, else NULL. requester: with FORWARD. NULL: no copies are given or asked for. */
+	void (*send_readonly)(void *db_priv, uint32_t node, uint32_t generation, enum record_ro what, uint32_t requester, struct record_key key,
+			      const struct record_copy *copy);
 };
 
 struct record_config {
@@ -80,6 +118,7 @@ struct record_config {
 	uint32_t hold_min_us, hold_max_us;     /* R6: 500, 20000 */
 	uint32_t retry_min_us, retry_max_us;   /* R7: 200, 5000 */
 	uint32_t max_hints;		       /* deletion hints kept a database; more are dropped (a later full scan finds them): 10000 */
+	uint32_t max_readonly;		       /* D7: records a database that are lent, or are copies: 100000; 0: no read-only copies */
 };
 
 struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops, void *engine_priv);
@@ -103,12 +142,30 @@ void record_db_free(struct record_db *db);
  * the data of the answer, no hold. NULL if out of memory. The call belongs to the engine until answered or cancelled.
  */
 struct record_call *record_call_new(struct record_db *db, struct record_key key, uint64_t who, bool use, void *call_priv, struct mono now);
+/* A read-only copy is enough, if the database has them: the answer's copy is owned, or has HAVE_READONLY. use: the client will look into the file. */
+struct record_call *record_call_new_readonly(struct record_db *db, struct record_key key, uint64_t who, bool use, void *call_priv, struct mono now);
 void record_call_cancel(struct record_call *call);
 
 /* Packets. from: sending node. A generation that is not the database's: dropped. */
 void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, struct mono now);
 void record_on_forward(struct record_db *db, uint32_t from, uint32_t generation, uint32_t requester, struct record_key key, struct mono now);
 void record_on_grant(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, const struct record_copy *copy, struct mono now);
+void record_on_readonly(struct record_db *db, uint32_t from, uint32_t generation, enum record_ro what, uint32_t requester, struct record_key key,
+			const struct record_copy *copy, struct mono now);
+
+/* ---- read-only copies ---- */
+
+/* This node lends records of the database, and asks for copies. Cannot be taken back. */
+void record_db_set_readonly(struct record_db *db);
+/*
+ * D5, while closed, before the last claims of a recovery are told: read-only copies cease to be usable. 0: none is left; EAGAIN: all that are left are locked;
+ * EINPROGRESS: more to do, call again; other: errno. A bounded number a call.
+ */
+int record_db_strip(struct record_db *db);
+/* A scan met a record with read-only flags; known already, or left by a dbd that was here before. 0 or ENOMEM: the copy would stay usable. */
+int record_db_found(struct record_db *db, struct record_key key, uint32_t flags);
+/* Known records with read-only flags. */
+uint32_t record_db_readonly(const struct record_db *db);
 
 /*
  * A client deleted the record (stored it empty): if this node is its location master and it never left the node, it is removed from the file once the client's lock is
@@ -122,6 +179,7 @@ struct mono record_engine_next(const struct record_engine *e);
 
 struct record_stats {
 	uint64_t calls, calls_local, grants_in, grants_out, forwards, lock_busy, holds, misses, hints, hints_deleted, inconsistent;
+	uint64_t ro_lent, ro_revokes, ro_copies, ro_retries;
 };
 const struct record_stats *record_engine_stats(const struct record_engine *e);
 uint32_t record_db_pending(const struct record_db *db); /* client calls that wait */

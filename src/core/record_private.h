@@ -1,4 +1,4 @@
-/* What the files of the record engine share: record.c (calls and packets), record_run.c (the protocol), record_table.c (keys, holding), record_hint.c. Not for others. */
+/* What the files of the record engine share: record.c (calls and packets), record_run.c (the protocol), record_readonly.c, record_table.c (keys, holding), record_hint.c. Not for others. */
 #ifndef CORE_RECORD_PRIVATE_H
 #define CORE_RECORD_PRIVATE_H
 
@@ -6,6 +6,7 @@
 #include "core/record.h"
 
 #define HOLD_SLOTS 256
+#define LENT_NODES 256
 /* Of a record that its location master has just made; each move to another node raises it. */
 #define RSN_CREATED 1
 
@@ -16,7 +17,7 @@ struct record_call {
 	uint8_t *key; /* only while parked */
 	size_t keylen;
 	uint64_t who;
-	bool use;
+	bool use, read_only;
 	void *priv;
 	struct cand *vacuum; /* the engine's own call, for vacuuming */
 };
@@ -24,6 +25,14 @@ struct record_call {
 struct node_request {
 	struct dlist link;
 	uint32_t node;
+	bool read_only;
+};
+
+/* Who has copies of a record that is lent. */
+struct lent {
+	uint32_t n;
+	bool revoking;
+	uint8_t nodes[LENT_NODES / 8];
 };
 
 /* A key with something going on. */
@@ -50,6 +59,31 @@ struct rec {
 	struct mono hold_until, hold_limit;
 	uint32_t retry_us;
 	struct mono due;
+	/* read-only copies */
+	struct dlist ro_link;	/* db.copies or db.lenders: the file may say so (D6) */
+	bool is_copy, is_lender;
+	bool ro_asked;		/* our RO_CALL is out */
+	bool recall;		/* lent and perhaps deleted: the copies are to be revoked */
+	bool as_writer;		/* answered by RETRY: readers here want the record itself */
+	struct dlist readers;	/* data master: struct node_request */
+	struct lent *lent;
+	bool have_copy;		/* a COPY waits for the chain lock */
+	struct record_copy ro_copy; /* data: ro_buf */
+	uint8_t *ro_buf;
+	uint32_t ro_from;
+	bool revoke;		/* a REVOKE waits for the chain lock, or for a client here */
+	uint64_t revoke_rsn;
+	uint32_t revoke_from;
+};
+
+/* What one run over a key decided; carried out after the file says the same (R1). */
+struct run {
+	struct record_copy copy;
+	uint32_t flags_before; /* in the file */
+	bool dirty;
+	bool owned;
+	uint32_t grant_to;
+	struct dlist messages; /* struct message */
 };
 
 /* What is remembered about how long clients need to come for a record (R6); direct mapped by key hash. */
@@ -87,6 +121,10 @@ struct record_db {
 	struct mono hints_not_before;
 	struct vacuum *vacuum; /* NULL: not enabled */
 	struct hold_memory memory[HOLD_SLOTS];
+	bool readonly;
+	struct dlist copies, lenders; /* rec.ro_link */
+	uint32_t n_readonly;
+	uint32_t release; /* lenders of before the recovery that are still to be looked at */
 };
 
 struct record_engine {
@@ -102,9 +140,42 @@ struct record_engine {
 /* ---- record.c ---- */
 void rec_answer(struct record_call *call, int status, const struct record_copy *copy);
 void rec_inconsistent(struct record_db *db, struct record_key key, const char *what);
+bool rec_generation_fits(const struct record_db *db, uint32_t generation);
+/* Location master: a CALL of either kind. */
+void rec_call_in(struct record_db *db, uint32_t from, struct record_key key, bool read_only, struct mono now);
 
 /* ---- record_run.c: does what can be done about a key now; may free r ---- */
 void rec_run(struct rec *r, struct mono now);
+bool rec_wanted(const struct rec *r); /* by other nodes */
+
+/* ---- record_readonly.c ---- */
+void ro_role_off(struct rec *r);
+void ro_reset(struct rec *r);  /* the database is closed: only what the file may say is remembered */
+void ro_suspect(struct rec *r, const struct run *run); /* the file could not be written */
+bool ro_is_usable(const struct rec *r, const struct run *run);
+bool ro_writer_waits(const struct rec *r);
+void ro_take_copy(struct rec *r, struct run *run);
+void ro_clean(struct rec *r, struct run *run);
+void ro_lend(struct rec *r, struct run *run, struct mono now);
+void ro_revoke(struct rec *r, struct run *run);
+void ro_give_up(struct rec *r, struct run *run, struct mono now);
+bool ro_ask(struct rec *r, struct run *run); /* true: done, or not needed; false: ask for the record itself */
+/* Vacuuming: a record that was deleted is not lent any longer than that is known. */
+void ro_recall(struct rec *r);
+struct mono ro_release(struct record_db *db, struct mono now);
+
+/* ---- messages of a run ---- */
+enum message_kind { MESSAGE_FORWARD, MESSAGE_RO };
+struct message {
+	struct dlist link;
+	enum message_kind kind;
+	enum record_ro what;
+	uint32_t to, requester;
+	struct record_copy copy; /* COPY: flags and rsn, data of the run's; REVOKE: rsn */
+};
+void run_message(struct rec *r, struct run *run, const struct message *m);
+void run_forward(struct rec *r, struct run *run, uint32_t to, uint32_t requester);
+void run_readonly(struct rec *r, struct run *run, enum record_ro what, uint32_t to, uint32_t requester);
 
 /* ---- record_table.c: keys with something going on ---- */
 struct record_key rec_key(const struct rec *r);

@@ -4,30 +4,20 @@
 
 #include <errno.h>
 
-/* What one run over a key decided; carried out after the file says the same (R1). */
-struct run {
-	struct record_copy copy;
-	bool dirty;
-	bool owned;
-	uint32_t grant_to;
-	struct dlist forwards; /* struct forward */
-};
-
-struct forward {
-	struct dlist link;
-	uint32_t to, requester;
-};
-
-static void run_forward(struct rec *r, struct run *run, uint32_t to, uint32_t requester)
+void run_message(struct rec *r, struct run *run, const struct message *m)
 {
-	struct forward *f = talloc(r, struct forward);
+	struct message *copy = talloc_memdup(r, m, sizeof(*m));
 
-	if (f == NULL) {
+	if (copy == NULL) {
 		rec_inconsistent(r->db, rec_key(r), "out of memory");
 		return;
 	}
-	*f = (struct forward){.to = to, .requester = requester};
-	dlist_add_tail(&run->forwards, &f->link);
+	dlist_add_tail(&run->messages, &copy->link);
+}
+
+void run_forward(struct rec *r, struct run *run, uint32_t to, uint32_t requester)
+{
+	run_message(r, run, &(struct message){.kind = MESSAGE_FORWARD, .to = to, .requester = requester});
 }
 
 /* The lock is held: a GRANT that came becomes the local copy (R3). */
@@ -50,6 +40,8 @@ static void run_take_grant(struct rec *r, struct run *run)
 	run->copy.exists = true;
 	run->copy.rsn = rsn + 1;
 	run->copy.dmaster = r->db->e->config.own_pnn;
+	run->copy.flags &= ~RECORD_FLAGS_READONLY;
+	r->as_writer = false;
 	run->owned = run->dirty = true;
 }
 
@@ -77,6 +69,24 @@ static void run_take_forward(struct rec *r, struct run *run)
 	r->forwarded = RECORD_NODE_NONE;
 }
 
+/* Location master: a reader is sent to the tail, which it stays (D1). */
+static void run_append_reader(struct rec *r, struct run *run, struct node_request *n)
+{
+	bool here = r->tail == RECORD_NODE_NONE && (run->owned || r->asked);
+	uint32_t tail = r->tail != RECORD_NODE_NONE ? r->tail : run->copy.dmaster;
+
+	if (here) {
+		dlist_add_tail(&r->readers, &n->link);
+		return;
+	}
+	if (tail == n->node) {
+		rec_inconsistent(r->db, rec_key(r), "CALL (read-only) from the node that has the record");
+	} else {
+		run_readonly(r, run, RECORD_RO_FORWARD, tail, n->node);
+	}
+	talloc_free(n);
+}
+
 /* Location master: appends node to the record's queue (I3). */
 static void run_append(struct rec *r, struct run *run, uint32_t node)
 {
@@ -102,6 +112,10 @@ static void run_inbox(struct rec *r, struct run *run)
 		struct node_request *n = dlist_entry(dlist_first(&r->inbox), struct node_request, link);
 
 		dlist_remove(&n->link);
+		if (n->read_only) {
+			run_append_reader(r, run, n);
+			continue;
+		}
 		run_append(r, run, n->node);
 		talloc_free(n);
 	}
@@ -110,7 +124,7 @@ static void run_inbox(struct rec *r, struct run *run)
 /* Local callers wait and the record is elsewhere: ask for it, once (I4, at most one request per key and node). */
 static bool run_ask(struct rec *r, struct run *run)
 {
-	if (dlist_empty(&r->waiters) || run->owned || r->asked) {
+	if (dlist_empty(&r->waiters) || run->owned || r->asked || ro_ask(r, run)) {
 		return false;
 	}
 	r->asked = true;
@@ -123,7 +137,8 @@ static bool run_ask(struct rec *r, struct run *run)
 
 static void run_give(struct rec *r, struct run *run, struct mono now)
 {
-	if (!run->owned || r->next == RECORD_NODE_NONE || !hold_over(r, &run->copy, now)) {
+	if (!run->owned || r->next == RECORD_NODE_NONE || !dlist_empty(&r->readers) ||
+	    (run->copy.flags & RECORD_FLAGS_READONLY) != 0 || !hold_over(r, &run->copy, now)) {
 		return;
 	}
 	hold_end(r, true, now);
@@ -137,36 +152,76 @@ static void run_give(struct rec *r, struct run *run, struct mono now)
 	r->next = r->tail = RECORD_NODE_NONE;
 }
 
-/* The file is written: tell the others. Returns with run's lists empty. */
+static void message_send(struct rec *r, const struct run *run, struct message *m)
+{
+	struct record_db *db = r->db;
+	const struct record_ops *ops = &db->e->ops;
+
+	if (m->kind == MESSAGE_FORWARD) {
+		db->e->stats.forwards++;
+		ops->send_forward(db->priv, m->to, db->generation, m->requester, rec_key(r));
+		return;
+	}
+	if (m->what == RECORD_RO_COPY) {
+		m->copy.data = run->copy.data;
+		m->copy.len = run->copy.len;
+	}
+	ops->send_readonly(db->priv, m->to, db->generation, m->what, m->requester, rec_key(r),
+			   m->copy.exists ? &m->copy : NULL);
+}
+
+static struct message *run_next_message(struct run *run)
+{
+	struct message *m;
+
+	if (dlist_empty(&run->messages)) {
+		return NULL;
+	}
+	m = dlist_entry(dlist_first(&run->messages), struct message, link);
+	dlist_remove(&m->link);
+	return m;
+}
+
+/* The file is written: tell the others. A node that is refused a copy (RETRY) hears that before it gets the record. */
 static void run_send(struct rec *r, struct run *run, bool call)
 {
 	struct record_db *db = r->db;
+	struct message *m;
 
+	while ((m = run_next_message(run)) != NULL) {
+		message_send(r, run, m);
+		talloc_free(m);
+	}
 	if (run->grant_to != RECORD_NODE_NONE) {
 		db->e->stats.grants_out++;
 		db->e->ops.send_grant(db->priv, run->grant_to, db->generation, rec_key(r), &run->copy);
-	}
-	while (!dlist_empty(&run->forwards)) {
-		struct forward *f = dlist_entry(dlist_first(&run->forwards), struct forward, link);
-
-		dlist_remove(&f->link);
-		db->e->stats.forwards++;
-		db->e->ops.send_forward(db->priv, f->to, db->generation, f->requester, rec_key(r));
-		talloc_free(f);
 	}
 	if (call) {
 		db->e->ops.send_call(db->priv, rec_lmaster_of(db, r->hash), db->generation, rec_key(r));
 	}
 }
 
-static void run_answer(struct rec *r, struct run *run, struct mono now)
+/* Looked for from the front each time: who is answered may take others back. */
+static struct record_call *first_waiter(const struct rec *r, bool readers_only)
 {
+	dlist_for_each(e, &r->waiters)
+	{
+		struct record_call *call = dlist_entry(e, struct record_call, link);
+
+		if (!readers_only || call->read_only) {
+			return call;
+		}
+	}
+	return NULL;
+}
+
+static void run_answer(struct rec *r, struct run *run, bool readers_only, struct mono now)
+{
+	struct record_call *call;
 	bool use = false;
 	uint64_t who = 0;
 
-	while (!dlist_empty(&r->waiters)) {
-		struct record_call *call = dlist_entry(dlist_first(&r->waiters), struct record_call, link);
-
+	while ((call = first_waiter(r, readers_only)) != NULL) {
 		use = use || call->use;
 		who = call->who;
 		rec_answer(call, 0, &run->copy);
@@ -182,16 +237,36 @@ static void run_answer(struct rec *r, struct run *run, struct mono now)
 /* What the engine can't write it can't promise: callers get the error, the generation ends. */
 static void run_failed(struct rec *r, struct run *run, int err)
 {
-	while (!dlist_empty(&run->forwards)) {
-		struct forward *f = dlist_entry(dlist_first(&run->forwards), struct forward, link);
+	struct message *m;
 
-		dlist_remove(&f->link);
-		talloc_free(f);
+	while ((m = run_next_message(run)) != NULL) {
+		talloc_free(m);
 	}
+	ro_suspect(r, run);
 	while (!dlist_empty(&r->waiters)) {
 		rec_answer(dlist_entry(dlist_first(&r->waiters), struct record_call, link), err, NULL);
 	}
 	rec_inconsistent(r->db, rec_key(r), "cannot read or write the local copy");
+}
+
+/* Local callers that can be served now. What they look for must be in the file before. */
+static int run_serve(struct rec *r, struct run *run, struct mono now)
+{
+	const struct record_ops *ops = &r->db->e->ops;
+	bool lent = (run->copy.flags & RECORD_FLAG_HAVE_DELEGATIONS) != 0;
+	int ret = 0;
+
+	if (dlist_empty(&r->waiters) || !r->db->serving || !(run->owned || ro_is_usable(r, run))) {
+		return 0;
+	}
+	if (run->dirty) {
+		ret = ops->write(r->db->priv, rec_key(r), &run->copy);
+		run->dirty = false;
+	}
+	if (ret == 0) {
+		run_answer(r, run, !run->owned || lent, now);
+	}
+	return ret;
 }
 
 static int run_decide(struct rec *r, struct run *run, bool *call, struct mono now)
@@ -203,31 +278,35 @@ static int run_decide(struct rec *r, struct run *run, bool *call, struct mono no
 		return ret;
 	}
 	run->owned = run->copy.exists && run->copy.dmaster == r->db->e->config.own_pnn;
+	run->flags_before = run->copy.flags;
 	run_take_grant(r, run);
 	run_create(r, run);
+	ro_take_copy(r, run);
+	ro_clean(r, run);
 	run_take_forward(r, run);
-	if (run->owned && !dlist_empty(&r->waiters) && r->db->serving) {
-		if (run->dirty) { /* the record must be in the file before clients look for it */
-			ret = ops->write(r->db->priv, rec_key(r), &run->copy);
-			run->dirty = false;
-		}
-		if (ret == 0) {
-			run_answer(r, run, now);
-		}
-	}
+	ret = run_serve(r, run, now);
 	if (ret != 0) {
 		return ret;
 	}
 	run_inbox(r, run);
+	ro_lend(r, run, now);
+	ro_revoke(r, run);
 	run_give(r, run, now);
+	ro_give_up(r, run, now);
 	*call = run_ask(r, run);
 	return run->dirty ? ops->write(r->db->priv, rec_key(r), &run->copy) : 0;
+}
+
+/* Other nodes wait for the record, or for what the copy here stands for. */
+bool rec_wanted(const struct rec *r)
+{
+	return r->next != RECORD_NODE_NONE || !dlist_empty(&r->readers) || r->revoke;
 }
 
 /* When to look again: hold over or client seen, 0 if there is nothing to wait for. */
 static void rec_schedule(struct rec *r, struct mono now)
 {
-	if (r->next != RECORD_NODE_NONE && r->holding) {
+	if (rec_wanted(r) && r->holding) {
 		struct mono poll = mono_add_us(now, r->db->e->config.retry_min_us);
 
 		rec_due(r, mono_min(r->hold_until, poll));
@@ -256,7 +335,7 @@ static void rec_busy(struct rec *r, struct mono now)
 static bool nothing_to_do(const struct rec *r)
 {
 	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE &&
-	       !r->have_grant && r->next == RECORD_NODE_NONE;
+	       !r->have_grant && !r->have_copy && !r->recall && !rec_wanted(r) && !(r->is_lender && r->lent == NULL);
 }
 
 void rec_run(struct rec *r, struct mono now)
@@ -267,9 +346,6 @@ void rec_run(struct rec *r, struct mono now)
 	int ret;
 
 	if (nothing_to_do(r)) {
-		if (r->holding && !mono_before(now, r->hold_until)) {
-			hold_end(r, false, now);
-		}
 		goto done;
 	}
 	ret = ops->trylock(r->db->priv, rec_key(r));
@@ -278,7 +354,7 @@ void rec_run(struct rec *r, struct mono now)
 		return;
 	}
 	r->retry_us = 0;
-	dlist_init(&run.forwards);
+	dlist_init(&run.messages);
 	if (ret == 0) {
 		ret = run_decide(r, &run, &call, now);
 		if (ret == 0) {
@@ -292,7 +368,13 @@ void rec_run(struct rec *r, struct mono now)
 	if (!r->have_grant) {
 		TALLOC_FREE(r->grant_buf);
 	}
+	if (!r->have_copy) {
+		TALLOC_FREE(r->ro_buf);
+	}
 done:
+	if (r->holding && !mono_before(now, r->hold_until)) { /* nobody could take it yet */
+		hold_end(r, false, now);
+	}
 	if (rec_idle(r)) {
 		rec_free(r);
 		return;

@@ -83,6 +83,7 @@ struct rec *rec_get(struct record_db *db, struct record_key key)
 	r->forwarded = r->next = r->tail = RECORD_NODE_NONE;
 	dlist_init(&r->waiters);
 	dlist_init(&r->inbox);
+	dlist_init(&r->readers);
 	if (db->n_recs >= db->n_buckets * 2) {
 		grow(db);
 	}
@@ -102,13 +103,15 @@ void rec_free(struct rec *r)
 	*p = r->hash_next;
 	r->db->n_recs--;
 	dlist_remove(&r->timer);
+	ro_role_off(r);
 	talloc_free(r);
 }
 
 bool rec_idle(const struct rec *r)
 {
 	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->asked &&
-	       !r->have_grant && r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding;
+	       !r->have_grant && r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding &&
+	       !r->is_copy && !r->is_lender && !r->ro_asked && !r->have_copy && !r->revoke && dlist_empty(&r->readers);
 }
 
 void rec_due(struct rec *r, struct mono due)
@@ -156,7 +159,7 @@ void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, str
 	r->held_for = who;
 	r->held_hash = hash_lookup3(copy->data, copy->len);
 	r->seen_used = false;
-	if (!r->holding || r->next == RECORD_NODE_NONE) {
+	if (!r->holding || !rec_wanted(r)) {
 		r->hold_limit = mono_add_us(now, 4ULL * m->hold_us);
 	}
 	r->hold_until = mono_min(mono_add_us(now, m->hold_us), r->hold_limit);

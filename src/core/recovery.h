@@ -154,6 +154,11 @@ struct rec_member_ops {
 	/* filter NULL: all; else valid until the job has ended. rec_member_scan_entry ..., rec_member_job_done */
 	int (*start_scan)(void *priv, void *db, const struct rec_scan_filter *filter);
 	void (*scan_continue)(void *priv, void *db);
+	/*
+	 * Read-only copies of a volatile database cease to be usable (record_db_strip): called until it is 0, at once while EINPROGRESS, a little later while EAGAIN,
+	 * before digests, and the last of the claims, are told: a new owner may write at once. NULL: there are none.
+	 */
+	int (*strip)(void *priv, void *db);
 	int (*start_state)(void *priv, void *db);	  /* rec_member_state_done */
 	int (*start_read)(void *priv, void *db);	  /* rec_member_read_batch ..., rec_member_job_done */
 	void (*read_continue)(void *priv, void *db);

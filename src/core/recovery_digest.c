@@ -83,7 +83,7 @@ static int digests_fill(struct mdb *db, uint32_t to, struct rec_digests *msg)
 }
 
 /* The sums are known, or will not be used. */
-static int digests_tell(struct mdb *db)
+static int tell_all(struct mdb *db)
 {
 	struct rec_member *m = db->m;
 
@@ -107,16 +107,35 @@ static int digests_tell(struct mdb *db)
 	return 0;
 }
 
+void digest_tell(struct mdb *db)
+{
+	int ret = tell_all(db);
+
+	if (ret != 0) {
+		mdb_failed(db, ret, "cannot tell digests");
+	}
+}
+
+/* After it they are told: who has all of them names owners. */
+static int strip_begin(struct mdb *db)
+{
+	if (db->m->ops.strip == NULL || db->m->ops.strip(db->m->priv, db->handle) == 0) {
+		return tell_all(db);
+	}
+	db->state = MDB_STRIP; /* volatile_run tries again */
+	return 0;
+}
+
 int digest_begin(struct mdb *db)
 {
 	struct rec_member *m = db->m;
 
 	if (db->recount) {
 		slot_digest_forget(db->digest);
-		return digests_tell(db);
+		return strip_begin(db);
 	}
 	if (slot_digest_known(db->digest, m->n_slots)) {
-		return digests_tell(db);
+		return strip_begin(db);
 	}
 	digest_count_begin(db);
 	db->state = MDB_COUNT;
@@ -134,7 +153,7 @@ void digest_count_begin(struct mdb *db)
 int digest_counted(struct mdb *db)
 {
 	db->counting = false;
-	return db->state == MDB_COUNT ? digests_tell(db) : 0;
+	return db->state == MDB_COUNT ? strip_begin(db) : 0;
 }
 
 void digest_stop(struct mdb *db)

@@ -17,7 +17,7 @@
 /* Digests of one member that are kept until the PLAN comes. */
 #define EARLY_MAX LANE_DBS
 
-enum mdb_state { MDB_IDLE, MDB_WIPE, MDB_COUNT, MDB_COMPARE, MDB_WANT, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_SEND, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
+enum mdb_state { MDB_IDLE, MDB_WIPE, MDB_COUNT, MDB_STRIP, MDB_COMPARE, MDB_WANT, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_SEND, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
 
 /* Numbered batches to one member. sent - acked is what is under way. */
 struct stream {
@@ -62,6 +62,7 @@ struct mdb {
 	struct rec_scan_filter filter;
 	struct claims *claims;
 	bool scan_paused, scan_done;
+	bool claims_told;			 /* the last batches were sent */
 	struct stream *claims_out, *orders_out;	 /* by member index */
 	uint32_t *claims_in, *orders_in;	 /* next sequence expected, by member index */
 	bool *claims_ended, *orders_ended;	 /* last batch seen */
@@ -127,6 +128,7 @@ void volatile_scanned(struct mdb *db); /* nothing (more) is found in the own fil
 /* recovery_digest.c */
 int digest_alloc(struct mdb *db);
 int digest_begin(struct mdb *db);
+void digest_tell(struct mdb *db); /* no read-only copy is usable here any more */
 void digest_count_begin(struct mdb *db);
 int digest_counted(struct mdb *db);
 void digest_stop(struct mdb *db); /* what was being counted stays unknown */

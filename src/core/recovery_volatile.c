@@ -135,7 +135,12 @@ bool rec_member_scan_entry(struct rec_member *m, void *handle, const struct rec_
 
 void volatile_scanned(struct mdb *db)
 {
-	db->scan_done = true;
+	db->scan_done = true; /* volatile_run goes on */
+}
+
+static void claims_end(struct mdb *db)
+{
+	db->claims_told = true;
 	for (uint32_t i = 0; i < db->m->n_members; i++) {
 		if (i != db->m->own_index) {
 			claims_flush(db, i, true);
@@ -446,6 +451,33 @@ static bool all_done(const struct mdb *db)
 	return db->n_todo == 0;
 }
 
+/* Before anybody can name a new owner, no read-only copy is usable here. true: more to do at once. */
+static bool strip_slice(struct mdb *db, struct mono now)
+{
+	int ret = db->m->ops.strip != NULL ? db->m->ops.strip(db->m->priv, db->handle) : 0;
+
+	if (ret == 0) {
+		db->stuck = MONO_NEVER;
+		if (db->state == MDB_STRIP) {
+			digest_tell(db);
+		} else {
+			claims_end(db); /* the scan may have met copies that nobody remembered */
+		}
+		return false;
+	}
+	if (ret != EAGAIN && ret != EINPROGRESS) {
+		mdb_failed(db, ret, "cannot strip read-only copies");
+		return false;
+	}
+	if (!still_patient(db, now, ret == EINPROGRESS)) {
+		return false;
+	}
+	if (ret == EAGAIN) {
+		db->m->retry = mono_min(db->m->retry, mono_add_ms(now, APPLY_RETRY_MS));
+	}
+	return ret == EINPROGRESS;
+}
+
 bool volatile_run(struct mdb *db, struct mono now)
 {
 	bool more = false;
@@ -454,18 +486,24 @@ bool volatile_run(struct mdb *db, struct mono now)
 		return false;
 	}
 	digest_run(db);
-	if (db->state == MDB_SCAN && db->scan_done && all_claims_in(db)) {
+	if (db->state == MDB_STRIP || (db->state == MDB_SCAN && db->scan_done && !db->claims_told)) {
+		more = strip_slice(db, now);
+	}
+	if (db->state == MDB_IDLE || db->state == MDB_STRIP) {
+		return more;
+	}
+	if (db->state == MDB_SCAN && db->claims_told && all_claims_in(db)) {
 		db->state = MDB_RESOLVE;
 	}
 	if (db->state == MDB_RESOLVE) {
-		more = resolve_slice(db);
+		more = resolve_slice(db) || more;
 	}
 	/*
 	 * Orders of a quicker location master may come while the own scan still runs: the scan has to tell the world as
 	 * it was at BEGIN (V2), so they wait until every location master has our claims, that is until the scan is
 	 * over.
 	 */
-	if ((db->state == MDB_RESOLVE || db->state == MDB_APPLY || (db->state == MDB_SCAN && db->scan_done)) &&
+	if ((db->state == MDB_RESOLVE || db->state == MDB_APPLY || (db->state == MDB_SCAN && db->claims_told)) &&
 	    db->n_todo > 0) {
 		more = todo_slice(db, now) || more;
 	}

@@ -71,10 +71,13 @@ static enum look look_locked(struct cand *c)
 static enum look look(struct cand *c)
 {
 	struct record_db *db = c->v->db;
+	struct rec *r;
 	enum look l;
 	int ret;
 
-	if (rec_find(db, cand_key(c), c->hash) != NULL) {
+	r = rec_find(db, cand_key(c), c->hash);
+	if (r != NULL) {
+		ro_recall(r); /* if it is lent: free when we come again */
 		return LOOK_BUSY;
 	}
 	ret = db->e->ops.trylock(db->priv, cand_key(c));

@@ -125,7 +125,10 @@ static void set_flag(struct control *ctl, uint32_t flag)
 		control_reply(ctl, -1, NULL, 0, NULL);
 		return;
 	}
-	db->flags |= flag;
+	db_set_flag(db, flag);
+	if (flag == DB_READONLY) {
+		records_set_readonly(db);
+	}
 	control_reply(ctl, 0, NULL, 0, NULL);
 }
 

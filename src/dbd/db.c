@@ -240,6 +240,17 @@ int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **db,
 	return 0;
 }
 
+void db_set_flag(struct db *db, uint32_t flag)
+{
+	if ((db->flags & flag) == flag) {
+		return;
+	}
+	db->flags |= flag;
+	if (db->dbs->keeper != NULL) {
+		keeper_tell(db->dbs->keeper, db);
+	}
+}
+
 void db_detach(struct db *db)
 {
 	struct dbs *dbs = db->dbs;

@@ -76,6 +76,8 @@ int dbs_open(TALLOC_CTX *mem, struct daemon *d, struct dbs **dbs, char **err);
 int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **db, bool *created, char **err);
 
 /* Closes the file of a volatile database and forgets it; dbkeep is told. Nothing may refer to it any more. The file stays until the next attach of that name. */
+/* DB_READONLY, DB_STICKY of a volatile database, on this node; kept as long as its contents are. */
+void db_set_flag(struct db *db, uint32_t flag);
 void db_detach(struct db *db);
 
 struct db *db_find(struct dbs *dbs, uint32_t id);

@@ -15,6 +15,7 @@ struct freeze {
 	struct db *db;
 	struct tevent_req *req;
 	struct worker_job *job;
+	bool ended;  /* told to let go */
 	bool wiping; /* a recovery waits for the end */
 	struct mono wiping_since;
 };
@@ -105,7 +106,8 @@ void freeze_end(struct recovery *r, struct db *db)
 {
 	struct freeze *f = freeze_find(r, db);
 
-	if (f != NULL && !f->wiping) {
+	if (f != NULL && !f->wiping && !f->ended) {
+		f->ended = true;
 		(void)worker_job_feed(f->job, NULL, 0, true);
 	}
 }

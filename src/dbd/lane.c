@@ -47,6 +47,12 @@ ON(forward, lane_call, records_on_forward(dbd->records, from, m))
 ON(grant, lane_grant, records_on_grant(dbd->records, from, m))
 ON(vacuum, lane_vacuum, vacuums_on_keys(dbd->vacuums, from, m))
 ON(vacuum_answer, lane_vacuum_answer, vacuums_on_answer(dbd->vacuums, from, m))
+ON(ro_call, lane_call, records_on_ro_call(dbd->records, from, RECORD_RO_CALL, m))
+ON(ro_forward, lane_call, records_on_ro_call(dbd->records, from, RECORD_RO_FORWARD, m))
+ON(ro_copy, lane_grant, records_on_ro_copy(dbd->records, from, RECORD_RO_COPY, m))
+ON(ro_revoke, lane_grant, records_on_ro_copy(dbd->records, from, RECORD_RO_REVOKE, m))
+ON(ro_revoked, lane_call, records_on_ro_call(dbd->records, from, RECORD_RO_REVOKED, m))
+ON(ro_retry, lane_call, records_on_ro_call(dbd->records, from, RECORD_RO_RETRY, m))
 ON(message, lane_message, srvids_on_message(dbd->srvids, from, m))
 /* With native structures inside: in the byte order of this machine from here on. */
 #define ON_TURNED(name, type, bytes, turn, ...)                                                                        \
@@ -105,6 +111,12 @@ static const struct lane_server server = {
 	.grant = on_grant,
 	.vacuum = on_vacuum,
 	.vacuum_answer = on_vacuum_answer,
+	.ro_call = on_ro_call,
+	.ro_forward = on_ro_forward,
+	.ro_copy = on_ro_copy,
+	.ro_revoke = on_ro_revoke,
+	.ro_revoked = on_ro_revoked,
+	.ro_retry = on_ro_retry,
 	.message = on_message,
 	.control = on_control,
 	.control_reply = on_control_reply,
@@ -289,6 +301,12 @@ static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct c
 		ENCODE(CALL, lane_call);
 		ENCODE(FORWARD, lane_call);
 		ENCODE(GRANT, lane_grant);
+		ENCODE(RO_CALL, lane_call);
+		ENCODE(RO_FORWARD, lane_call);
+		ENCODE(RO_COPY, lane_grant);
+		ENCODE(RO_REVOKE, lane_grant);
+		ENCODE(RO_REVOKED, lane_call);
+		ENCODE(RO_RETRY, lane_call);
 		ENCODE(MESSAGE, lane_message);
 		ENCODE(CONTROL, lane_control);
 		ENCODE(CONTROL_REPLY, lane_control_reply);

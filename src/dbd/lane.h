@@ -2,6 +2,7 @@
 #ifndef DBD_LANE_H
 #define DBD_LANE_H
 
+#include "core/record.h"
 #include "dbd/service.h"
 #include "protocol/lane_rpc.h"
 
@@ -16,6 +17,9 @@ uint64_t lane_breaks(const struct lane *l, uint32_t pnn);
 void records_on_call(struct records *r, uint32_t from, const struct lane_call *m);
 void records_on_forward(struct records *r, uint32_t from, const struct lane_call *m);
 void records_on_grant(struct records *r, uint32_t from, const struct lane_grant *m);
+/* records_readonly.c */
+void records_on_ro_call(struct records *r, uint32_t from, enum record_ro what, const struct lane_call *m);
+void records_on_ro_copy(struct records *r, uint32_t from, enum record_ro what, const struct lane_grant *m);
 
 /* recovery.c: everything that begins with REC_ */
 void recovery_on_message(struct recovery *r, uint32_t from, enum lane_proc proc, const void *msg);

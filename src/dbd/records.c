@@ -16,6 +16,7 @@
 #define RETRY_MIN_US 200U
 #define RETRY_MAX_US 5000U
 #define HINTS_MAX    10000U
+#define READONLY_MAX 100000U
 
 struct records {
 	struct dbd *dbd;
@@ -260,19 +261,16 @@ static void op_answer(void *priv, int status, const struct record_copy *copy)
 	w->reply(w->priv, 0, (const uint8_t *)&h, copy->data, copy->len);
 }
 
-static void kick(struct records *r);
-
 struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen,
 				 const struct record_want *want, record_reply_fn reply, void *priv)
 {
 	struct waiting *w = talloc(r, struct waiting);
 	struct record_call *call = NULL;
 
-	/* want->read_only: delegations do not exist yet; the record itself comes, which serves a reader as well */
 	if (w != NULL) {
 		*w = (struct waiting){reply, priv};
-		call = record_call_new(db->records, (struct record_key){key, keylen}, want->client, want->use, w,
-				       mono_now());
+		call = (want->read_only ? record_call_new_readonly : record_call_new)(
+			db->records, (struct record_key){key, keylen}, want->client, want->use, w, mono_now());
 	}
 	if (call == NULL) {
 		talloc_free(w);
@@ -280,7 +278,7 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 		return NULL;
 	}
 	talloc_steal(call, w);
-	kick(r);
+	records_kick(r);
 	return call;
 }
 
@@ -297,7 +295,7 @@ void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *
 	memcpy(&h, header, sizeof(h));
 	if (db_is_volatile(db) && db->records != NULL) {
 		record_deletion_hint(db->records, (struct record_key){key, keylen}, h.rsn, mono_now());
-		kick(r);
+		records_kick(r);
 	}
 }
 
@@ -323,7 +321,7 @@ void records_on_call(struct records *r, uint32_t from, const struct lane_call *m
 	if (db != NULL) {
 		record_on_call(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len},
 			       mono_now());
-		kick(r);
+		records_kick(r);
 	}
 }
 
@@ -334,7 +332,7 @@ void records_on_forward(struct records *r, uint32_t from, const struct lane_call
 	if (db != NULL) {
 		record_on_forward(db->records, from, m->generation, m->requester,
 				  (struct record_key){m->key.data, m->key.len}, mono_now());
-		kick(r);
+		records_kick(r);
 	}
 }
 
@@ -347,7 +345,7 @@ void records_on_grant(struct records *r, uint32_t from, const struct lane_grant 
 	if (db != NULL) {
 		record_on_grant(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len}, &copy,
 				mono_now());
-		kick(r);
+		records_kick(r);
 	}
 }
 
@@ -370,6 +368,7 @@ static int apply_locked(struct db *db, enum rec_apply what, struct record_key ke
 		return ESTALE;
 	} else {
 		copy.rsn += what == REC_APPLY_ADOPT;
+		copy.flags &= ~RECORD_FLAGS_READONLY; /* no copy is usable any more, anywhere (D5) */
 	}
 	copy.dmaster = owner;
 	return op_write(db, key, &copy);
@@ -399,7 +398,7 @@ void records_serve(struct records *r, struct db *db)
 {
 	if (db->records != NULL) {
 		record_db_serve(db->records, mono_now());
-		kick(r);
+		records_kick(r);
 	}
 }
 
@@ -407,7 +406,7 @@ void records_settled(struct records *r, struct db *db)
 {
 	if (db->records != NULL) {
 		vacuums_start(r->dbd->vacuums, db);
-		kick(r);
+		records_kick(r);
 	}
 }
 
@@ -444,6 +443,9 @@ int records_db_add(struct records *r, struct db *db)
 		return ENOMEM;
 	}
 	db->records = record_db_new(r->engine, db);
+	if (db->records != NULL && (db->flags & DB_READONLY) != 0) {
+		records_set_readonly(db);
+	}
 	return db->records != NULL ? 0 : ENOMEM;
 }
 
@@ -476,7 +478,7 @@ static void soon_fired(struct tevent_context *ev, struct tevent_immediate *im, v
 }
 
 /* Something may be due: after what the present event still brings. */
-static void kick(struct records *r)
+void records_kick(struct records *r)
 {
 	struct mono next = record_engine_next(r->engine);
 	struct mono now = mono_now();
@@ -492,21 +494,19 @@ static void kick(struct records *r)
 	}
 }
 
-void records_kick(struct records *r)
-{
-	kick(r);
-}
-
 int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **out)
 {
-	static const struct record_ops ops = {op_trylock,   op_unlock,       op_read,       op_write,  op_remove,
-					      op_send_call, op_send_forward, op_send_grant, op_answer, op_inconsistent};
+	static const struct record_ops ops = {
+		op_trylock,           op_unlock,       op_read,       op_write,  op_remove,
+		op_send_call,         op_send_forward, op_send_grant, op_answer, op_inconsistent,
+		records_send_readonly};
 	struct record_config config = {.own_pnn = dbd->d->pnn,
 				       .hold_min_us = HOLD_MIN_US,
 				       .hold_max_us = HOLD_MAX_US,
 				       .retry_min_us = RETRY_MIN_US,
 				       .retry_max_us = RETRY_MAX_US,
-				       .max_hints = HINTS_MAX};
+				       .max_hints = HINTS_MAX,
+				       .max_readonly = READONLY_MAX};
 	struct records *r = talloc_zero(mem, struct records);
 
 	if (r == NULL) {

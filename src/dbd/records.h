@@ -2,6 +2,7 @@
 #ifndef DBD_RECORDS_H
 #define DBD_RECORDS_H
 
+#include "core/record.h"
 #include "core/recovery.h"
 #include "dbd/service.h"
 
@@ -17,5 +18,14 @@ void records_settled(struct records *r, struct db *db);
 void records_kick(struct records *r);
 /* See apply in struct rec_member_ops, core/recovery.h. */
 int records_apply(struct records *r, struct db *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
+
+/* ---- records_readonly.c ---- */
+/* See send_readonly in struct record_ops. */
+void records_send_readonly(void *priv, uint32_t node, uint32_t generation, enum record_ro what, uint32_t requester, struct record_key key,
+			   const struct record_copy *copy);
+/* See strip in struct rec_member_ops. */
+int records_strip(struct db *db);
+/* A scan of recovery met a record: what has read-only flags must be known. 0 or ENOMEM. */
+int records_found(struct db *db, const uint8_t *key, size_t keylen, uint32_t flags);
 
 #endif

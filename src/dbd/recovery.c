@@ -326,6 +326,7 @@ static const struct rec_member_ops member_ops = {
 	.start_wipe = recovery_start_wipe,
 	.start_scan = recovery_start_scan,
 	.scan_continue = recovery_job_continue,
+	.strip = recovery_strip,
 	.start_state = recovery_start_state,
 	.start_read = recovery_start_read,
 	.read_continue = recovery_job_continue,

@@ -53,6 +53,7 @@ struct recovery {
 
 /* recovery_jobs.c */
 int recovery_start_wipe(void *priv, void *db);
+int recovery_strip(void *priv, void *db);
 int recovery_start_scan(void *priv, void *db, const struct rec_scan_filter *filter);
 int recovery_start_state(void *priv, void *db);
 int recovery_start_read(void *priv, void *db);

@@ -85,6 +85,13 @@ static void job_done(struct tevent_req *req)
 	recovery_kick(r);
 }
 
+static void job_fail(struct recovery *r, struct db *db, int status)
+{
+	talloc_free(job_find(r, db));
+	rec_member_job_done(r->member, db, status, mono_now());
+	recovery_kick(r);
+}
+
 static bool scan_batch(void *priv, struct worker_job *job, const uint8_t *batch, size_t len)
 {
 	struct db_job *j = priv;
@@ -103,6 +110,10 @@ static bool scan_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 					       .dmaster = e.dmaster,
 					       .empty = e.empty != 0};
 
+		if (records_found(db, key, e.keylen, e.flags) != 0) {
+			job_fail(r, db, ENOMEM);
+			return false;
+		}
 		more = rec_member_scan_entry(r->member, db, &entry);
 	}
 	recovery_kick(r);
@@ -157,6 +168,13 @@ int recovery_start_wipe(void *priv, void *db)
 		return 0;
 	}
 	return start(priv, db, &(struct worker_args){.op = WORKER_WIPE}, NULL);
+}
+
+/* The first that changes the file of a copy that counts; there may be nothing to scan. */
+int recovery_strip(void *priv, void *db)
+{
+	freeze_end(priv, db);
+	return records_strip(db);
 }
 
 int recovery_start_scan(void *priv, void *db, const struct rec_scan_filter *filter)

@@ -114,6 +114,8 @@ void vacuum_push_seen(struct vacuums *v, const uint8_t *payload, size_t len);
 void records_close(struct records *r, struct db *db);
 /* The database is being detached: local calls are answered with an error, the engine forgets it. */
 void records_db_remove(struct records *r, struct db *db);
+/* The database has its flag DB_READONLY: records are lent to nodes that only read, from now on. */
+void records_set_readonly(struct db *db);
 /*
  * Under the chain lock, after each write to a volatile file: the copy named before as its data master, now after; COPY_NONE: there was, or is, no copy. Values shorter
  * than a header are none.

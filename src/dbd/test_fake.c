@@ -111,6 +111,11 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 	return (struct record_call *)call;
 }
 
+void records_set_readonly(struct db *db)
+{
+	(void)db;
+}
+
 void records_cancel(struct record_call *call)
 {
 	fake->cancelled++;
@@ -368,6 +373,11 @@ int db_attach(struct dbs *dbs, const char *name, uint32_t flags, struct db **out
 	}
 	*out = db;
 	return 0;
+}
+
+void db_set_flag(struct db *db, uint32_t flag)
+{
+	db->flags |= flag;
 }
 
 void db_detach(struct db *db)

@@ -129,6 +129,8 @@ static void lane_seeds(void)
 	} frames[] = {
 		{LANE_PROC_CALL, "lane_call"},
 		{LANE_PROC_GRANT, "lane_grant"},
+		{LANE_PROC_RO_CALL, "lane_call"},
+		{LANE_PROC_RO_COPY, "lane_grant"},
 		{LANE_PROC_MESSAGE, "lane_message"},
 		{LANE_PROC_CONTROL, "lane_control"},
 		{LANE_PROC_CONTROL_REPLY, "lane_control_reply"},

@@ -81,7 +81,8 @@ static void note_losses(void)
 			struct file_record *f = &nodes[i].file[k];
 
 			held = held || (nodes[i].power && !nodes[i].expelled && !nodes[i].stale && f->exists &&
-					f->value == truth[k] && f->dmaster == (uint32_t)i);
+					f->value == truth[k] &&
+					(f->dmaster == (uint32_t)i || (f->flags & RECORD_FLAG_HAVE_READONLY) != 0));
 		}
 		/* Not owned by anybody who counts: what a recovery chooses among stale copies may be older. */
 		lost[k] = lost[k] || !held;
@@ -287,6 +288,12 @@ static void check_quiet(void)
 				     n->clients[c].key, (double)n->clients[c].asked_at / 1e6);
 			}
 		}
+		for (int k = 0; k < n_keys; k++) {
+			if ((n->file[k].flags & RECORD_FLAGS_READONLY) != 0 && n->file[k].exists &&
+			    n->file[k].ro_generation != n->generation) {
+				fail("node %d: key %d has read-only flags of an earlier generation", i, k);
+			}
+		}
 	}
 }
 
@@ -424,8 +431,10 @@ int main(int argc, char **argv)
 		run(first + i, ms);
 	}
 	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64
-	       " recoveries, %" PRIu64 " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans\n",
-	       runs, stat_events, stat_locks, stat_grants, stat_recoveries, stat_lost, stat_removed, stat_orphans);
+	       " reads, %" PRIu64 " copies, %" PRIu64 " revoked, %" PRIu64 " recoveries, %" PRIu64
+	       " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans\n",
+	       runs, stat_events, stat_locks, stat_grants, stat_reads, stat_copies, stat_revokes, stat_recoveries,
+	       stat_lost, stat_removed, stat_orphans);
 	printf("%" PRIu64 " of %" PRIu64 " slots were claimed, %" PRIu64 " scans, %" PRIu64 " results compared\n",
 	       stat_dirty, stat_slots, stat_scans, stat_compared);
 	free(heap);

@@ -49,13 +49,23 @@ enum bug {
 	BUG_VAC_KEEP_TOMB,   /* a tombstone that is said to be dropped stays (W4) */
 	BUG_VAC_NO_RECHECK,  /* L removes without another look (H-026) */
 	BUG_VAC_NEVER,       /* nothing is ever removed */
+	/* read-only copies */
+	BUG_KEEP_COPY,     /* D4: a holder says that it gave up its copy and keeps it */
+	BUG_EARLY_REVOKED, /* D3: the data master does not wait for the holders */
+	BUG_NO_STRIP,      /* D5: copies survive a recovery */
+	BUG_STRIP_LATE,    /* D5: copies are stripped after the claims were told */
+	BUG_STRIP_OWNER,   /* D5: a data master forgets at BEGIN that others have copies */
+	BUG_FORGET_COPIES, /* D6: a dbd that starts does not look for flags */
+	BUG_COPY_RSN,      /* B1: copies have the data master's rsn */
 };
 
-static const char *const bug_names[] = {"none",          "give-twice",     "keep-stale",    "lose-grant",
-					"delete-given",  "ignore-locks",   "serve-always",  "serve-early",
-					"no-lineage",    "no-pointer",     "no-replace",    "silent-link",
-					"silent-fence",  "kept-wiped",  "skip-digest", "forget-dead", "kept-always", "digest-stale", "vac-one-step",   "vac-ignore-no", "vac-skip-member",
-					"vac-keep-tomb", "vac-no-recheck", "vac-never"};
+static const char *const bug_names[] = {
+	"none",         "give-twice",    "keep-stale",      "lose-grant",    "delete-given",   "ignore-locks",
+	"serve-always", "serve-early",   "no-lineage",      "no-pointer",    "no-replace",     "silent-link",
+	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",   "kept-always",    "digest-stale",
+	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb", "vac-no-recheck", "vac-never",
+	"keep-copy",    "early-revoked", "no-strip",        "strip-late",    "strip-owner",    "forget-copies",
+	"copy-rsn"};
 
 /* ---- world ---- */
 
@@ -63,8 +73,9 @@ struct file_record {
 	bool exists;
 	uint64_t rsn;
 	uint32_t dmaster, flags;
-	uint64_t value; /* 0: header only */
-	int locked_by;  /* client, -1 */
+	uint64_t value;         /* 0: header only */
+	int locked_by;          /* client, -1 */
+	uint32_t ro_generation; /* in which the read-only flags came */
 };
 
 struct content {
@@ -78,6 +89,8 @@ struct client {
 	int node, index, key;
 	struct record_call *call;
 	uint64_t asked_at;
+	bool reader; /* content with a read-only copy */
+	bool peek;   /* content with the data of the answer */
 };
 
 struct node {
@@ -96,8 +109,8 @@ struct node {
 	struct rec_leader *leader;
 	struct file_record file[MAX_KEYS];
 	struct slot_digest *digest;
-	struct rec_scan_filter filter; /* of the scan that runs */
-	bool filtered, fresh; /* its file was empty when dbd started */
+	struct rec_scan_filter filter;          /* of the scan that runs */
+	bool filtered, fresh;                   /* its file was empty when dbd started */
 	struct file_record told_file[MAX_KEYS]; /* as it was when digests were told */
 	struct recovery_id told_id, prepared_id;
 	struct content content;
@@ -154,7 +167,8 @@ extern bool gone[MAX_KEYS]; /* deleted, and removed from all files that count */
 extern struct view view;
 extern uint32_t slots_now[SLOTS];
 extern bool have_slots;
-extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans;
+extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans,
+	stat_reads, stat_copies, stat_revokes;
 extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 
 #define TRACE(...)                                                                                                     \
@@ -178,6 +192,7 @@ void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg);
 
 /* sim_db_client.c */
 extern const struct record_ops record_ops;
+void check_readonly(struct node *n);
 int key_index(struct record_key key);
 struct record_key key_of(int k);
 void clients_kill(struct node *n);

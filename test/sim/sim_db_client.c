@@ -54,6 +54,7 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 {
 	struct node *n = priv;
 	struct file_record *f = &n->file[key_index(key)];
+	uint32_t ro_generation = f->ro_generation;
 	uint64_t value = 0;
 	uint32_t before;
 
@@ -72,8 +73,17 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 		file_changed(n, key_index(key), before);
 		return 0;
 	}
+	if (bug == BUG_KEEP_COPY && copy->dmaster != n->pnn && (f->flags & RECORD_FLAG_HAVE_READONLY) != 0 &&
+	    (copy->flags & RECORD_FLAG_HAVE_READONLY) == 0 && n->generation != 0 && rnd(20) == 0) {
+		return 0;
+	}
+	if ((copy->flags & RECORD_FLAGS_READONLY) != 0 &&
+	    ((f->flags & RECORD_FLAGS_READONLY) == 0 || copy->rsn != f->rsn)) {
+		ro_generation = rec_member_generation(n->member);
+	}
 	before = file_dmaster(n, key_index(key));
 	*f = (struct file_record){.exists = true,
+				  .ro_generation = ro_generation,
 				  .rsn = copy->rsn,
 				  .dmaster = copy->dmaster,
 				  .flags = copy->flags,
@@ -92,6 +102,9 @@ static int op_remove(void *priv, struct record_key key)
 	TRACE("node %u removes key %d rsn %" PRIu64, n->pnn, k, n->file[k].rsn);
 	if (bug == BUG_VAC_NEVER || (bug == BUG_VAC_KEEP_TOMB && n->file[k].dmaster != n->pnn)) {
 		return 0;
+	}
+	if ((n->file[k].flags & RECORD_FLAGS_READONLY) != 0) {
+		fail("node %u removes key %d, which has read-only flags", n->pnn, k);
 	}
 	vacuum_check_removed(n, k);
 	before = file_dmaster(n, k);
@@ -144,6 +157,35 @@ static void op_send_grant(void *priv, uint32_t to, uint32_t generation, struct r
 	send_any(priv, to, LANE_PROC_GRANT, &m);
 }
 
+static void op_send_readonly(void *priv, uint32_t to, uint32_t generation, enum record_ro what, uint32_t requester,
+			     struct record_key key, const struct record_copy *copy)
+{
+	static const enum lane_proc procs[] = {LANE_PROC_RO_CALL,   LANE_PROC_RO_FORWARD, LANE_PROC_RO_COPY,
+					       LANE_PROC_RO_REVOKE, LANE_PROC_RO_REVOKED, LANE_PROC_RO_RETRY};
+	struct lane_call m = {.generation = generation, .requester = requester, .key = blob_of(key.p, key.len)};
+	struct lane_grant c = {.generation = generation, .key = blob_of(key.p, key.len)};
+
+	if (to == ((struct node *)priv)->pnn) {
+		fail("node %u sends itself a message about a copy", to);
+	}
+	TRACE("node %u: read-only %d of key %d to %u", ((struct node *)priv)->pnn, what, key_index(key), to);
+	if (what != RECORD_RO_COPY && what != RECORD_RO_REVOKE) {
+		if (bug != BUG_EARLY_REVOKED || what != RECORD_RO_REVOKED) {
+			send_any(priv, to, procs[what], &m);
+		}
+		return;
+	}
+	stat_copies += what == RECORD_RO_COPY;
+	stat_revokes += what == RECORD_RO_REVOKE;
+	c.rsn = copy->rsn + (bug == BUG_COPY_RSN && what == RECORD_RO_COPY ? 2 : 0);
+	c.flags = copy->flags;
+	c.data = blob_of(copy->data, copy->len);
+	send_any(priv, to, procs[what], &c);
+	if (bug == BUG_EARLY_REVOKED && what == RECORD_RO_REVOKE) {
+		send_any(&nodes[to], ((struct node *)priv)->pnn, LANE_PROC_RO_REVOKED, &m);
+	}
+}
+
 static void op_inconsistent(void *priv, uint32_t generation, struct record_key key, const char *what)
 {
 	struct node *n = priv;
@@ -163,16 +205,90 @@ static void client_again(struct client *c, uint64_t after)
 	e->incarnation = nodes[c->node].incarnation;
 }
 
+/* Somebody may read what is here: is it what was written last? */
+static void check_value(int node, int key, uint64_t value, const char *what)
+{
+	if (value != truth[key] && (!lost[key] || value > next_value[key])) {
+		fail("node %d reads %" PRIu64 " of key %d (%s), last written %" PRIu64, node, value, key, what,
+		     truth[key]);
+	}
+}
+
+static void answer_check(const struct client *c, const struct record_copy *copy)
+{
+	uint64_t value = 0;
+
+	if (copy->dmaster != (uint32_t)c->node && !(c->reader && (copy->flags & RECORD_FLAG_HAVE_READONLY) != 0)) {
+		fail("client of node %d was answered with a copy that it may not use", c->node);
+	}
+	if (copy->len > 0) {
+		memcpy(&value, copy->data, sizeof(value));
+	}
+	check_value(c->node, c->key, value, "answer");
+}
+
 static void op_answer(void *priv, int status, const struct record_copy *copy)
 {
 	struct client *c = priv;
 
-	(void)copy;
 	if (status != 0) {
 		fail("client answered %d", status);
 	}
+	answer_check(c, copy);
 	c->call = NULL;
+	if (c->peek) {
+		stat_reads++;
+		c->state = CLIENT_IDLE;
+	}
 	client_again(c, 5 * US + rnd(rnd(10) == 0 ? 3 * MS : 100 * US));
+}
+
+/* B3, B1 for a record that somebody owns: writer: he is about to write, or has just written. */
+static void check_copies(const struct client *c, bool writer)
+{
+	const struct file_record *f = &nodes[c->node].file[c->key];
+
+	for (int i = 0; i < n_nodes; i++) {
+		struct file_record *o = &nodes[i].file[c->key];
+
+		if (!nodes[i].power || nodes[i].expelled || nodes[i].stale || !o->exists ||
+		    (o->flags & RECORD_FLAG_HAVE_READONLY) == 0) {
+			continue;
+		}
+		if (writer) {
+			fail("node %d writes key %d, node %d has a usable copy", c->node, c->key, i);
+		}
+		if (o->rsn >= f->rsn) {
+			fail("node %d owns key %d with rsn %" PRIu64 ", node %d has a read-only copy with rsn %" PRIu64,
+			     c->node, c->key, f->rsn, i, o->rsn);
+		}
+	}
+}
+
+/* D6: flags that nobody remembers would stay. */
+void check_readonly(struct node *n)
+{
+	uint32_t flagged = 0;
+
+	for (int k = 0; k < n_keys; k++) {
+		flagged += n->file[k].exists && (n->file[k].flags & RECORD_FLAGS_READONLY) != 0;
+	}
+	if (flagged > record_db_readonly(n->db)) {
+		fail("node %u: %u records have read-only flags, %u are known", n->pnn, flagged,
+		     record_db_readonly(n->db));
+	}
+}
+
+static void reader_check(const struct client *c)
+{
+	const struct file_record *f = &nodes[c->node].file[c->key];
+
+	stat_reads++;
+	TRACE("node %d reads key %d rsn %" PRIu64 " value %" PRIu64, c->node, c->key, f->rsn, f->value);
+	check_value(c->node, c->key, f->value, "file");
+	if (f->dmaster == (uint32_t)c->node) {
+		check_copies(c, false);
+	}
 }
 
 /* The moment of truth: the record is locked and owned. */
@@ -181,6 +297,7 @@ static void client_check(struct client *c)
 	struct file_record *f = &nodes[c->node].file[c->key];
 
 	stat_locks++;
+	check_copies(c, true);
 	TRACE("node %d locks key %d rsn %" PRIu64 " value %" PRIu64, c->node, c->key, f->rsn, f->value);
 	for (int i = 0; i < n_nodes; i++) {
 		struct file_record *o = &nodes[i].file[c->key];
@@ -209,6 +326,14 @@ static void client_check(struct client *c)
 	lost[c->key] = false;
 }
 
+static bool usable(const struct client *c, const struct file_record *f)
+{
+	if (c->reader) {
+		return f->dmaster == (uint32_t)c->node || (f->flags & RECORD_FLAG_HAVE_READONLY) != 0;
+	}
+	return f->dmaster == (uint32_t)c->node && (f->flags & RECORD_FLAG_HAVE_DELEGATIONS) == 0;
+}
+
 static void client_unlock(struct client *c)
 {
 	struct node *n = &nodes[c->node];
@@ -217,8 +342,14 @@ static void client_unlock(struct client *c)
 	bool rest = seed % 4 < 2, churn = seed % 4 == 1;
 	uint64_t what = churn ? 4 + rnd(6) : rnd(10);
 
-	if (!f->exists || f->dmaster != n->pnn || f->locked_by != c->index) {
+	if (!f->exists || !usable(c, f) || f->locked_by != c->index) {
 		fail("record %d taken from node %d while locked", c->key, c->node);
+	}
+	if (c->reader) {
+		check_value(c->node, c->key, f->value, "unlock");
+		what = 9;
+	} else {
+		check_copies(c, true);
 	}
 	if (what < 7) {
 		f->value = truth[c->key] = ++next_value[c->key];
@@ -254,6 +385,8 @@ static void client_step(struct event *e)
 			return;
 		}
 		c->key = (int)rnd((uint64_t)n_keys);
+		c->reader = seed % 5 != 0 && rnd(5) < 3;
+		c->peek = c->reader && rnd(3) == 0;
 		c->asked_at = now_ns;
 		c->state = CLIENT_WAIT;
 	}
@@ -262,14 +395,20 @@ static void client_step(struct event *e)
 		client_again(c, 50 * US);
 		return;
 	}
-	if (f->exists && f->dmaster == n->pnn) {
+	if (f->exists && usable(c, f)) {
 		f->locked_by = c->index;
 		c->state = CLIENT_LOCKED;
-		client_check(c);
+		if (c->reader) {
+			reader_check(c);
+		} else {
+			client_check(c);
+		}
 		client_again(c, rnd(rnd(10) == 0 ? 5 * MS : 200 * US));
 		return;
 	}
-	c->call = record_call_new(n->db, key_of(c->key), (uint64_t)c->index + 1, true, c, mono());
+	c->call = c->reader
+			  ? record_call_new_readonly(n->db, key_of(c->key), (uint64_t)c->index + 1, !c->peek, c, mono())
+			  : record_call_new(n->db, key_of(c->key), (uint64_t)c->index + 1, true, c, mono());
 	poll_node(n);
 }
 
@@ -298,5 +437,6 @@ void clients_kill(struct node *n)
 	}
 }
 
-const struct record_ops record_ops = {op_trylock,   op_unlock,       op_read,       op_write,  op_remove,
-				      op_send_call, op_send_forward, op_send_grant, op_answer, op_inconsistent};
+const struct record_ops record_ops = {op_trylock, op_unlock,       op_read,         op_write,
+				      op_remove,  op_send_call,    op_send_forward, op_send_grant,
+				      op_answer,  op_inconsistent, op_send_readonly};

@@ -185,6 +185,9 @@ static void m_begun(void *priv, const struct rec_begin *m)
 	if (bug != BUG_SERVE_ALWAYS) {
 		record_db_close(n->db);
 	}
+	for (int k = 0; k < n_keys && bug == BUG_STRIP_OWNER; k++) {
+		n->file[k].flags &= n->file[k].dmaster == n->pnn ? ~RECORD_FLAGS_READONLY : ~0U;
+	}
 }
 
 static void *m_find_db(void *priv, const struct rec_db_plan *plan)
@@ -270,6 +273,9 @@ static void scan_event(struct event *e)
 		return;
 	}
 	f = &n->file[n->scan_at];
+	if (f->exists && bug != BUG_FORGET_COPIES) {
+		record_db_found(n->db, key_of(n->scan_at), f->flags);
+	}
 	if (f->locked_by >= 0) { /* a scan waits for the lock of a chain */
 		job(n, &n->file, scan_event, 100 * US);
 		return;
@@ -317,6 +323,14 @@ static void m_scan_continue(void *priv, void *db)
 {
 	((struct node *)priv)->scan_paused = false;
 	job(priv, db, scan_event, 100 * US);
+}
+
+static int m_strip(void *priv, void *db)
+{
+	struct node *n = priv;
+
+	(void)db;
+	return bug == BUG_NO_STRIP || bug == BUG_STRIP_LATE ? 0 : record_db_strip(n->db);
 }
 
 static void state_event(struct event *e)
@@ -423,6 +437,9 @@ static int m_apply(void *priv, void *db, enum rec_apply what, const uint8_t *key
 	if (bug == BUG_NO_POINTER && what == REC_APPLY_POINT) {
 		return 0;
 	}
+	if (what != REC_APPLY_POINT) {
+		f->flags &= ~RECORD_FLAGS_READONLY;
+	}
 	before = file_dmaster(n, (int)(f - n->file));
 	f->exists = true;
 	f->dmaster = what == REC_APPLY_ADOPT ? n->pnn : owner;
@@ -453,6 +470,8 @@ static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint3
 	stat_dirty += db == &n->file ? rec_member_stats(n->member)->dirty : 0;
 	TRACE("node %u: database %d prepared", n->pnn, db_no(n, db));
 	if (db == &n->file) {
+		while (bug == BUG_STRIP_LATE && record_db_strip(n->db) == EINPROGRESS) {
+		}
 		if (bug == BUG_KEPT_ALWAYS) {
 			uint32_t mine[SLOTS];
 
@@ -518,6 +537,7 @@ static const struct rec_member_ops member_ops = {.send = send_any,
 						 .start_wipe = m_start_wipe,
 						 .start_scan = m_start_scan,
 						 .scan_continue = m_scan_continue,
+						 .strip = m_strip,
 						 .start_state = m_start_state,
 						 .start_read = m_start_read,
 						 .read_continue = m_read_continue,
@@ -531,6 +551,21 @@ static const struct rec_member_ops member_ops = {.send = send_any,
 						 .committed = m_committed,
 						 .ended = m_ended,
 						 .note = note};
+
+static void on_readonly_call(struct node *n, uint32_t from, enum record_ro what, const struct lane_call *m)
+{
+	record_on_readonly(n->db, from, m->generation, what, m->requester, (struct record_key){m->key.data, m->key.len},
+			   NULL, mono());
+}
+
+static void on_readonly_copy(struct node *n, uint32_t from, enum record_ro what, const struct lane_grant *m)
+{
+	struct record_copy c = {
+		.exists = true, .rsn = m->rsn, .flags = m->flags, .data = m->data.data, .len = m->data.len};
+
+	record_on_readonly(n->db, from, m->generation, what, 0, (struct record_key){m->key.data, m->key.len}, &c,
+			   mono());
+}
 
 #define DELIVER(PROC, type, ...)                                                                                       \
 	case LANE_PROC_##PROC: {                                                                                       \
@@ -570,6 +605,12 @@ void deliver(struct event *e)
 		});
 		DELIVER(VACUUM, lane_vacuum, vacuum_on_message(n, from, &m));
 		DELIVER(VACUUM_ANSWER, lane_vacuum_answer, vacuum_on_reply(n, from, &m));
+		DELIVER(RO_CALL, lane_call, on_readonly_call(n, from, RECORD_RO_CALL, &m));
+		DELIVER(RO_FORWARD, lane_call, on_readonly_call(n, from, RECORD_RO_FORWARD, &m));
+		DELIVER(RO_REVOKED, lane_call, on_readonly_call(n, from, RECORD_RO_REVOKED, &m));
+		DELIVER(RO_RETRY, lane_call, on_readonly_call(n, from, RECORD_RO_RETRY, &m));
+		DELIVER(RO_COPY, lane_grant, on_readonly_copy(n, from, RECORD_RO_COPY, &m));
+		DELIVER(RO_REVOKE, lane_grant, on_readonly_copy(n, from, RECORD_RO_REVOKE, &m));
 		DELIVER(REC_BEGIN, rec_begin, rec_member_on_begin(n->member, from, &m, mono()));
 		DELIVER(REC_BEGIN_REPLY, rec_begin_reply, rec_leader_on_begin_reply(n->leader, from, &m, mono()));
 		DELIVER(REC_PLAN, rec_plan, rec_member_on_plan(n->member, from, &m, mono()));
@@ -590,6 +631,9 @@ void deliver(struct event *e)
 	}
 	talloc_free(tmp);
 	poll_node(n);
+	if (n->generation != 0 && bug != BUG_STRIP_OWNER) {
+		check_readonly(n);
+	}
 }
 
 void dbd_start(struct node *n)
@@ -599,7 +643,8 @@ void dbd_start(struct node *n)
 				       .hold_max_us = 20000,
 				       .retry_min_us = 200,
 				       .retry_max_us = 5000,
-				       .max_hints = 100};
+				       .max_hints = 100,
+				       .max_readonly = seed % 6 == 1 ? 2 : 100};
 	static const struct vacuum_config vacuum_config = {
 		.max_candidates = 12, .slice_keys = 2, .slice_pause_us = 50, .max_pulls = 3, .answer_ms = 300};
 
@@ -610,6 +655,9 @@ void dbd_start(struct node *n)
 	vacuum_set_times(n->engine, 20, 5, 2000);
 	n->vac_epoch++;
 	n->db = record_db_new(n->engine, n);
+	if (seed % 7 != 2 || n->pnn % 2 == 0) {
+		record_db_set_readonly(n->db);
+	}
 	n->member = rec_member_new(n->mem, n->pnn, &member_ops, n);
 	n->leader = rec_leader_new(n->mem, n->pnn, &leader_ops, n);
 	n->digest = slot_digest_new(n->mem);

@@ -17,7 +17,8 @@ bool gone[MAX_KEYS];
 struct view view;
 uint32_t slots_now[SLOTS];
 bool have_slots;
-uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans;
+uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans, stat_reads,
+	stat_copies, stat_revokes;
 uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 
 uint64_t rnd(uint64_t n)
@@ -152,6 +153,12 @@ void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg)
 		SEND_CASE(GRANT, lane_grant);
 		SEND_CASE(VACUUM, lane_vacuum);
 		SEND_CASE(VACUUM_ANSWER, lane_vacuum_answer);
+		SEND_CASE(RO_CALL, lane_call);
+		SEND_CASE(RO_FORWARD, lane_call);
+		SEND_CASE(RO_COPY, lane_grant);
+		SEND_CASE(RO_REVOKE, lane_grant);
+		SEND_CASE(RO_REVOKED, lane_call);
+		SEND_CASE(RO_RETRY, lane_call);
 		SEND_CASE(REC_BEGIN, rec_begin);
 		SEND_CASE(REC_BEGIN_REPLY, rec_begin_reply);
 		SEND_CASE(REC_PLAN, rec_plan);
