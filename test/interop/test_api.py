@@ -4,7 +4,6 @@ What differs between the two systems, and why a case allows it (api_suite knows 
 
 | case | new | old | reason |
 | --- | --- | --- | --- |
-| readonly | the record moves to the reader | the reader gets a copy, flag RO_HAVE_READONLY | no delegations yet; the function promises a current value, not where it lies |
 | verdict | one line of text | EREMOTEIO | a control that is ours alone |
 | interface | the endpoint's answer, here ENOENT: no such endpoint | ENOSYS | the gateway to the daemons' interfaces is ours alone |
 """
