@@ -27,16 +27,25 @@ static uint64_t mixed(uint64_t v)
 	return v ^ v >> 31;
 }
 
+/* What all keys of a run begin with: the generation makes it different from what an earlier run has left. */
+#define START_SIZE (sizeof(prefix) - 1 + sizeof(uint32_t))
+
+static void start_put(const struct load *l, void *out)
+{
+	memcpy(out, prefix, sizeof(prefix) - 1);
+	memcpy((char *)out + sizeof(prefix) - 1, &l->map->generation, sizeof(uint32_t));
+}
+
 /* No numbers as text: an old hash function of TDB, which earlier daemons use in a recovery, puts these into few chains.
  */
 struct ctdb_data load_key(const struct load *l, uint64_t i, char *text)
 {
 	uint64_t one = mixed(i), two = mixed(~i);
 
-	memcpy(text, prefix, strlen(prefix));
-	memcpy(text + strlen(prefix), &one, sizeof(one));
-	memcpy(text + strlen(prefix) + sizeof(one), &two, sizeof(two));
-	return data_from(text, strlen(prefix) + sizeof(one) + sizeof(two));
+	start_put(l, text);
+	memcpy(text + START_SIZE, &one, sizeof(one));
+	memcpy(text + START_SIZE + sizeof(one), &two, sizeof(two));
+	return data_from(text, START_SIZE + sizeof(one) + sizeof(two));
 }
 
 uint32_t load_owner(const struct load *l, uint64_t i)
@@ -85,6 +94,7 @@ void load_write(const struct load *l)
 
 struct count {
 	const struct load *load;
+	char start[START_SIZE];
 	uint64_t n;
 };
 
@@ -93,7 +103,7 @@ static int count_one(struct tdb_context *tdb, TDB_DATA key, TDB_DATA value, void
 	struct count *c = priv;
 	struct ctdb_record_header header;
 
-	if (key.dsize > strlen(prefix) && memcmp(key.dptr, prefix, strlen(prefix)) == 0 &&
+	if (key.dsize > START_SIZE && memcmp(key.dptr, c->start, START_SIZE) == 0 &&
 	    value.dsize > CTDB_WIRE_RECORD_HEADER_SIZE) {
 		ctdb_wire_get_record_header(value.dptr, &header);
 		c->n += header.dmaster == c->load->table->s->pnn;
@@ -105,6 +115,7 @@ uint64_t load_count_owned(const struct load *l)
 {
 	struct count c = {.load = l};
 
+	start_put(l, c.start);
 	if (tdb_traverse_read(l->table->tdb, count_one, &c) == -1) {
 		fail("%s: %s", l->table->path, tdb_errorstr(l->table->tdb));
 	}
