@@ -397,6 +397,7 @@ int clients_new(TALLOC_CTX *mem, struct dbd *dbd, struct clients **out, char **e
 	dlist_init(&cs->dying);
 	dlist_init(&cs->dirty);
 	dlist_init(&cs->tunnels);
+	dlist_init(&cs->gateway);
 	gettimeofday(&cs->started, NULL);
 	talloc_set_destructor(cs, clients_destructor);
 	rc = open_socket(cs, dbd->d->conf->path.socket, &text);

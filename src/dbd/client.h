@@ -54,6 +54,7 @@ struct clients {
 	struct edits *edits;
 	struct tunables *tunables;
 	struct stat_history *history;
+	struct dlist gateway; /* gateway.c: requests to daemons that wait for their answer */
 	struct dlist tunnels; /* registered tunnel ids of this node */
 	struct deadlines *deadlines;
 	uint32_t n_pushes; /* pushed records that are not stored yet (control_record.c) */

@@ -10,12 +10,17 @@
 
 /* One request under way. Child of its control: when the client goes, both go and the request is cancelled. */
 struct gateway_call {
+	struct dlist link; /* clients.gateway */
 	struct control *ctl;
 	struct rpc_client *client;
+	struct tevent_req *req;
+	uint32_t node;
+	bool member; /* the node was in the cluster when it was asked */
 };
 
 static int call_destructor(struct gateway_call *call)
 {
+	dlist_remove(&call->link);
 	call->ctl->client->n_gateway--;
 	return 0;
 }
@@ -37,8 +42,28 @@ static void answered(struct tevent_req *req)
 	struct ctdb_blob result = {0};
 	int rc = call->client->request_recv(req, call, &result);
 
-	talloc_free(req);
+	TALLOC_FREE(call->req);
 	reply(call->ctl, rc, &result);
+}
+
+static bool is_member(const struct dbd *dbd, uint32_t pnn)
+{
+	return pnn == dbd->d->pnn || (view_node_flags(dbd, pnn) & CLASSIC_NODE_FLAG_DISCONNECTED) == 0;
+}
+
+/* A node that the cluster has lost will not answer what it was asked: the rest of a long time-out would be waited for
+ * in vain. */
+void gateway_view_changed(struct dbd *dbd)
+{
+	dlist_for_each_safe(e, &dbd->clients->gateway)
+	{
+		struct gateway_call *call = dlist_entry(e, struct gateway_call, link);
+
+		if (call->req != NULL && call->member && !is_member(dbd, call->node)) {
+			TALLOC_FREE(call->req);
+			reply(call->ctl, EHOSTUNREACH, NULL);
+		}
+	}
 }
 
 /* 0, or errno. */
@@ -61,7 +86,11 @@ static struct gateway_call *call_new(struct control *ctl, const struct msg_addr 
 	if (call == NULL) {
 		return NULL;
 	}
-	*call = (struct gateway_call){.ctl = ctl, .client = msg_client(call, ctl->dbd->d->msg, dst)};
+	*call = (struct gateway_call){.ctl = ctl,
+				      .client = msg_client(call, ctl->dbd->d->msg, dst),
+				      .node = dst->node == NODE_SELF ? ctl->dbd->d->pnn : dst->node};
+	call->member = is_member(ctl->dbd, call->node);
+	dlist_add_tail(&ctl->dbd->clients->gateway, &call->link);
 	ctl->client->n_gateway++;
 	talloc_set_destructor(call, call_destructor);
 	return call;
@@ -81,6 +110,7 @@ static void start(struct control *ctl, const struct classic_interface_call *arg,
 		reply(ctl, ENOMEM, NULL);
 		return;
 	}
+	call->req = req;
 	tevent_req_set_callback(req, answered, call);
 }
 

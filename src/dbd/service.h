@@ -137,6 +137,7 @@ void srvids_on_message(struct srvids *s, uint32_t from, const struct lane_messag
 void controls_on_control(struct clients *c, uint32_t from, const struct lane_control *m);
 void controls_on_reply(struct clients *c, uint32_t from, const struct lane_control_reply *m);
 void controls_node_lost(struct clients *c, uint32_t pnn); /* pending remote controls answer "node is disconnected" */
+void gateway_view_changed(struct dbd *dbd);		   /* pending interface calls to nodes that are in the view no more answer EHOSTUNREACH */
 void attaches_on_attach(struct attaches *a, uint32_t from, const struct lane_attach *m);
 void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m);
 void commits_on_update(struct commits *c, uint32_t from, const struct lane_update *m);

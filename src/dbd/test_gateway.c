@@ -189,6 +189,33 @@ static void test_client_gone(void **state)
 	fake_turns(5);
 }
 
+/* The cluster loses the node that was asked: who waits for it learns so, who asked another one waits on. */
+static void test_node_lost(void **state)
+{
+	struct daemon *d = fake->dbd->d;
+	struct msg *transport; /* takes all, brings nothing */
+	char *err = NULL, *dir = talloc_asprintf(fake, "%s/msg", fake->dir);
+	uint32_t one = 1;
+	int fd = fake_connect();
+
+	assert_int_equal(msg_open(d, d->ev, dir, "transport", d->pnn, NULL, &transport, &err), 0);
+	send_call(fd, 1, "echo.1", 2, PROC_ECHO, 60000);
+	send_call(fd, 2, "echo.1", 1, PROC_ECHO, 60000);
+	send_call(fd, 3, "echo.1", CLASSIC_NODE_CURRENT, PROC_KEEP, 60000);
+	fake_until(all_kept, &one);
+	gateway_view_changed(fake->dbd);
+	assert_true(fake_silent(fd));
+	fake->flags[2] = CLASSIC_NODE_FLAG_DISCONNECTED;
+	gateway_view_changed(fake->dbd);
+	assert_int_equal(answer(fd, 1).status, EHOSTUNREACH);
+	assert_true(fake_silent(fd));
+	rpc_call_reply(server.kept[0], NULL, 0);
+	assert_int_equal(answer(fd, 3).status, 0);
+	close(fd);
+	fake_until(nobody_connected, NULL);
+	talloc_free(transport);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +223,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bound, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_node_lost, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
