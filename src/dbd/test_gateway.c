@@ -198,6 +198,7 @@ static void test_node_lost(void **state)
 	uint32_t one = 1;
 	int fd = fake_connect();
 
+	fake->flags[1] = fake->flags[2] = 0;
 	assert_int_equal(msg_open(d, d->ev, dir, "transport", d->pnn, NULL, &transport, &err), 0);
 	send_call(fd, 1, "echo.1", 2, PROC_ECHO, 60000);
 	send_call(fd, 2, "echo.1", 1, PROC_ECHO, 60000);
