@@ -132,8 +132,9 @@ static void op_begun(void *priv, const struct rec_begin *m)
 
 	log_notice("recovery %llu.%llu.%u begins: leader node %u, %u members", (unsigned long long)m->id.term,
 		   (unsigned long long)m->id.number, m->id.attempt, m->leader, m->members.n);
-	if (r->normal || r->times.count == 0) {
+	if (!r->working) { /* else: another attempt */
 		gettimeofday(&r->times.started, NULL);
+		r->working = true;
 	}
 	r->wish_generation = GENERATION_NONE;
 	r->wish_full = false;
@@ -277,6 +278,7 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 	r->id = *id;
 	r->generation = generation;
 	r->normal = r->ever_normal = true;
+	r->working = false;
 	dlist_for_each(e, dbs_list(r->dbd->dbs))
 	{
 		struct db *db = dlist_entry(e, struct db, link);
@@ -477,6 +479,7 @@ static void fence(struct recovery *r, const char *why)
 	log_warning("this node is not active (%s): databases are closed, clients disconnected",
 		    why[0] != '\0' ? why : "no reason given");
 	r->fenced = true;
+	r->working = false;
 	r->rejoin = false;
 	rec_member_abandon(r->member);
 	rec_leader_stop(r->leader);

@@ -29,6 +29,7 @@ struct recovery {
 	char *lineage_saved[2]; /* as the files have it; NULL: unknown. By whether of persistent databases */
 	/* As of the last END, cleared by BEGIN and fence. */
 	bool normal, fenced, ever_normal;
+	bool working; /* from the first BEGIN to END or fence: what "started" is the begin of */
 	uint32_t generation;
 	uint32_t *slots, n_slots; /* kept until the next END */
 	uint32_t *members, n_members;
