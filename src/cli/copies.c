@@ -3,13 +3,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
-#define DB_INTERFACE 0x20c70005U
-#define DB_VERSION   1U
-#define EXAMINE_MS   600000U
-#define LOCATE_MS    10000U
+#define DB_INTERFACE  0x20c70005U
+#define DB_VERSION    1U
+#define EXAMINE_MS    600000U
+#define LOCATE_MS     10000U
+#define LOOK_AGAIN_MS 50U
 
-int copies_map_get(struct cli *cli, TALLOC_CTX *mem, struct copies_map *map)
+static int map_read(struct cli *cli, TALLOC_CTX *mem, struct copies_map *map)
 {
 	struct ctdb_nodemap *nodes = NULL;
 	struct ctdb_vnnmap *vnnmap = NULL;
@@ -17,7 +19,7 @@ int copies_map_get(struct cli *cli, TALLOC_CTX *mem, struct copies_map *map)
 
 	err = err != 0 ? err : ctdb_get_vnnmap(cli->c, CTDB_NODE_CURRENT, mem, &vnnmap);
 	if (err != 0) {
-		return cli_fail_api(cli, err, "cannot list nodes");
+		return err;
 	}
 	*map = (struct copies_map){.generation = vnnmap->generation, .vnnmap = vnnmap};
 	for (uint32_t i = 0; i < nodes->n && map->n < COPIES_NODES_MAX; i++) {
@@ -25,10 +27,27 @@ int copies_map_get(struct cli *cli, TALLOC_CTX *mem, struct copies_map *map)
 			map->pnn[map->n++] = nodes->nodes[i].pnn;
 		}
 	}
-	if (map->n == 0 || vnnmap->size == 0 || vnnmap->generation == CTDB_GENERATION_INVALID) {
-		return cli_fail(cli, EXIT_ERROR, "no node is active, or a recovery runs: see ctdb cluster status");
-	}
 	return 0;
+}
+
+int copies_map_get(struct cli *cli, TALLOC_CTX *mem, struct copies_map *map)
+{
+	/* A recovery is over in a moment as a rule. */
+	for (uint32_t waited = 0;; waited += LOOK_AGAIN_MS) {
+		int err = map_read(cli, mem, map);
+
+		if (err != 0) {
+			return cli_fail_api(cli, err, "cannot list nodes");
+		}
+		if (map->n > 0 && map->vnnmap->size > 0 && map->generation != CTDB_GENERATION_INVALID) {
+			return 0;
+		}
+		if (waited >= cli->opt.timeout_ms) {
+			return cli_fail(cli, EXIT_ERROR,
+					"no node is active, or a recovery runs: see ctdb cluster status");
+		}
+		usleep(LOOK_AGAIN_MS * 1000);
+	}
 }
 
 static int call(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, enum db_proc proc, const struct ctdb_blob *arg,
