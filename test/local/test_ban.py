@@ -207,10 +207,16 @@ def test_node_whose_workers_always_stand_still_is_banned(cluster):
                 cluster.fault(sick, "stop:ctdb-db-worker")
             except Exception:  # noqa: BLE001  none runs at this moment
                 pass
+
+    def banned():
+        """A recovery has work for workers only if something was written since the last one."""
+        cluster.node(leader).run(["ctdb", "-t", "2", "record", "set", "kept.tdb", "key", "during"], timeout=PATIENCE, check=False, **CAPTURE)
+        recover(cluster, leader)
+        return "BANNED" in flags(cluster, other, sick)
     thread = threading.Thread(target=stop_all)
     thread.start()
     try:
-        wait_until(lambda: recover(cluster, leader) or "BANNED" in flags(cluster, other, sick), timeout=4 * PATIENCE, what=f"node {sick} to be banned")
+        wait_until(banned, timeout=4 * PATIENCE, what=f"node {sick} to be banned")
         cluster.wait_ready(2 * PATIENCE, [leader, other])
     finally:
         end.set()
