@@ -400,7 +400,9 @@ static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted
 	 * it for ever, and so would we, as we would for a node that was fenced meanwhile.
 	 */
 	bool rejoin = m->generation == GENERATION_NONE;
-	bool ours = (r->normal && m->generation == r->generation) ||
+	/* That which was begun a moment ago, for the wish of another node as a rule, does what is wanted. */
+	bool begun = rec_leader_running(r->leader) && !m->full;
+	bool ours = (r->normal && m->generation == r->generation && !begun) ||
 		    (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
 
 	if ((ours || rejoin) && m->full && recovery_is_leader(r)) {
