@@ -187,18 +187,26 @@ static void put_hot_keys(struct cli *cli, const struct ctdb_db_statistics *s)
 	}
 }
 
-int cmd_db_statistics(struct cli *cli, char **argv, int argc)
+/* 0 or exit code. */
+static int db_statistics_get(struct cli *cli, const char *name, struct db_info *db, struct ctdb_db_statistics **s)
 {
-	struct ctdb_db_statistics *s = NULL;
-	struct db_info db;
-	int err, code = db_find(cli, cli->opt.node, argv[0], &db);
+	int err, code = db_find(cli, cli->opt.node, name, db);
 
 	if (code != 0) {
 		return code;
 	}
-	err = ctdb_get_db_statistics(cli->c, cli->opt.node, db.id, cli->c, &s);
-	if (err != 0) {
-		return cli_fail_api(cli, err, "database \"%s\"", db.name);
+	err = ctdb_get_db_statistics(cli->c, cli->opt.node, db->id, cli->c, s);
+	return err == 0 ? 0 : cli_fail_api(cli, err, "database \"%s\"", db->name);
+}
+
+int cmd_db_statistics(struct cli *cli, char **argv, int argc)
+{
+	struct ctdb_db_statistics *s = NULL;
+	struct db_info db;
+	int code = db_statistics_get(cli, argv[0], &db, &s);
+
+	if (code != 0) {
+		return code;
 	}
 	output_field(&cli->out, "name", "Name", output_string(db.name));
 	output_field(&cli->out, "readonly_delegations", "Read-only copies given out", number(s->readonly_delegations));
@@ -257,14 +265,10 @@ int cmd_old_dbstatistics(struct cli *cli, char **argv, int argc)
 {
 	struct ctdb_db_statistics *s = NULL;
 	struct db_info db;
-	int err, code = db_find(cli, cli->opt.node, argv[0], &db);
+	int code = db_statistics_get(cli, argv[0], &db, &s);
 
 	if (code != 0) {
 		return code;
-	}
-	err = ctdb_get_db_statistics(cli->c, cli->opt.node, db.id, cli->c, &s);
-	if (err != 0) {
-		return cli_fail_api(cli, err, "database \"%s\"", db.name);
 	}
 	cli->printed = true;
 	statistics_print_old_db(db.name, s);

@@ -92,21 +92,10 @@ static int text_parse(const char *text, struct content *k)
 /* ENOENT: there is none yet. */
 static int term_read(const char *path, struct content *k)
 {
-	char text[TEXT_SIZE] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
-	ssize_t n;
+	char text[TEXT_SIZE];
+	int ret = file_read_text(path, text, sizeof(text));
 
-	if (fd < 0) {
-		return errno;
-	}
-	n = read(fd, text, sizeof(text) - 1);
-	ret = n < 0 ? errno : 0;
-	close(fd);
-	if (ret != 0) {
-		return ret;
-	}
-	text[n] = '\0';
-	return text_parse(text, k);
+	return ret != 0 ? ret : text_parse(text, k);
 }
 
 static int text_write(const char *path, const char *text)

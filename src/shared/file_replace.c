@@ -142,7 +142,7 @@ int file_replace(const char *path, const void *data, size_t len, mode_t mode, un
 {
 	bool durable = (flags & FILE_REPLACE_DURABLE) != 0;
 	char temp[PATH_MAX];
-	int fd, ret = temp_take(path, temp, &fd);
+	int fd = -1, ret = temp_take(path, temp, &fd);
 
 	if (ret != 0) {
 		return ret;
@@ -159,4 +159,23 @@ int file_replace(const char *path, const void *data, size_t len, mode_t mode, un
 	}
 	close(fd); /* only now: the lock is what makes the name ours */
 	return ret == 0 && durable ? sync_directory(path) : ret;
+}
+
+int file_read_text(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), ret = 0;
+	size_t len = 0;
+	ssize_t n = 1;
+
+	if (fd < 0) {
+		return errno;
+	}
+	while (n > 0 && len < size - 1) {
+		n = read(fd, text + len, size - 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	ret = n < 0 ? errno : 0;
+	close(fd);
+	text[len] = '\0';
+	return ret;
 }

@@ -28,4 +28,10 @@ enum file_replace_flags { FILE_REPLACE_DURABLE = 1 };
 #define FILE_REPLACE_WRITERS 8
 int file_replace(const char *path, const void *data, size_t len, mode_t mode, unsigned flags);
 
+/*
+ * The contents of such a file as text: up to size - 1 bytes and a 0 (what is longer is cut: a check sum in it says so).
+ * 0 or errno (ENOENT: there is none). Never waits for a writer of a named pipe.
+ */
+int file_read_text(const char *path, char *text, size_t size);
+
 #endif

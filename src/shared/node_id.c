@@ -2,7 +2,6 @@
 #include "shared/node_id.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,21 +59,10 @@ static int text_parse(const char *text, struct node_id *id)
 
 static int file_read(const char *path, struct node_id *id)
 {
-	char text[TEXT_SIZE + 1] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), ret;
-	ssize_t n;
+	char text[TEXT_SIZE + 1];
+	int ret = file_read_text(path, text, sizeof(text));
 
-	if (fd < 0) {
-		return errno;
-	}
-	n = read(fd, text, sizeof(text) - 1);
-	ret = n < 0 ? errno : 0;
-	close(fd);
-	if (ret != 0) {
-		return ret;
-	}
-	text[n] = '\0';
-	return text_parse(text, id);
+	return ret != 0 ? ret : text_parse(text, id);
 }
 
 static char *path_make(TALLOC_CTX *mem, const char *state)

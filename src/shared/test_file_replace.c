@@ -297,6 +297,28 @@ static void look(const char *path)
 	}
 }
 
+/* What fits, what is cut, what is not there, and a pipe that nobody writes to. */
+static void test_read_text(void **state)
+{
+	struct world *w = *state;
+	char text[8] = "before";
+
+	assert_int_equal(file_read_text(w->path, text, sizeof(text)), ENOENT);
+	assert_int_equal(file_replace(w->path, "1234567", 7, 0600, 0), 0);
+	assert_int_equal(file_read_text(w->path, text, sizeof(text)), 0);
+	assert_string_equal(text, "1234567");
+	assert_int_equal(file_read_text(w->path, text, 4), 0);
+	assert_string_equal(text, "123");
+	assert_int_equal(unlink(w->path), 0);
+	assert_int_equal(mkdir(w->path, 0700), 0);
+	assert_int_equal(file_read_text(w->path, text, sizeof(text)), EISDIR);
+	assert_int_equal(rmdir(w->path), 0);
+	assert_int_equal(mkfifo(w->path, 0600), 0);
+	assert_int_equal(file_read_text(w->path, text, sizeof(text)), 0);
+	assert_string_equal(text, "");
+	assert_int_equal(unlink(w->path), 0);
+}
+
 /* Threads of two processes write the same file: no error, never half of it, nothing left. */
 static void test_parallel(void **state)
 {
@@ -366,6 +388,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_leftovers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_writer_beside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_text, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parallel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
 	};
