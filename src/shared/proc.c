@@ -243,6 +243,28 @@ static int proc_start(TALLOC_CTX *mem, struct tevent_context *ev, const struct c
 	return 0;
 }
 
+int proc_adopt(TALLOC_CTX *mem, struct tevent_context *ev, pid_t pid,
+	       void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p)
+{
+	struct proc *n = talloc_zero(mem, struct proc);
+	int ret;
+
+	if (n == NULL) {
+		child_disown(pid);
+		return ENOMEM;
+	}
+	n->exited = exited;
+	n->priv = priv;
+	ret = child_adopt(ev, pid, false, proc_exited, n, &n->child);
+	if (ret != 0) {
+		talloc_free(n);
+		return ret;
+	}
+	talloc_set_destructor(n, proc_destructor);
+	*p = n;
+	return 0;
+}
+
 int proc_spawn_output(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds,
 		      int output_fd, bool die_with_parent, void (*exited)(void *priv, struct proc *p, int wait_status),
 		      void *priv, struct proc **p)

@@ -28,6 +28,14 @@ int proc_run_recv(struct tevent_req *req, TALLOC_CTX *mem, int *wait_status, str
 struct proc;
 int proc_spawn(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds, bool die_with_parent,
 	       void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
+/*
+ * The same for who must not wait until the program runs (on a busy machine a time slice of somebody else's): a thread starts it. argv is copied. keep_fd alone is
+ * inherited; it belongs to the request from now on, and is closed here when the child has it, or if none comes. Freeing the request ends the child. Starts happen one
+ * after another.
+ */
+struct tevent_req *proc_spawn_send(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], int keep_fd, bool die_with_parent);
+/* 0 and *p, or as proc_spawn(). exited is called from the event loop only. */
+int proc_spawn_recv(struct tevent_req *req, TALLOC_CTX *mem, void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
 /* The same, with descriptor output_fd (-1: as this process) as the child's standard output and error. */
 int proc_spawn_output(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], const int *keep_fds, int output_fd, bool die_with_parent,
 		      void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);

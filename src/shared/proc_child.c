@@ -18,8 +18,9 @@ struct child {
 	bool reaped; /* pid is free for others */
 	child_exited_fn exited;
 	void *priv;
-	struct tevent_signal *se; /* of SIGCHLD, each child has its own; NULL once dead */
-	struct child **ref;       /* the owner's pointer to this; NULL once released */
+	struct tevent_signal *se;            /* of SIGCHLD, each child has its own; NULL once dead */
+	struct tevent_immediate *first_look; /* of one that was adopted */
+	struct child **ref;                  /* the owner's pointer to this; NULL once released */
 };
 
 static void reset_signals(void)
@@ -132,11 +133,9 @@ static int status_of(const siginfo_t *info)
 	}
 }
 
-/* Some child died, or several: is it this one? */
-static void child_signalled(struct tevent_context *ev, struct tevent_signal *se, int sig, int count, void *siginfo,
-			    void *priv)
+/* Has it died? Ends with a call of exited() then. */
+static void child_look(struct child *c)
 {
-	struct child *c = priv;
 	siginfo_t info = {0};
 	int ret;
 
@@ -153,6 +152,7 @@ static void child_signalled(struct tevent_context *ev, struct tevent_signal *se,
 	c->dead = true;
 	c->reaped = c->reaped || !c->hold;
 	TALLOC_FREE(c->se);
+	TALLOC_FREE(c->first_look);
 	if (c->exited == NULL) {
 		talloc_free(c);
 		return;
@@ -160,8 +160,20 @@ static void child_signalled(struct tevent_context *ev, struct tevent_signal *se,
 	c->exited(c->priv, status_of(&info));
 }
 
+/* Some child died, or several: is it this one? */
+static void child_signalled(struct tevent_context *ev, struct tevent_signal *se, int sig, int count, void *siginfo,
+			    void *priv)
+{
+	child_look(priv);
+}
+
+static void child_first_look(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
+{
+	child_look(priv);
+}
+
 /* 0 and the pid of a child that runs the program, or errno. */
-static int child_launch(const struct child_config *config, int null_fd, pid_t *pid)
+static int launch(const struct child_config *config, int null_fd, pid_t *pid)
 {
 	int fds[2], err = 0, status;
 	ssize_t n;
@@ -184,36 +196,87 @@ static int child_launch(const struct child_config *config, int null_fd, pid_t *p
 	return err;
 }
 
+int child_launch(const struct child_config *config, pid_t *pid)
+{
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int ret;
+
+	if (null_fd < 0) {
+		return errno;
+	}
+	ret = launch(config, null_fd, pid);
+	close(null_fd);
+	return ret;
+}
+
+void child_disown(pid_t pid)
+{
+	int status;
+
+	(void)kill(pid, SIGKILL);
+	(void)reap(pid, &status, 0);
+}
+
+/* Signals of its death are heard from here on. */
+static struct child *child_new(struct tevent_context *ev, bool hold, child_exited_fn exited, void *priv)
+{
+	struct child *c = talloc_zero(ev, struct child);
+
+	if (c == NULL) {
+		return NULL;
+	}
+	*c = (struct child){.hold = hold, .exited = exited, .priv = priv};
+	c->se = tevent_add_signal(ev, c, SIGCHLD, SA_NOCLDSTOP, child_signalled, c);
+	if (c->se == NULL) {
+		talloc_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+static void child_begin(struct child *c, pid_t pid, struct child **child)
+{
+	c->pid = pid;
+	c->ref = child;
+	talloc_set_destructor(c, child_destructor);
+	*child = c;
+}
+
 int child_start(struct tevent_context *ev, const struct child_config *config, bool hold, child_exited_fn exited,
 		void *priv, struct child **child)
 {
-	struct child *c = talloc_zero(ev, struct child);
-	int null_fd, ret;
+	struct child *c = child_new(ev, hold, exited, priv); /* before it starts: its death is not missed */
+	pid_t pid = 0;
+	int ret;
 
 	if (c == NULL) {
 		return ENOMEM;
 	}
-	/* before it starts: its death is not missed */
-	c->se = tevent_add_signal(ev, c, SIGCHLD, SA_NOCLDSTOP, child_signalled, c);
-	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (c->se == NULL || null_fd < 0) {
-		ret = c->se == NULL ? ENOMEM : errno;
-	} else {
-		ret = child_launch(config, null_fd, &c->pid);
-	}
-	if (null_fd >= 0) {
-		close(null_fd);
-	}
+	ret = child_launch(config, &pid);
 	if (ret != 0) {
 		talloc_free(c);
 		return ret;
 	}
-	c->hold = hold;
-	c->exited = exited;
-	c->priv = priv;
-	c->ref = child;
-	talloc_set_destructor(c, child_destructor);
-	*child = c;
+	child_begin(c, pid, child);
+	return 0;
+}
+
+int child_adopt(struct tevent_context *ev, pid_t pid, bool hold, child_exited_fn exited, void *priv,
+		struct child **child)
+{
+	struct child *c = child_new(ev, hold, exited, priv);
+
+	if (c != NULL) {
+		c->first_look = tevent_create_immediate(c);
+	}
+	if (c == NULL || c->first_look == NULL) {
+		talloc_free(c);
+		child_disown(pid);
+		return ENOMEM;
+	}
+	child_begin(c, pid, child);
+	/* It may be dead already. */
+	tevent_schedule_immediate(c->first_look, ev, child_first_look, c);
 	return 0;
 }
 

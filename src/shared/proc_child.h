@@ -30,6 +30,21 @@ typedef void (*child_exited_fn)(void *priv, int wait_status);
 int child_start(struct tevent_context *ev, const struct child_config *config, bool hold, child_exited_fn exited,
 		void *priv, struct child **child);
 
+/*
+ * The two halves of it, for a caller whom the start shall not keep waiting. launch may run in any thread that lasts as
+ * long as the child (die_with_parent means the thread): no talloc, no event loop. adopt, in the event loop's thread,
+ * takes what launch has started; on error the child is killed and reaped.
+ */
+int child_launch(const struct child_config *config, pid_t *pid);
+int child_adopt(struct tevent_context *ev, pid_t pid, bool hold, child_exited_fn exited, void *priv,
+		struct child **child);
+void child_disown(pid_t pid); /* kills and reaps a child that nobody adopts */
+
+/* proc.c: the public form of child_adopt(). */
+struct proc;
+int proc_adopt(TALLOC_CTX *mem, struct tevent_context *ev, pid_t pid,
+	       void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
+
 pid_t child_pid(const struct child *c);
 bool child_exited(const struct child *c);
 int child_kill(struct child *c, int signal);       /* the process; ESRCH if it exited */

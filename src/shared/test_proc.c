@@ -415,7 +415,23 @@ static void test_free_context(void **state)
 	assert_true(gone(pid));
 }
 
-static void test_dies_with_parent(void **state)
+static struct proc *spawn_any(struct tevent_context *own, bool by_thread)
+{
+	char *argv[] = {(char *)(uintptr_t) "sleep", (char *)(uintptr_t) "1000", NULL};
+	struct proc *p = NULL;
+	struct tevent_req *req;
+	int ret;
+
+	if (!by_thread) {
+		return proc_spawn(own, own, argv, NULL, true, on_exit_, NULL, &p) == 0 ? p : NULL;
+	}
+	req = proc_spawn_send(own, own, argv, dup(0), true);
+	ret = tevent_req_poll(req, own) ? proc_spawn_recv(req, own, on_exit_, NULL, &p) : EIO;
+	talloc_free(req);
+	return ret == 0 ? p : NULL;
+}
+
+static void dies_with_parent(bool by_thread)
 {
 	int fds[2], status;
 	pid_t parent, child = 0;
@@ -423,11 +439,9 @@ static void test_dies_with_parent(void **state)
 	assert_int_equal(pipe(fds), 0);
 	parent = fork();
 	if (parent == 0) {
-		char *argv[] = {(char *)(uintptr_t) "sleep", (char *)(uintptr_t) "1000", NULL};
-		struct tevent_context *own = tevent_context_init(NULL);
-		struct proc *p = NULL;
+		struct proc *p = spawn_any(tevent_context_init(NULL), by_thread);
 
-		if (proc_spawn(own, own, argv, NULL, true, on_exit_, NULL, &p) != 0) {
+		if (p == NULL) {
 			_exit(1);
 		}
 		child = proc_pid(p);
@@ -447,16 +461,142 @@ static void test_dies_with_parent(void **state)
 	close(fds[1]);
 }
 
+static void test_dies_with_parent(void **state)
+{
+	/* the thread first: it must not have been started here, a fork does not take it along */
+	dies_with_parent(true);
+	dies_with_parent(false);
+}
+
+/* ---- started by a thread ---- */
+
+static void set_flag(struct tevent_req *req)
+{
+	*(bool *)tevent_req_callback_data_void(req) = true;
+}
+
+static int await_spawned(struct tevent_req *req, struct spawned *s, struct proc **p)
+{
+	bool done = false;
+	int ret;
+
+	assert_non_null(req);
+	tevent_req_set_callback(req, set_flag, &done);
+	while (!done) {
+		assert_int_equal(tevent_loop_once(ev), 0);
+	}
+	ret = proc_spawn_recv(req, ev, on_exit_, s, p);
+	talloc_free(req);
+	return ret;
+}
+
+static int open_count(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++) {
+		n += fcntl(fd, F_GETFD) >= 0;
+	}
+	return n;
+}
+
+/* The child has the descriptor, this process has not; it can die before anybody has heard of it. */
+static void test_spawn_by_thread(void **state)
+{
+	char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", NULL, NULL};
+	struct spawned s = {0};
+	struct proc *p = NULL;
+	int fds[2], before = open_count();
+	char buf[8] = "";
+	struct tevent_req *req;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	argv[2] = talloc_asprintf(ev, "printf abc >&%d; exit 3", fds[1]);
+	req = proc_spawn_send(ev, ev, argv, fds[1], true);
+	argv[2][0] = '!'; /* was copied */
+	assert_int_equal(read(fds[0], buf, 3), 3);
+	assert_int_equal(read(fds[0], buf + 3, 1), 0);
+	assert_string_equal(buf, "abc");
+	close(fds[0]);
+	assert_int_equal(await_spawned(req, &s, &p), 0);
+	while (s.exits == 0) {
+		assert_int_equal(tevent_loop_once(ev), 0);
+	}
+	assert_int_equal(WEXITSTATUS(s.status), 3);
+	talloc_free(p);
+	assert_int_equal(s.exits, 1);
+	assert_true(open_count() <= before + 2); /* the loop's for signals */
+}
+
+static void test_spawn_by_thread_fails(void **state)
+{
+	char *argv[] = {(char *)(uintptr_t) "/does/not/exist", NULL};
+	struct proc *p = NULL;
+	int fds[2];
+	char c;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(await_spawned(proc_spawn_send(ev, ev, argv, fds[1], true), NULL, &p), ENOENT);
+	assert_null(p);
+	assert_int_equal(read(fds[0], &c, 1), 0);
+	close(fds[0]);
+}
+
+/* Freed at once, when the child runs, and when it was taken: it ends each time. */
+static void test_spawn_by_thread_freed(void **state)
+{
+	for (int i = 0; i < 4; i++) {
+		char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", NULL, NULL};
+		struct spawned s = {0};
+		struct proc *p = NULL;
+		int fds[2];
+		char c;
+		struct tevent_req *req;
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		argv[2] = talloc_asprintf(ev, "printf x >&%d; exec sleep 1000", fds[1]);
+		req = proc_spawn_send(ev, ev, argv, fds[1], true);
+		if (i > 0) {
+			assert_int_equal(read(fds[0], &c, 1), 1);
+		}
+		if (i == 3) {
+			assert_int_equal(await_spawned(req, &s, &p), 0);
+			assert_int_equal(getpgid(proc_pid(p)), proc_pid(p));
+			talloc_free(p);
+		} else {
+			talloc_free(req);
+		}
+		while (read(fds[0], &c, 1) == 1) {
+		}
+		close(fds[0]);
+		assert_int_equal(s.exits, 0);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_output),       T(test_signalled),           T(test_default_signals),
-		T(test_group),        T(test_output_cut),          T(test_output_complete),
-		T(test_not_found),    T(test_environment),         T(test_background),
-		T(test_cancel),       T(test_timeout_kills_group), T(test_timeout_leader_first),
-		T(test_spawn),        T(test_spawn_fails),         T(test_free_kills),
-		T(test_free_context), T(test_dies_with_parent),
+		T(test_output),
+		T(test_signalled),
+		T(test_default_signals),
+		T(test_group),
+		T(test_output_cut),
+		T(test_output_complete),
+		T(test_not_found),
+		T(test_environment),
+		T(test_background),
+		T(test_cancel),
+		T(test_timeout_kills_group),
+		T(test_timeout_leader_first),
+		T(test_spawn),
+		T(test_spawn_fails),
+		T(test_free_kills),
+		T(test_free_context),
+		T(test_dies_with_parent),
+		T(test_spawn_by_thread),
+		T(test_spawn_by_thread_fails),
+		T(test_spawn_by_thread_freed),
 	};
 
 	alarm(300);

@@ -290,9 +290,98 @@ static void test_descriptors(void **state)
 	assert_int_equal(after, before);
 }
 
+/* ---- lines ---- */
+
+static struct tevent_req *start_in(struct tevent_context *ev, struct thread_line *line, struct work *w, bool *done)
+{
+	struct tevent_req *req = thread_line_job_send(ev, ev, line, work_do, w, work_free);
+
+	assert_non_null(req);
+	*done = false;
+	tevent_req_set_callback(req, set_flag, done);
+	return req;
+}
+
+/* One after another and in one thread; another line's job, or a thread of its own, does not wait for them. */
+static void test_line_order(void **state)
+{
+	struct tevent_context *ev = *state;
+	struct thread_line *line = thread_line_new(ev), *other = thread_line_new(ev);
+	struct work *w[3] = {work_new(0, true), work_new(EIO, true), work_new(0, true)};
+	struct tevent_req *req[3], *beside;
+	bool done[3], done_beside;
+
+	for (int i = 0; i < 3; i++) {
+		req[i] = start_in(ev, line, w[i], &done[i]);
+	}
+	beside = start_in(ev, other, work_new(0, false), &done_beside);
+	loop_until(ev, &done_beside);
+	for (int i = 0; i < 3; i++) {
+		while (atomic_load(&called) < i + 2) { /* with the one beside */
+			sched_yield();
+		}
+		assert_int_equal(atomic_load(&called), i + 2);
+		sem_post(&go);
+		loop_until(ev, &done[i]);
+		assert_int_equal(thread_job_recv(req[i]), i == 1 ? EIO : 0);
+		assert_true(pthread_equal(w[i]->ran_in, w[0]->ran_in));
+		assert_true(i == 2 || !done[i + 1]);
+	}
+	for (int i = 0; i < 3; i++) {
+		talloc_free(req[i]);
+	}
+	talloc_free(beside);
+	wait_gone(4);
+}
+
+/* What the line has when it is freed is done all the same; a request that was freed, too. */
+static void test_line_freed(void **state)
+{
+	struct tevent_context *ev = *state;
+	struct thread_line *line = thread_line_new(ev);
+	bool done[3];
+
+	for (int i = 0; i < 3; i++) {
+		(void)start_in(ev, line, work_new(0, true), &done[i]);
+	}
+	talloc_free(line);
+	TALLOC_FREE(*state);
+	for (int i = 0; i < 3; i++) {
+		sem_post(&go);
+	}
+	wait_gone(3);
+	assert_int_equal(atomic_load(&called), 3);
+	assert_false(done[0] || done[1] || done[2]);
+}
+
+/* No thread: the job is refused, and the next one tries again. */
+static void test_line_refused(void **state)
+{
+	struct tevent_context *ev = *state;
+	struct thread_line *line = thread_line_new(ev);
+	struct tevent_req *req;
+	bool done;
+
+	create_error = EAGAIN;
+	req = start_in(ev, line, work_new(0, false), &done);
+	loop_until(ev, &done);
+	assert_int_equal(thread_job_recv(req), EAGAIN);
+	talloc_free(req);
+	assert_int_equal(atomic_load(&freed), 1);
+	create_error = 0;
+	req = start_in(ev, line, work_new(0, false), &done);
+	loop_until(ev, &done);
+	assert_int_equal(thread_job_recv(req), 0);
+	talloc_free(req);
+	wait_gone(2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_line_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_line_freed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_line_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_result, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_beside, setup, teardown),

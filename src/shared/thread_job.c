@@ -1,10 +1,11 @@
-/* A function in a thread of its own; its end is told to the event loop by an eventfd. */
+/* A function in a thread of its own, or of a line of such; its end is told to the event loop by an eventfd. */
 #include "shared/thread_job.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -18,6 +19,7 @@ struct job {
 	thread_job_fn fn;
 	void *arg;
 	thread_job_free_fn free_arg;
+	struct job *next; /* in its line */
 };
 
 static void job_release(struct job *job)
@@ -67,7 +69,7 @@ static int job_new(thread_job_fn fn, void *arg, thread_job_free_fn free_arg, str
 	return 0;
 }
 
-static int job_start(struct job *job)
+static int thread_start(void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -78,18 +80,133 @@ static int job_start(struct job *job)
 		return ret;
 	}
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	atomic_fetch_add(&job->users, 1);
 	/* Signals belong to the event loop's thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&thread, &attr, job_run, job);
+	ret = pthread_create(&thread, &attr, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret != 0) {
-		atomic_fetch_sub(&job->users, 1);
-	}
 	pthread_attr_destroy(&attr);
 	return ret;
 }
+
+/* ---- lines ---- */
+
+/* Shared by its owner and its thread; all of it under the mutex. */
+struct line {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	struct job *first, **last; /* that wait */
+	bool has_thread, ended;
+};
+
+struct thread_line {
+	struct line *shared;
+};
+
+static void line_free(struct line *l)
+{
+	pthread_cond_destroy(&l->changed);
+	pthread_mutex_destroy(&l->mutex);
+	free(l);
+}
+
+/* NULL: the line has ended. */
+static struct job *line_next(struct line *l)
+{
+	struct job *job;
+
+	pthread_mutex_lock(&l->mutex);
+	while (l->first == NULL && !l->ended) {
+		pthread_cond_wait(&l->changed, &l->mutex);
+	}
+	job = l->first;
+	if (job != NULL) {
+		l->first = job->next;
+		l->last = l->first == NULL ? &l->first : l->last;
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return job;
+}
+
+static void *line_run(void *priv)
+{
+	struct line *l = priv;
+	struct job *job;
+
+	while ((job = line_next(l)) != NULL) {
+		(void)job_run(job);
+	}
+	line_free(l);
+	return NULL;
+}
+
+static int line_destructor(struct thread_line *line)
+{
+	struct line *l = line->shared;
+	bool has_thread;
+
+	pthread_mutex_lock(&l->mutex);
+	has_thread = l->has_thread;
+	l->ended = true;
+	pthread_cond_signal(&l->changed);
+	pthread_mutex_unlock(&l->mutex);
+	if (!has_thread) {
+		line_free(l);
+	}
+	return 0;
+}
+
+struct thread_line *thread_line_new(TALLOC_CTX *mem)
+{
+	struct thread_line *line = talloc_zero(mem, struct thread_line);
+
+	if (line == NULL) {
+		return NULL;
+	}
+	line->shared = calloc(1, sizeof(*line->shared));
+	if (line->shared == NULL) {
+		talloc_free(line);
+		return NULL;
+	}
+	pthread_mutex_init(&line->shared->mutex, NULL);
+	pthread_cond_init(&line->shared->changed, NULL);
+	line->shared->last = &line->shared->first;
+	talloc_set_destructor(line, line_destructor);
+	return line;
+}
+
+static int line_add(struct line *l, struct job *job)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&l->mutex);
+	if (!l->has_thread) {
+		ret = thread_start(line_run, l);
+		l->has_thread = ret == 0;
+	}
+	if (ret == 0) {
+		*l->last = job;
+		l->last = &job->next;
+		pthread_cond_signal(&l->changed);
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return ret;
+}
+
+/* line NULL: in a thread of its own. */
+static int job_start(struct job *job, struct thread_line *line)
+{
+	int ret;
+
+	atomic_fetch_add(&job->users, 1);
+	ret = line != NULL ? line_add(line->shared, job) : thread_start(job_run, job);
+	if (ret != 0) {
+		atomic_fetch_sub(&job->users, 1);
+	}
+	return ret;
+}
+
+/* ---- requests ---- */
 
 struct thread_job_state {
 	struct job *job;
@@ -119,8 +236,8 @@ static void job_done(struct tevent_context *ev, struct tevent_fd *fde, uint16_t 
 }
 
 /* Takes arg in any case. */
-static int state_start(struct tevent_req *req, struct tevent_context *ev, thread_job_fn fn, void *arg,
-		       thread_job_free_fn free_arg)
+static int state_start(struct tevent_req *req, struct tevent_context *ev, struct thread_line *line, thread_job_fn fn,
+		       void *arg, thread_job_free_fn free_arg)
 {
 	struct thread_job_state *state = tevent_req_data(req, struct thread_job_state);
 	int ret = arg == NULL ? ENOMEM : job_new(fn, arg, free_arg, &state->job);
@@ -136,11 +253,11 @@ static int state_start(struct tevent_req *req, struct tevent_context *ev, thread
 	if (state->fde == NULL) {
 		return ENOMEM;
 	}
-	return job_start(state->job);
+	return job_start(state->job, line);
 }
 
-struct tevent_req *thread_job_send(TALLOC_CTX *mem, struct tevent_context *ev, thread_job_fn fn, void *arg,
-				   thread_job_free_fn free_arg)
+struct tevent_req *thread_line_job_send(TALLOC_CTX *mem, struct tevent_context *ev, struct thread_line *line,
+					thread_job_fn fn, void *arg, thread_job_free_fn free_arg)
 {
 	struct thread_job_state *state;
 	struct tevent_req *req = tevent_req_create(mem, &state, struct thread_job_state);
@@ -152,12 +269,18 @@ struct tevent_req *thread_job_send(TALLOC_CTX *mem, struct tevent_context *ev, t
 		}
 		return NULL;
 	}
-	ret = state_start(req, ev, fn, arg, free_arg);
+	ret = state_start(req, ev, line, fn, arg, free_arg);
 	if (ret != 0) {
 		tevent_req_error(req, (uint64_t)ret);
 		return tevent_req_post(req, ev);
 	}
 	return req;
+}
+
+struct tevent_req *thread_job_send(TALLOC_CTX *mem, struct tevent_context *ev, thread_job_fn fn, void *arg,
+				   thread_job_free_fn free_arg)
+{
+	return thread_line_job_send(mem, ev, NULL, fn, arg, free_arg);
 }
 
 int thread_job_recv(struct tevent_req *req)

@@ -26,6 +26,17 @@ typedef void (*thread_job_free_fn)(void *arg);
  */
 struct tevent_req *thread_job_send(TALLOC_CTX *mem, struct tevent_context *ev, thread_job_fn fn, void *arg,
 				   thread_job_free_fn free_arg);
+/*
+ * A line: its jobs run one after another, in the order they were sent, in one thread. So what must not overtake each
+ * other goes through one line, and what belongs to the thread that made it (a child that dies with its parent) lasts as
+ * long as the line. The thread starts with the first job. Freeing the line ends the thread, after the jobs that it has.
+ */
+struct thread_line;
+struct thread_line *thread_line_new(TALLOC_CTX *mem); /* NULL: no memory */
+/* As thread_job_send(). A request that was freed before the line has come to it is not left out. */
+struct tevent_req *thread_line_job_send(TALLOC_CTX *mem, struct tevent_context *ev, struct thread_line *line,
+					thread_job_fn fn, void *arg, thread_job_free_fn free_arg);
+
 /* What the function has returned; or, and then it has not been called, ENOMEM, EMFILE, EAGAIN ...: no thread could be
  * started. */
 int thread_job_recv(struct tevent_req *req);
