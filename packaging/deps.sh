@@ -6,7 +6,7 @@ set -eu
 build="gcc libc6-dev make meson ninja-build pkg-config python3 iproute2
        libtalloc-dev libtevent-dev libtdb-dev libinih-dev libgnutls28-dev libjansson-dev libcurl4-gnutls-dev libcmocka-dev libtirpc-dev rpcsvc-proto"
 # ... and what the tests need beyond that.
-test="python3-pytest valgrind etcd-server etcd-client samba smbclient samba-testsuite groff-base man-db clang libclang-rt-14-dev"
+test="python3-pytest valgrind etcd-server etcd-client samba smbclient samba-testsuite tdb-tools groff-base man-db clang libclang-rt-14-dev"
 
 # Other machines: compilers and emulation.
 arch="qemu-user-static gcc-i686-linux-gnu gcc-s390x-linux-gnu"

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+import tdbfiles
 from autocluster import cluster as clusters
 from autocluster import state
 from autocluster.errors import ClusterError
@@ -103,17 +104,32 @@ class ClusterFactory:
                 print(f"==== {cluster.name} node {node.pnn}\n{node.log_tail(60)}")
 
     def remove(self):
-        """Ends all of them. Whatever a sanitizer or valgrind has found is a failure."""
+        """Ends all of them. Whatever a sanitizer or valgrind has found is a failure, and so is a file that is damaged."""
         findings = []
         for cluster in self.made:
             if SLOW:  # leaks are reported at an orderly end only
                 for pnn in sorted(cluster.running()):
                     cluster.fault(pnn, "shutdown")
             findings += [finding for node in cluster.nodes for finding in _findings(node.file("log"))]
-            cluster.down()
+            findings += self._end(cluster)
         self.made = []
         if findings:
             pytest.fail("\n".join(findings))
+
+
+    def replace(self, cluster):
+        """Ends one that a test has left broken; its files have to be in order all the same."""
+        self.made.remove(cluster)
+        found = self._end(cluster)
+        if found:
+            pytest.fail("\n".join(found))
+
+    @staticmethod
+    def _end(cluster):
+        try:
+            return [] if cluster.config["debian"] else tdbfiles.damaged(cluster)
+        finally:
+            cluster.down()
 
 
 def _findings(directory):

@@ -129,8 +129,8 @@ class Holder:
 
     def get(self):
         if self.cluster and any(node.waiting_for() for node in self.cluster.nodes):
-            self.cluster.down()
-            self.cluster = None
+            cluster, self.cluster = self.cluster, None
+            self.factory.replace(cluster)
         if not self.cluster:
             self.cluster = self.factory(3, mode="netns", samba_on_nodes=True)
         return self.cluster
