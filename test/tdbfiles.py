@@ -32,13 +32,11 @@ def _var(node):
 
 
 def _is_database(path):
-    """By its name, as it may be damaged, or by what it begins with: a database may have any name."""
-    if re.search(r"\.tdb\.\d+$", path):
-        return True
-    if not os.path.isfile(path):
+    """In use: dbd puts a damaged one aside under another name (.corrupted.TIME)."""
+    if not re.search(r"\.\d+$", path) or not os.path.isfile(path):
         return False
-    with open(path, "rb") as f:
-        return f.read(len(MAGIC)) == MAGIC
+    with open(path, "rb") as f:  # by its name, as its beginning may be damaged, or by what it begins with: a database may have any name
+        return ".tdb." in os.path.basename(path) or f.read(len(MAGIC)) == MAGIC
 
 
 def files(node):
