@@ -1,5 +1,5 @@
 /* ctdb-bench message-ring, fetch-ring: what goes round the nodes. */
-#include "crew.h"
+#include "relay.h"
 #include "table.h"
 
 #include <stdio.h>
@@ -160,15 +160,21 @@ static void fetch_run(struct member *m)
 
 /* ---- commands ---- */
 
-static int ring_command(int argc, char **argv, const struct crew_work *work, uint64_t tokens)
+static int ring_command(int argc, char **argv, const struct crew_work *work, const struct crew_work *relay,
+			uint64_t tokens)
 {
 	struct crew crew = {.work = work, .nodes = 1, .clients = 1, .ms = 5000, .priv = &tokens};
+	bool relayed = false;
 	const struct bench_option options[] = {
 		CREW_OPTIONS(crew),
 		{.name = "--tokens", .value = &tokens, .low = 1, .high = 1000},
+		{.name = "--relay", .flag = &relayed},
 	};
 
 	bench_options(argc, argv, options, sizeof(options) / sizeof(options[0]));
+	if (relayed) {
+		crew.work = relay;
+	}
 	return crew_run(&crew);
 }
 
@@ -180,7 +186,7 @@ int bench_message_ring(int argc, char **argv)
 					      .prepare = message_prepare,
 					      .run = message_run};
 
-	return ring_command(argc, argv, &work, 3);
+	return ring_command(argc, argv, &work, &relay_message_work, 3);
 }
 
 int bench_fetch_ring(int argc, char **argv)
@@ -191,5 +197,5 @@ int bench_fetch_ring(int argc, char **argv)
 					      .prepare = fetch_prepare,
 					      .run = fetch_run};
 
-	return ring_command(argc, argv, &work, 1);
+	return ring_command(argc, argv, &work, &relay_fetch_work, 1);
 }

@@ -71,6 +71,22 @@ def test_ring(system, workload):
     assert max(counts) - min(counts) <= 3
 
 
+@pytest.mark.parametrize("workload", ["message-ring", "fetch-ring"])
+def test_ring_of_relays(system, workload):
+    results = system.run(workload, *SHORT, "--relay")
+    check_rates(results)
+    assert all(result["relay"] for result in results)
+    counts = [result["operations_all"] for result in results]
+    assert max(counts) - min(counts) <= 3
+
+
+def test_relays_know_one_client(system):
+    node = system.cluster.nodes[0]
+    process = node.popen([system.bench, "fetch-ring", "--relay", "--clients", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+    assert process.communicate(timeout=LIMIT) == ("", "ctdb-bench fetch-ring: --relay has one client on each node\n")
+    assert process.returncode == 1
+
+
 def test_fetch_hot_loses_nothing(system):
     results = system.run("fetch-hot", *SHORT, "--clients", "3")
     check_rates(results)
