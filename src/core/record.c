@@ -239,7 +239,8 @@ struct record_db *record_db_new(struct record_engine *e, void *db_priv)
 	db->priv = db_priv;
 	db->n_buckets = HASH_BUCKETS_MIN;
 	db->buckets = talloc_zero_array(db, struct rec *, db->n_buckets);
-	if (db->buckets == NULL || vacuum_db_new(db) != 0) {
+	db->hot = hot_keys_new(db);
+	if (db->buckets == NULL || db->hot == NULL || vacuum_db_new(db) != 0) {
 		talloc_free(db);
 		return NULL;
 	}

@@ -30,6 +30,15 @@
  *       started is told by the scan (record_db_found). A flag that nobody remembers is cleared by who meets it.
  *   D7  Bounded: max_readonly a database, lent and copies together; full: the record migrates instead.
  *
+ * Sticky records, for databases that have them switched on. What many nodes fight for has moved on before the processes of one node have had their turn.
+ *
+ *   P1  A key is sticky at a node for duration_ms from when it was given away more than a number of times (given) within a second. Each node finds out for itself;
+ *       forgotten with dbd. (CTDB counts how often a request was sent on before it found the record. Here that is never more than once, so this is counted.)
+ *   P2  When the record of a sticky key comes here for a client, it stays for pin_ms: who waits for it, for reading or writing, waits in the queue as ever.
+ *   P3  It goes earlier if nobody here was seen to use it (locked, changed or asked for) for 50 ms. It is not prolonged: who waits is served after pin_ms at the latest
+ *       (and R6, R7).
+ *   P4  A recovery ends it.
+ *
  * Invariants (checked by the simulation, test/sim):
  *   I1  In one generation at most one node's header names itself for a key, and none while a GRANT is on the way.
  *   I2  Each ownership of a node gets at most one FORWARD; it gives away only in answer to it.
@@ -111,6 +120,8 @@ struct record_ops {
 	/* copy: with COPY all of it, with REVOKE the rsn, else NULL. requester: with FORWARD. NULL: no copies are given or asked for. */
 	void (*send_readonly)(void *db_priv, uint32_t node, uint32_t generation, enum record_ro what, uint32_t requester, struct record_key key,
 			      const struct record_copy *copy);
+	/* The record came here so many times within a second; see hot_keys_add(). NULL: nobody wants to know. The chain lock is held. */
+	void (*hot)(void *db_priv, struct record_key key, uint32_t count);
 };
 
 struct record_config {
@@ -167,6 +178,15 @@ int record_db_found(struct record_db *db, struct record_key key, uint32_t flags)
 /* Known records with read-only flags. */
 uint32_t record_db_readonly(const struct record_db *db);
 
+/* ---- sticky records ---- */
+
+struct record_sticky {
+	uint32_t given; /* P1; 0: never */
+	uint32_t pin_ms, duration_ms;
+};
+void record_engine_set_sticky(struct record_engine *e, const struct record_sticky *s); /* from now on, for all databases that have it */
+int record_db_set_sticky(struct record_db *db); /* cannot be taken back. 0 or ENOMEM */
+
 /*
  * A client deleted the record (stored it empty): if this node is its location master and it never left the node, it is removed from the file once the client's lock is
  * gone. All others become candidates of vacuuming (vacuum.h). rsn: of the client's copy.
@@ -183,5 +203,21 @@ struct record_stats {
 };
 const struct record_stats *record_engine_stats(const struct record_engine *e);
 uint32_t record_db_pending(const struct record_db *db); /* client calls that wait */
+
+/* Of one database since it was made, or the last reset. */
+struct record_db_stats {
+	uint64_t ro_lent, ro_revokes;
+	uint64_t locks; /* how often a chain lock was busy and was got later, and how long that took */
+	uint64_t locks_failed;
+	uint32_t locks_waiting; /* now */
+	uint64_t lock_us, lock_us_min, lock_us_max;
+	uint64_t lock_buckets[11]; /* < 1 ms, 10 ms, 100 ms, 1 s, 2 s, 4 s, 8 s, 16 s, 32 s, 64 s, longer */
+	uint64_t hops[2];	   /* requests of other nodes for records here: that came straight, that the location master sent on */
+	uint64_t became_sticky, pins;
+};
+const struct record_db_stats *record_db_stats(const struct record_db *db);
+struct hot_keys; /* core/hot_keys.h */
+const struct hot_keys *record_db_hot_keys(const struct record_db *db);
+void record_db_reset_stats(struct record_db *db);
 
 #endif

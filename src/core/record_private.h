@@ -3,6 +3,7 @@
 #define CORE_RECORD_PRIVATE_H
 
 #include "base/dlist.h"
+#include "core/hot_keys.h"
 #include "core/record.h"
 
 #define HOLD_SLOTS 256
@@ -59,6 +60,10 @@ struct rec {
 	struct mono hold_until, hold_limit;
 	uint32_t retry_us;
 	struct mono due;
+	struct mono lock_wanted; /* the chain lock has been busy since */
+	bool pinned;		 /* sticky (P2) */
+	struct mono pin_until, pin_used;
+	uint32_t pin_hash; /* of the data when it was looked at last */
 	/* read-only copies */
 	struct dlist ro_link;	/* db.copies or db.lenders: the file may say so (D6) */
 	bool is_copy, is_lender;
@@ -82,6 +87,7 @@ struct run {
 	uint32_t flags_before; /* in the file */
 	bool dirty;
 	bool owned;
+	bool arrived; /* by a GRANT */
 	uint32_t grant_to;
 	struct dlist messages; /* struct message */
 };
@@ -121,6 +127,9 @@ struct record_db {
 	struct mono hints_not_before;
 	struct vacuum *vacuum; /* NULL: not enabled */
 	struct hold_memory memory[HOLD_SLOTS];
+	struct record_db_stats stats;
+	struct hot_keys *hot;
+	struct key_counts *sticky; /* how often keys are given away; NULL: not switched on */
 	bool readonly;
 	struct dlist copies, lenders; /* rec.ro_link */
 	uint32_t n_readonly;
@@ -134,6 +143,7 @@ struct record_engine {
 	struct dlist dbs;
 	struct dlist timers;
 	struct record_stats stats;
+	struct record_sticky sticky;
 	struct vacuum_engine *vacuum;
 };
 
@@ -193,6 +203,21 @@ void hold_learn(struct record_db *db, uint32_t hash, uint64_t who, struct mono n
 void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, struct mono now);
 bool hold_over(struct rec *r, const struct record_copy *copy, struct mono now);
 void hold_end(struct rec *r, bool given, struct mono now);
+
+/* ---- record_count.c ---- */
+void count_lock_busy(struct rec *r, struct mono now);
+void count_lock_got(struct rec *r, bool failed, struct mono now);
+void count_lock_over(struct rec *r); /* not waited for any more */
+void count_hops(struct record_db *db, unsigned int hops);
+void count_arrival(struct rec *r, struct mono now);
+
+/* ---- record_sticky.c ---- */
+void sticky_given(struct rec *r, struct mono now);
+void sticky_arrived(struct rec *r, const struct record_copy *copy, struct mono now);
+void sticky_seen_used(struct rec *r, struct mono now);
+bool sticky_over(struct rec *r, const struct record_copy *copy, struct mono now);
+void sticky_expire(struct rec *r, struct mono now);
+struct mono sticky_next(const struct rec *r, bool wanted, struct mono now); /* of a pinned one: when to look again */
 
 /* ---- record_hint.c ---- */
 /* Looked at in a while; may be called with the chain lock held. */

@@ -71,7 +71,9 @@ void ro_reset(struct rec *r)
 	r->forwarded = r->next = r->tail = RECORD_NODE_NONE;
 	r->asked = r->have_grant = r->holding = false;
 	r->ro_asked = r->as_writer = r->have_copy = r->revoke = r->recall = false;
+	r->pinned = false;
 	r->retry_us = 0;
+	count_lock_over(r);
 }
 
 /* ---- recovery (D5) ---- */
@@ -201,6 +203,7 @@ static void on_forward(struct record_db *db, struct record_key key, uint32_t req
 		return;
 	}
 	*n = (struct node_request){.node = requester, .read_only = true};
+	count_hops(db, requester != rec_lmaster_of(db, r->hash));
 	dlist_add_tail(&r->readers, &n->link);
 	rec_run(r, now);
 }
@@ -443,6 +446,7 @@ static bool lend(struct rec *r, struct run *run, uint32_t node)
 		run->dirty = true;
 	}
 	r->db->e->stats.ro_lent++;
+	r->db->stats.ro_lent++;
 	return true;
 }
 
@@ -457,7 +461,7 @@ void ro_lend(struct rec *r, struct run *run, struct mono now)
 	if (lost) {
 		rec_inconsistent(r->db, rec_key(r), "reader of a record that is neither here nor on its way");
 	} else if (!run->owned || (r->lent != NULL && r->lent->revoking) || ro_writer_waits(r) ||
-		   !hold_over(r, &run->copy, now)) {
+		   !sticky_over(r, &run->copy, now) || !hold_over(r, &run->copy, now)) {
 		return;
 	}
 	hold_end(r, true, now);
@@ -484,6 +488,7 @@ void ro_revoke(struct rec *r, struct run *run)
 	}
 	r->lent->revoking = true;
 	r->db->e->stats.ro_revokes++;
+	r->db->stats.ro_revokes++;
 	for (uint32_t node = 0; node < LENT_NODES; node++) {
 		if ((r->lent->nodes[node / 8] & (1U << (node % 8))) != 0) {
 			run_readonly(r, run, RECORD_RO_REVOKE, node, RECORD_NODE_NONE);

@@ -21,7 +21,7 @@ void run_forward(struct rec *r, struct run *run, uint32_t to, uint32_t requester
 }
 
 /* The lock is held: a GRANT that came becomes the local copy (R3). */
-static void run_take_grant(struct rec *r, struct run *run)
+static void run_take_grant(struct rec *r, struct run *run, struct mono now)
 {
 	uint64_t rsn;
 
@@ -42,7 +42,8 @@ static void run_take_grant(struct rec *r, struct run *run)
 	run->copy.dmaster = r->db->e->config.own_pnn;
 	run->copy.flags &= ~RECORD_FLAGS_READONLY;
 	r->as_writer = false;
-	run->owned = run->dirty = true;
+	run->owned = run->dirty = run->arrived = true;
+	count_arrival(r, now);
 }
 
 /* The location master makes a record that nobody has. */
@@ -62,6 +63,7 @@ static void run_take_forward(struct rec *r, struct run *run)
 		return;
 	}
 	if (run->owned || r->asked) {
+		count_hops(r->db, r->forwarded != rec_lmaster_of(r->db, r->hash));
 		r->next = r->forwarded;
 	} else {
 		rec_inconsistent(r->db, rec_key(r), "FORWARD of a record that is neither here nor on its way");
@@ -76,6 +78,7 @@ static void run_append_reader(struct rec *r, struct run *run, struct node_reques
 	uint32_t tail = r->tail != RECORD_NODE_NONE ? r->tail : run->copy.dmaster;
 
 	if (here) {
+		count_hops(r->db, 0);
 		dlist_add_tail(&r->readers, &n->link);
 		return;
 	}
@@ -96,6 +99,7 @@ static void run_append(struct rec *r, struct run *run, uint32_t node)
 		run_forward(r, run, r->tail, node);
 		r->tail = node;
 	} else if (run->owned || r->asked) {
+		count_hops(r->db, 0);
 		r->next = r->tail = node;
 	} else if (run->copy.dmaster == node) {
 		rec_inconsistent(r->db, rec_key(r), "CALL from the node that has the record");
@@ -138,10 +142,12 @@ static bool run_ask(struct rec *r, struct run *run)
 static void run_give(struct rec *r, struct run *run, struct mono now)
 {
 	if (!run->owned || r->next == RECORD_NODE_NONE || !dlist_empty(&r->readers) ||
-	    (run->copy.flags & RECORD_FLAGS_READONLY) != 0 || !hold_over(r, &run->copy, now)) {
+	    (run->copy.flags & RECORD_FLAGS_READONLY) != 0 || !sticky_over(r, &run->copy, now) ||
+	    !hold_over(r, &run->copy, now)) {
 		return;
 	}
 	hold_end(r, true, now);
+	sticky_given(r, now);
 	run->grant_to = r->next;
 	run->copy.dmaster = r->tail != RECORD_NODE_NONE ? r->tail : r->next; /* R4 */
 	if (run->copy.len > 0) {
@@ -228,6 +234,10 @@ static void run_answer(struct rec *r, struct run *run, bool readers_only, struct
 	}
 	if (use) {
 		hold_begin(r, &run->copy, who, now);
+		sticky_seen_used(r, now);
+	}
+	if (use && run->arrived) {
+		sticky_arrived(r, &run->copy, now);
 	}
 	if (use && run->copy.len == 0 && r->db->vacuum != NULL) { /* nothing may come of it */
 		hint_add(r->db, rec_key(r), run->copy.rsn, now);
@@ -279,7 +289,7 @@ static int run_decide(struct rec *r, struct run *run, bool *call, struct mono no
 	}
 	run->owned = run->copy.exists && run->copy.dmaster == r->db->e->config.own_pnn;
 	run->flags_before = run->copy.flags;
-	run_take_grant(r, run);
+	run_take_grant(r, run, now);
 	run_create(r, run);
 	ro_take_copy(r, run);
 	ro_clean(r, run);
@@ -306,7 +316,11 @@ bool rec_wanted(const struct rec *r)
 /* When to look again: hold over or client seen, 0 if there is nothing to wait for. */
 static void rec_schedule(struct rec *r, struct mono now)
 {
-	if (rec_wanted(r) && r->holding) {
+	if (r->pinned) {
+		struct mono next = sticky_next(r, rec_wanted(r), now);
+
+		rec_due(r, r->holding ? mono_min(r->hold_until, next) : next);
+	} else if (rec_wanted(r) && r->holding) {
 		struct mono poll = mono_add_us(now, r->db->e->config.retry_min_us);
 
 		rec_due(r, mono_min(r->hold_until, poll));
@@ -322,6 +336,8 @@ static void rec_busy(struct rec *r, struct mono now)
 	const struct record_config *c = &r->db->e->config;
 
 	r->db->e->stats.lock_busy++;
+	count_lock_busy(r, now);
+	sticky_seen_used(r, now);
 	if (r->holding) {
 		r->seen_used = true; /* somebody here has it */
 	}
@@ -346,6 +362,7 @@ void rec_run(struct rec *r, struct mono now)
 	int ret;
 
 	if (nothing_to_do(r)) {
+		count_lock_over(r);
 		goto done;
 	}
 	ret = ops->trylock(r->db->priv, rec_key(r));
@@ -354,6 +371,7 @@ void rec_run(struct rec *r, struct mono now)
 		return;
 	}
 	r->retry_us = 0;
+	count_lock_got(r, ret != 0, now);
 	dlist_init(&run.messages);
 	if (ret == 0) {
 		ret = run_decide(r, &run, &call, now);
@@ -375,6 +393,7 @@ done:
 	if (r->holding && !mono_before(now, r->hold_until)) { /* nobody could take it yet */
 		hold_end(r, false, now);
 	}
+	sticky_expire(r, now);
 	if (rec_idle(r)) {
 		rec_free(r);
 		return;

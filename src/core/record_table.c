@@ -102,6 +102,7 @@ void rec_free(struct rec *r)
 	}
 	*p = r->hash_next;
 	r->db->n_recs--;
+	count_lock_over(r);
 	dlist_remove(&r->timer);
 	ro_role_off(r);
 	talloc_free(r);
@@ -110,7 +111,7 @@ void rec_free(struct rec *r)
 bool rec_idle(const struct rec *r)
 {
 	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->asked &&
-	       !r->have_grant && r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding &&
+	       !r->have_grant && r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding && !r->pinned &&
 	       !r->is_copy && !r->is_lender && !r->ro_asked && !r->have_copy && !r->revoke && dlist_empty(&r->readers);
 }
 

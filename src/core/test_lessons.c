@@ -165,7 +165,7 @@ static void op_inconsistent(void *priv, uint32_t generation, struct record_key k
 static int setup(void **state)
 {
 	static const struct record_ops ops = {op_trylock,   op_unlock,       op_read,       op_write,  op_remove,
-					      op_send_call, op_send_forward, op_send_grant, op_answer, op_inconsistent, NULL};
+					      op_send_call, op_send_forward, op_send_grant, op_answer, op_inconsistent, NULL, NULL};
 	static const struct record_config config = {.own_pnn = OWN,
 						    .hold_min_us = 500,
 						    .hold_max_us = 20000,

@@ -148,7 +148,7 @@ static void w_answer(void *priv, int status, const struct record_copy *copy)
 }
 
 static const struct record_ops ops = {w_lock, w_unlock,  w_read,  w_write,  w_remove,
-				      w_call, w_forward, w_grant, w_answer, w_inconsistent, NULL};
+				      w_call, w_forward, w_grant, w_answer, w_inconsistent, NULL, NULL};
 
 static int setup(void **state)
 {

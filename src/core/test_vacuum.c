@@ -159,7 +159,7 @@ static void w_ended(void *priv, const struct vacuum_result *result)
 }
 
 static const struct record_ops ops = {w_lock, w_unlock,  w_read,  w_write,  w_remove,
-				      w_call, w_forward, w_grant, w_answer, w_inconsistent, NULL};
+				      w_call, w_forward, w_grant, w_answer, w_inconsistent, NULL, NULL};
 static const struct vacuum_ops vacuum_ops = {w_keys, w_told, w_pinned, w_scan, w_nothing, w_nothing, w_ended};
 
 static void serve(uint32_t generation, uint32_t lmaster)

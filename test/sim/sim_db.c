@@ -432,9 +432,9 @@ int main(int argc, char **argv)
 	}
 	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64
 	       " reads, %" PRIu64 " copies, %" PRIu64 " revoked, %" PRIu64 " recoveries, %" PRIu64
-	       " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans\n",
+	       " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans, %" PRIu64 " pins\n",
 	       runs, stat_events, stat_locks, stat_grants, stat_reads, stat_copies, stat_revokes, stat_recoveries,
-	       stat_lost, stat_removed, stat_orphans);
+	       stat_lost, stat_removed, stat_orphans, stat_pins);
 	printf("%" PRIu64 " of %" PRIu64 " slots were claimed, %" PRIu64 " scans, %" PRIu64 " results compared\n",
 	       stat_dirty, stat_slots, stat_scans, stat_compared);
 	free(heap);

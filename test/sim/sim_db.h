@@ -57,6 +57,7 @@ enum bug {
 	BUG_STRIP_OWNER,   /* D5: a data master forgets at BEGIN that others have copies */
 	BUG_FORGET_COPIES, /* D6: a dbd that starts does not look for flags */
 	BUG_COPY_RSN,      /* B1: copies have the data master's rsn */
+	BUG_NO_PIN,        /* P2: sticky records go at once */
 };
 
 static const char *const bug_names[] = {
@@ -65,7 +66,7 @@ static const char *const bug_names[] = {
 	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",   "kept-always",    "digest-stale",
 	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb", "vac-no-recheck", "vac-never",
 	"keep-copy",    "early-revoked", "no-strip",        "strip-late",    "strip-owner",    "forget-copies",
-	"copy-rsn"};
+	"copy-rsn",     "no-pin"};
 
 /* ---- world ---- */
 
@@ -91,6 +92,13 @@ struct client {
 	uint64_t asked_at;
 	bool reader; /* content with a read-only copy */
 	bool peek;   /* content with the data of the answer */
+};
+
+/* What is known of a key at a node whose database is sticky. */
+struct sticky_key {
+	uint64_t given_since, given, until;
+	uint64_t came_at, pinned_until;
+	uint32_t pinned_in; /* generation */
 };
 
 struct node {
@@ -132,6 +140,7 @@ struct node {
 	struct vacuum_result vac_result;
 	int vac_drop[MAX_KEYS], vac_drops, vac_drop_left; /* BUG_VAC_NO_RECHECK */
 	uint64_t vac_drop_id;
+	struct sticky_key sticky[MAX_KEYS];
 	struct client clients[MAX_CLIENTS];
 	bool clients_running; /* processes start when their attach is answered: at the first commit */
 };
@@ -168,7 +177,7 @@ extern struct view view;
 extern uint32_t slots_now[SLOTS];
 extern bool have_slots;
 extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans,
-	stat_reads, stat_copies, stat_revokes;
+	stat_reads, stat_copies, stat_revokes, stat_pins;
 extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 
 #define TRACE(...)                                                                                                     \
@@ -206,6 +215,13 @@ void vacuum_check_removed(struct node *n, int key);
 void vacuum_check_clean(void);
 void vacuum_on_message(struct node *n, uint32_t from, const struct lane_vacuum *m);
 void vacuum_on_reply(struct node *n, uint32_t from, const struct lane_vacuum_answer *m);
+
+/* sim_db_sticky.c */
+void sticky_start(struct node *n);
+void sticky_owned(struct node *n, int key, uint64_t rsn);
+void sticky_answered(struct node *n, int key);
+void sticky_check(struct node *n, int key, const char *what);
+void sticky_gave(struct node *n, int key);
 
 /* sim_db_digest.c */
 void file_changed(struct node *n, int key, uint32_t before); /* before: data master that was there, SLOT_DIGEST_NONE */

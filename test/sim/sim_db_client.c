@@ -82,6 +82,9 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 		ro_generation = rec_member_generation(n->member);
 	}
 	before = file_dmaster(n, key_index(key));
+	if (copy->dmaster == n->pnn && before != n->pnn) {
+		sticky_owned(n, key_index(key), copy->rsn);
+	}
 	*f = (struct file_record){.exists = true,
 				  .ro_generation = ro_generation,
 				  .rsn = copy->rsn,
@@ -153,6 +156,7 @@ static void op_send_grant(void *priv, uint32_t to, uint32_t generation, struct r
 	if (bug == BUG_LOSE_GRANT && rnd(100) == 0) {
 		return;
 	}
+	sticky_gave(priv, key_index(key));
 	TRACE("node %u gives key %d rsn %" PRIu64 " to %u", ((struct node *)priv)->pnn, key_index(key), copy->rsn, to);
 	send_any(priv, to, LANE_PROC_GRANT, &m);
 }
@@ -174,6 +178,9 @@ static void op_send_readonly(void *priv, uint32_t to, uint32_t generation, enum 
 			send_any(priv, to, procs[what], &m);
 		}
 		return;
+	}
+	if (what == RECORD_RO_COPY) {
+		sticky_check(priv, key_index(key), "lends");
 	}
 	stat_copies += what == RECORD_RO_COPY;
 	stat_revokes += what == RECORD_RO_REVOKE;
@@ -236,7 +243,9 @@ static void op_answer(void *priv, int status, const struct record_copy *copy)
 	}
 	answer_check(c, copy);
 	c->call = NULL;
-	if (c->peek) {
+	if (!c->peek) {
+		sticky_answered(&nodes[c->node], c->key);
+	} else {
 		stat_reads++;
 		c->state = CLIENT_IDLE;
 	}
@@ -439,4 +448,4 @@ void clients_kill(struct node *n)
 
 const struct record_ops record_ops = {op_trylock, op_unlock,       op_read,         op_write,
 				      op_remove,  op_send_call,    op_send_forward, op_send_grant,
-				      op_answer,  op_inconsistent, op_send_readonly};
+				      op_answer,  op_inconsistent, op_send_readonly, NULL};

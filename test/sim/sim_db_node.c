@@ -658,6 +658,7 @@ void dbd_start(struct node *n)
 	if (seed % 7 != 2 || n->pnn % 2 == 0) {
 		record_db_set_readonly(n->db);
 	}
+	sticky_start(n);
 	n->member = rec_member_new(n->mem, n->pnn, &member_ops, n);
 	n->leader = rec_leader_new(n->mem, n->pnn, &leader_ops, n);
 	n->digest = slot_digest_new(n->mem);

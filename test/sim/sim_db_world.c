@@ -18,7 +18,7 @@ struct view view;
 uint32_t slots_now[SLOTS];
 bool have_slots;
 uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans, stat_reads,
-	stat_copies, stat_revokes;
+	stat_copies, stat_revokes, stat_pins;
 uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 
 uint64_t rnd(uint64_t n)
