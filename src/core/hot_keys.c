@@ -5,7 +5,12 @@
 
 struct hot_keys *hot_keys_new(TALLOC_CTX *mem)
 {
-	return talloc_zero(mem, struct hot_keys);
+	struct hot_keys *h = talloc_zero(mem, struct hot_keys);
+
+	if (h != NULL) {
+		hot_keys_reset(h);
+	}
+	return h;
 }
 
 static struct hot_key *list_find(struct hot_keys *h, const uint8_t *key, size_t keylen, uint32_t hash)
@@ -23,15 +28,11 @@ static struct hot_key *list_find(struct hot_keys *h, const uint8_t *key, size_t 
 /* In the place of the lowest. */
 static struct hot_key *list_enter(struct hot_keys *h, const uint8_t *key, size_t keylen, uint32_t hash)
 {
-	uint8_t *copy = talloc_size(h, keylen > 0 ? keylen : 1);
+	struct hot_key *k = &h->list[0];
 
-	if (copy == NULL) {
-		return NULL;
-	}
-	memcpy(copy, key, keylen);
-	talloc_free(h->list[0].key);
-	h->list[0] = (struct hot_key){.hash = hash, .keylen = keylen, .key = copy};
-	return &h->list[0];
+	*k = (struct hot_key){.hash = hash, .keylen = keylen, .key = k->key};
+	memcpy(k->key, key, keylen);
+	return k;
 }
 
 /* Its count went up: it moves to its place. */
@@ -60,9 +61,6 @@ uint32_t hot_keys_add(struct hot_keys *h, const uint8_t *key, size_t keylen, uin
 		return 0;
 	}
 	k = k != NULL ? k : list_enter(h, key, keylen, hash);
-	if (k == NULL) {
-		return 0;
-	}
 	k->count = c->n;
 	k = list_sort(h, k);
 	if (k->count < HOT_KEY_TELL || (k->told > 0 && k->count / 2 < k->told)) {
@@ -74,8 +72,8 @@ uint32_t hot_keys_add(struct hot_keys *h, const uint8_t *key, size_t keylen, uin
 
 void hot_keys_reset(struct hot_keys *h)
 {
+	memset(h, 0, sizeof(*h));
 	for (unsigned int i = 0; i < HOT_KEYS; i++) {
-		talloc_free(h->list[i].key);
+		h->list[i].key = h->store[i];
 	}
-	*h = (struct hot_keys){.counts = {{{{0}}}}};
 }

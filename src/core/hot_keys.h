@@ -1,6 +1,6 @@
 /*
- * The keys of a database whose records come to this node most often: the highest number of times within a second, since the last reset. A fixed number of keys;
- * memory is taken only when a key enters the list.
+ * The keys of a database whose records come to this node most often: the highest number of times within a second, since the last reset. A fixed number of keys,
+ * in a fixed amount of memory.
  */
 #ifndef CORE_HOT_KEYS_H
 #define CORE_HOT_KEYS_H
@@ -12,7 +12,7 @@
 
 #define HOT_KEYS 10
 /* Longer keys are counted, but do not enter the list. */
-#define HOT_KEY_MAX 1024
+#define HOT_KEY_MAX 512
 /* A key that comes less often in a second is nothing to be told about. */
 #define HOT_KEY_TELL 32
 
@@ -21,12 +21,13 @@ struct hot_key {
 	uint32_t hash;
 	uint32_t told; /* count when it was told last */
 	size_t keylen;
-	uint8_t *key;
+	uint8_t *key; /* in the store below */
 };
 
 struct hot_keys {
 	struct key_counts counts;
 	struct hot_key list[HOT_KEYS]; /* lowest count first */
+	uint8_t store[HOT_KEYS][HOT_KEY_MAX];
 };
 
 struct hot_keys *hot_keys_new(TALLOC_CTX *mem);
