@@ -125,6 +125,10 @@ static void set_flag(struct control *ctl, uint32_t flag)
 		control_reply(ctl, -1, NULL, 0, NULL);
 		return;
 	}
+	if (flag == DB_STICKY && records_set_sticky(db) != 0) {
+		control_reply(ctl, -1, NULL, 0, "no memory");
+		return;
+	}
 	db_set_flag(db, flag);
 	if (flag == DB_READONLY) {
 		records_set_readonly(db);

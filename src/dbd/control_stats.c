@@ -9,8 +9,8 @@
 struct stat_history {
 	struct clients *clients;
 	struct classic_statistics past[CLASSIC_STAT_HISTORY + 1];
-	uint32_t n;    /* filled */
-	uint32_t next; /* where the next goes */
+	uint32_t n;       /* filled */
+	uint32_t next;    /* where the next goes */
 	uint32_t seconds; /* since the newest */
 };
 
@@ -58,6 +58,7 @@ static void fill(const struct clients *cs, struct classic_statistics *s)
 		.start_time = start_of(cs),
 		.current_time = now_of(),
 	};
+	records_statistics_all(cs->dbd->records, s);
 }
 
 void control_statistics(struct control *ctl)
@@ -75,6 +76,7 @@ void control_statistics_reset(struct control *ctl)
 
 	ctl->clients->count = (struct client_counters){.pending_calls = pending};
 	ctl->clients->history->n = 0;
+	records_statistics_reset(ctl->dbd->records);
 	control_reply(ctl, 0, NULL, 0, NULL);
 }
 
@@ -133,6 +135,16 @@ static struct classic_statistics difference(const struct classic_statistics *end
 	d.call_latency.num -= begin->call_latency.num;
 	d.call_latency.total -= begin->call_latency.total;
 	d.num_recoveries -= begin->num_recoveries;
+	d.locks.num_calls -= begin->locks.num_calls;
+	d.locks.num_failed -= begin->locks.num_failed;
+	d.locks.latency.num -= begin->locks.latency.num;
+	d.locks.latency.total -= begin->locks.latency.total;
+	for (unsigned int i = 0; i < CLASSIC_STAT_BUCKETS; i++) {
+		d.locks.buckets[i] -= begin->locks.buckets[i];
+		d.hop_count_buckets[i] -= begin->hop_count_buckets[i];
+	}
+	d.total_ro_delegations -= begin->total_ro_delegations;
+	d.total_ro_revokes -= begin->total_ro_revokes;
 	d.start_time = begin->current_time;
 	return d;
 }
@@ -169,15 +181,16 @@ static struct classic_latency vacuum_latency(const struct control *ctl, struct d
 					.total = (double)v.ms / 1000};
 }
 
-/* Hot keys and locks are not counted here: all zero. */
 void control_get_db_statistics(struct control *ctl)
 {
-	struct classic_db_statistics s = {.num_hot_keys = CLASSIC_HOT_KEYS};
+	struct classic_db_statistics s = {.num_hot_keys = 0};
 	struct db *db = control_db(ctl);
 	struct ctdb_blob blob;
+	int rc;
 
 	if (db != NULL) {
+		rc = records_statistics(ctl, db, &s);
 		s.vacuum = vacuum_latency(ctl, db);
-		control_reply_blob(ctl, classic_db_statistics_nencode(ctl, &s, &blob), &blob);
+		control_reply_blob(ctl, rc != 0 ? rc : classic_db_statistics_nencode(ctl, &s, &blob), &blob);
 	}
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/record.h"
+#include "dbd/control.h"
 #include "dbd/lane.h"
 #include "dbd/records.h"
 #include "dbd/vacuum.h"
@@ -178,16 +179,6 @@ static int op_remove(void *priv, struct record_key key)
 }
 
 /* ---- network ---- */
-
-static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
-{
-	union {
-		const uint8_t *c;
-		uint8_t *p;
-	} u = {p};
-
-	return (struct ctdb_blob){(uint32_t)len, u.p};
-}
 
 /* A link that is down has been told already; anything else would leave somebody waiting for ever. */
 static void not_sent(struct db *db, uint32_t node, uint32_t generation, int err)
@@ -446,7 +437,12 @@ int records_db_add(struct records *r, struct db *db)
 	if (db->records != NULL && (db->flags & DB_READONLY) != 0) {
 		records_set_readonly(db);
 	}
-	return db->records != NULL ? 0 : ENOMEM;
+	return db->records == NULL ? ENOMEM : (db->flags & DB_STICKY) != 0 ? records_set_sticky(db) : 0;
+}
+
+int records_set_sticky(struct db *db)
+{
+	return db->records != NULL ? record_db_set_sticky(db->records) : 0;
 }
 
 struct dbd *records_owner(struct records *r)
@@ -456,8 +452,22 @@ struct dbd *records_owner(struct records *r)
 
 /* ---- time ---- */
 
+/* Tunables may change at any time. */
+static void sticky_settings(struct records *r)
+{
+	const struct clients *cs = r->dbd->clients;
+	uint32_t seconds = cs != NULL ? tunable(cs, CLASSIC_TUNABLE_STICKY_DURATION) : 0;
+
+	record_engine_set_sticky(
+		r->engine,
+		&(struct record_sticky){.given = cs != NULL ? tunable(cs, CLASSIC_TUNABLE_HOPCOUNT_MAKE_STICKY) : 0,
+					.pin_ms = cs != NULL ? tunable(cs, CLASSIC_TUNABLE_STICKY_PINDOWN) : 0,
+					.duration_ms = seconds < UINT32_MAX / 1000 ? seconds * 1000 : UINT32_MAX});
+}
+
 static void run(struct records *r)
 {
+	sticky_settings(r);
 	vacuums_times(r->dbd->vacuums);
 	mono_timer_set(r->timer, record_engine_timers(r->engine, mono_now()));
 }
@@ -496,10 +506,18 @@ void records_kick(struct records *r)
 
 int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **out)
 {
-	static const struct record_ops ops = {
-		op_trylock,           op_unlock,       op_read,       op_write,  op_remove,
-		op_send_call,         op_send_forward, op_send_grant, op_answer, op_inconsistent,
-		records_send_readonly};
+	static const struct record_ops ops = {op_trylock,
+					      op_unlock,
+					      op_read,
+					      op_write,
+					      op_remove,
+					      op_send_call,
+					      op_send_forward,
+					      op_send_grant,
+					      op_answer,
+					      op_inconsistent,
+					      records_send_readonly,
+					      records_hot};
 	struct record_config config = {.own_pnn = dbd->d->pnn,
 				       .hold_min_us = HOLD_MIN_US,
 				       .hold_max_us = HOLD_MAX_US,

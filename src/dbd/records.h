@@ -19,6 +19,10 @@ void records_kick(struct records *r);
 /* See apply in struct rec_member_ops, core/recovery.h. */
 int records_apply(struct records *r, struct db *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
 
+/* ---- records_stats.c ---- */
+/* See hot in struct record_ops. */
+void records_hot(void *priv, struct record_key key, uint32_t count);
+
 /* ---- records_readonly.c ---- */
 /* See send_readonly in struct record_ops. */
 void records_send_readonly(void *priv, uint32_t node, uint32_t generation, enum record_ro what, uint32_t requester, struct record_key key,

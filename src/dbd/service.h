@@ -29,8 +29,11 @@ struct commits;
 struct traverses;
 struct attaches;
 struct worker_pool;
+struct journals;
 struct vacuums;
 struct db_vacuum_run; /* protocol/db.h */
+struct classic_statistics;
+struct classic_db_statistics;
 
 /* Everything a part may need of the others. One object, made by main.c, passed to each part's _new(). */
 struct dbd {
@@ -116,6 +119,12 @@ void records_close(struct records *r, struct db *db);
 void records_db_remove(struct records *r, struct db *db);
 /* The database has its flag DB_READONLY: records are lent to nodes that only read, from now on. */
 void records_set_readonly(struct db *db);
+/* The same for DB_STICKY: records that are given away very often stay a while after each arrival. 0 or ENOMEM. */
+int records_set_sticky(struct db *db);
+/* records_stats.c: what the record engine counts about a database; keys below mem. ENOMEM. */
+int records_statistics(TALLOC_CTX *mem, const struct db *db, struct classic_db_statistics *s);
+void records_statistics_all(struct records *r, struct classic_statistics *sum); /* added to sum */
+void records_statistics_reset(struct records *r);
 /*
  * Under the chain lock, after each write to a volatile file: the copy named before as its data master, now after; COPY_NONE: there was, or is, no copy. Values shorter
  * than a header are none.

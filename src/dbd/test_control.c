@@ -577,23 +577,31 @@ static void test_tunables(void **state)
 static void test_statistics(void **state)
 {
 	int fd = fake_connect();
+	struct classic_db_statistics d;
 	struct classic_statistics s;
 	struct fake_reply r;
 	uint8_t id[4];
 
+	fake->revokes = 5;
 	(void)fake_ask(fd, CLASSIC_CONTROL_PING, NULL, 0);
 	r = fake_ask(fd, CLASSIC_CONTROL_STATISTICS, NULL, 0);
 	assert_int_equal(r.data.len, 488);
 	assert_int_equal(classic_statistics_nview(r.data.data, r.data.len, &s, NULL), 0);
 	assert_int_equal(s.num_clients, 1);
 	assert_int_equal(s.client_req_control, 2);
+	assert_int_equal(s.total_ro_revokes, 5);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_STATISTICS_RESET, NULL, 0).status, 0);
 	r = fake_ask(fd, CLASSIC_CONTROL_STATISTICS, NULL, 0);
 	assert_int_equal(classic_statistics_nview(r.data.data, r.data.len, &s, NULL), 0);
 	assert_int_equal(s.client_req_control, 1);
+	assert_int_equal(s.total_ro_revokes, 0);
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_STAT_HISTORY, NULL, 0).data.len, 48808);
 	poke_u32(id, fake_db("x.tdb", 0)->id);
-	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_DB_STATISTICS, id, 4).data.len, 464);
+	r = fake_ask(fd, CLASSIC_CONTROL_GET_DB_STATISTICS, id, 4);
+	assert_int_equal(r.data.len, 464 + 3);
+	assert_int_equal(classic_db_statistics_nview(r.data.data, r.data.len, &d, NULL), 0);
+	assert_true(d.num_hot_keys == 10 && d.hot_keys[0].count == 0 && d.hot_keys[9].count == 7);
+	assert_true(d.hot_keys[9].keylen == 3 && d.keys.len == 3 && memcmp(d.keys.data, "abc", 3) == 0);
 	assert_true(fake_ask(fd, CLASSIC_CONTROL_DUMP_MEMORY, NULL, 0).data.len > 0);
 	close(fd);
 }

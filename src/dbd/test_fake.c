@@ -111,6 +111,30 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 	return (struct record_call *)call;
 }
 
+int records_set_sticky(struct db *db)
+{
+	return 0;
+}
+
+int records_statistics(TALLOC_CTX *mem, const struct db *db, struct classic_db_statistics *s)
+{
+	s->num_hot_keys = CLASSIC_HOT_KEYS;
+	s->hot_keys[CLASSIC_HOT_KEYS - 1] = (struct classic_hot_key){.count = 7, .keylen = 3};
+	s->keys.data = talloc_memdup(mem, "abc", 3);
+	s->keys.len = 3;
+	return s->keys.data != NULL ? 0 : ENOMEM;
+}
+
+void records_statistics_all(struct records *r, struct classic_statistics *sum)
+{
+	sum->total_ro_revokes += fake->revokes;
+}
+
+void records_statistics_reset(struct records *r)
+{
+	fake->revokes = 0;
+}
+
 void records_set_readonly(struct db *db)
 {
 	(void)db;

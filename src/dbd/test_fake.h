@@ -71,6 +71,7 @@ struct fake {
 	size_t datalen;
 	int32_t call_status;
 	uint32_t cancelled, deletions, attached, closed, removed, fetched, pushes_seen;
+	uint32_t revokes; /* that the record engine counts */
 	int vacuum_status;
 	uint8_t deletion_header[REC_HEADER_SIZE];
 };
