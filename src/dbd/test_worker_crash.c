@@ -319,6 +319,86 @@ static void test_no_program(void **state)
 	assert_non_null(strstr(err, "/nonexistent/worker"));
 }
 
+static int ended(struct test_dir *t, struct worker_pool *pool, struct db *db)
+{
+	return test_wait(t, test_send(t, pool, db, WORKER_SEQNUM, NULL), NULL);
+}
+
+/* The program is gone, as in the middle of an upgrade: jobs fail with that, and run again when it is there. */
+static void test_program_goes(void **state)
+{
+	struct test_dir *t = *state;
+	char *path = talloc_asprintf(t, "%s/worker", t->path);
+	struct worker_pool *pool;
+	struct tevent_req *a, *b;
+	struct db *db[2];
+
+	test_dbs_open(t);
+	db[0] = test_attach(t, "n.tdb", 0);
+	db[1] = test_attach(t, "m.tdb", 0);
+	assert_int_equal(symlink(getenv("TEST_WORKER"), path), 0);
+	pool = test_pool_of(t, path, 2);
+	assert_int_equal(unlink(path), 0);
+	a = test_send(t, pool, db[0], WORKER_SEQNUM, NULL);
+	b = test_send(t, pool, db[1], WORKER_SEQNUM, NULL);
+	assert_int_equal(test_wait(t, a, NULL), ENOENT);
+	assert_int_equal(test_wait(t, b, NULL), ENOENT);
+	assert_int_equal(symlink(getenv("TEST_WORKER"), path), 0);
+	assert_int_equal(ended(t, pool, db[0]), 0);
+}
+
+/* Freed while processes are being started, with and without jobs. */
+static void test_pool_freed_early(void **state)
+{
+	struct test_dir *t = *state;
+	struct db *db;
+	pid_t pid;
+	int i;
+
+	test_dbs_open(t);
+	db = test_attach(t, "n.tdb", 0);
+	for (i = 0; i < 4; i++) {
+		struct worker_pool *pool = test_pool(t, 2);
+		struct tevent_req *req = test_send(t, pool, db, WORKER_SEQNUM, NULL);
+
+		if (i % 2 == 0) {
+			tevent_loop_once(t->d->ev);
+		}
+		if (i < 2) {
+			TALLOC_FREE(req);
+		}
+		talloc_free(pool);
+		if (req != NULL) {
+			assert_int_equal(test_wait(t, req, NULL), ECANCELED);
+		}
+	}
+	while (test_worker_pids(&pid, 1) != 0) {
+		test_loop_ms(t, 10);
+	}
+}
+
+/* One more than has work, up to the size of the pool. */
+static void test_spare_process(void **state)
+{
+	struct test_dir *t = *state;
+	struct worker_pool *pool = test_pool(t, 3);
+	struct paused_scan p = {.batches = 0};
+	struct tevent_req *req;
+	struct db *db;
+	pid_t pid;
+
+	test_dbs_open(t);
+	db = test_attach(t, "n.tdb", 0);
+	fill(db, 10000);
+	req = start_paused_scan(t, pool, db, &p, NULL);
+	while (test_worker_pids(&pid, 1) != 2) {
+		test_loop_ms(t, 10);
+	}
+	test_loop_ms(t, 100);
+	assert_int_equal(test_worker_pids(&pid, 1), 2);
+	talloc_free(req);
+}
+
 /* ---- a transaction interrupted at each of its writes ---- */
 
 static char *crash_program(struct test_dir *t, const char *at)
@@ -458,6 +538,9 @@ int main(void)
 		TEST(test_blocked_jobs_do_not_block_others),
 		TEST(test_bad_worker),
 		TEST(test_no_program),
+		TEST(test_program_goes),
+		TEST(test_pool_freed_early),
+		TEST(test_spare_process),
 		TEST(test_update_sweep_persistent),
 		TEST(test_update_sweep_replicated),
 	};

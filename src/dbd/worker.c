@@ -11,6 +11,7 @@
 
 #define PATIENCE_MS    50
 #define SURPLUS_IDLE_S 10
+#define STARTS_MAX     8 /* under way */
 
 /* Ordered jobs of one database: the first is runnable or running, the others wait behind it. */
 struct db_lane {
@@ -21,8 +22,10 @@ struct db_lane {
 
 struct worker_pool {
 	struct worker_owner owner;
-	unsigned n;              /* processes that run side by side */
-	unsigned processes;      /* that exist */
+	unsigned n;         /* processes that run side by side */
+	unsigned processes; /* that exist, those that are being started included */
+	unsigned starting;
+	unsigned step; /* how many were started when jobs had waited, last time: doubled while that is not enough */
 	struct dlist idle, busy; /* struct worker */
 	struct dlist runnable;   /* struct worker_job */
 	struct dlist lanes;      /* struct db_lane with jobs */
@@ -190,64 +193,122 @@ static void pool_give(struct worker_pool *pool, struct worker *w, struct worker_
 	worker_give(w, job);
 }
 
-/* The first runnable job gets a new process. */
-static void pool_grow(struct worker_pool *pool)
+/* Those that exist will come to the jobs that wait; without any they would wait for ever. */
+static void pool_cannot_start(struct worker_pool *pool, int error)
 {
-	struct worker_job *job = dlist_entry(dlist_first(&pool->runnable), struct worker_job, in_runnable);
-	struct worker *w;
-	int error = worker_start_process(pool, &pool->owner, &w);
-
-	if (error == 0) {
-		pool->processes++;
-		pool_give(pool, w, job);
-		return;
-	}
 	log_ratelimited(LOG_LVL_ERROR, 1000, "%s: no worker process can be started: %s", pool->owner.program,
 			strerror(error));
-	/* Those that exist will come to it; without any it would wait for ever. */
-	if (pool->processes == 0) {
-		worker_job_end(job, error);
+	if (pool->processes == 0 && !dlist_empty(&pool->runnable)) {
+		worker_job_end(dlist_entry(dlist_first(&pool->runnable), struct worker_job, in_runnable), error);
+		pool_kick(pool);
 	}
 }
 
+static bool pool_start_one(struct worker_pool *pool)
+{
+	int error = worker_start_process(pool, &pool->owner);
+
+	if (error != 0) {
+		pool_cannot_start(pool, error);
+		return false;
+	}
+	pool->processes++;
+	pool->starting++;
+	return true;
+}
+
+static void pool_start(struct worker_pool *pool, unsigned wanted)
+{
+	while (wanted > 0 && pool->starting < STARTS_MAX && pool->processes < WORKER_PROCESSES_MAX &&
+	       pool_start_one(pool)) {
+		wanted--;
+	}
+}
+
+/* Up to max. */
+static unsigned pool_waiting(const struct worker_pool *pool, unsigned max)
+{
+	unsigned n = 0;
+
+	dlist_for_each(e, &pool->runnable)
+	{
+		if (n == max) {
+			break;
+		}
+		n++;
+	}
+	return n;
+}
+
+static unsigned at_most(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* Those that were asked for last time are there, and jobs still wait: others hold what the processes wait for. */
 static void pool_impatient(void *priv)
 {
 	struct worker_pool *pool = talloc_get_type_abort(priv, struct worker_pool);
 	struct worker_job *job;
 
 	pool->waiting = false;
-	if (!dlist_empty(&pool->runnable)) {
+	if (!dlist_empty(&pool->runnable) && pool->starting == 0) {
 		job = dlist_entry(dlist_first(&pool->runnable), struct worker_job, in_runnable);
-		if (pool->processes < WORKER_PROCESSES_MAX &&
-		    mono_ms_between(job->queued_at, mono_now()) >= PATIENCE_MS) {
-			pool_grow(pool);
+		if (mono_ms_between(job->queued_at, mono_now()) >= PATIENCE_MS) {
+			pool->step = pool->step == 0 ? 1 : at_most(2 * pool->step, STARTS_MAX);
+			pool_start(pool, at_most(pool->step, pool_waiting(pool, STARTS_MAX)));
 		}
 	}
 	pool_run(pool);
 }
 
+/* Up to the size of the pool there is a process for each job, and one more, so that the next job need not wait. */
+static void pool_fill(struct worker_pool *pool, bool gave)
+{
+	unsigned room = pool->n > pool->processes ? pool->n - pool->processes : 0;
+	unsigned waiting = pool_waiting(pool, STARTS_MAX);
+	unsigned spare = gave && dlist_empty(&pool->idle) ? 1 : 0;
+
+	if (waiting + spare > pool->starting) {
+		pool_start(pool, at_most(room, waiting + spare - pool->starting));
+	}
+}
+
 static void pool_run(struct worker_pool *pool)
 {
+	bool gave = false;
+
 	while (!dlist_empty(&pool->runnable)) {
 		struct worker *w = pool_take_idle(pool);
 
-		if (w != NULL) {
-			pool_give(pool, w, dlist_entry(dlist_first(&pool->runnable), struct worker_job, in_runnable));
-		} else if (pool->processes < pool->n) {
-			unsigned before = pool->processes;
-
-			pool_grow(pool);
-			if (pool->processes == before && before > 0) {
-				break;
-			}
-		} else {
+		if (w == NULL) {
 			break;
 		}
+		pool_give(pool, w, dlist_entry(dlist_first(&pool->runnable), struct worker_job, in_runnable));
+		gave = true;
 	}
-	if (!dlist_empty(&pool->runnable) && !pool->waiting) {
+	pool_fill(pool, gave);
+	if (dlist_empty(&pool->runnable)) {
+		pool->step = 0;
+	} else if (!pool->waiting) {
 		pool->waiting = true;
 		mono_timer_set(pool->patience, mono_add_ms(mono_now(), PATIENCE_MS));
 	}
+}
+
+/* The job that waits longest gets it at once: a program that ends by itself costs one job each time, no more. */
+void worker_pool_worker_started(struct worker_pool *pool, struct worker *w)
+{
+	pool->starting--;
+	worker_pool_worker_idle(pool, w);
+	pool_run(pool);
+}
+
+void worker_pool_start_failed(struct worker_pool *pool, int error)
+{
+	pool->starting--;
+	pool->processes--;
+	pool_cannot_start(pool, error);
 }
 
 bool worker_pool_has_surplus(const struct worker_pool *pool)

@@ -54,6 +54,8 @@ struct out_chunk *out_chunk_new(TALLOC_CTX *mem, enum worker_frame type, size_t 
 /* ---- worker.c, called by worker_proc.c ---- */
 /* The job's last word; status 0 or errno. The worker is not its any more. */
 void worker_job_end(struct worker_job *job, int status);
+void worker_pool_worker_started(struct worker_pool *pool, struct worker *w);
+void worker_pool_start_failed(struct worker_pool *pool, int error);
 void worker_pool_worker_idle(struct worker_pool *pool, struct worker *w);
 void worker_pool_worker_gone(struct worker_pool *pool);
 bool worker_pool_has_surplus(const struct worker_pool *pool); /* more processes than its size */
@@ -65,8 +67,11 @@ struct worker_owner {
 	struct worker_pool *pool;
 	const char *program;
 };
-/* Starts a process. It is a talloc child of mem; freeing it kills it without a word to the pool. */
-int worker_start_process(TALLOC_CTX *mem, const struct worker_owner *owner, struct worker **w);
+/*
+ * Starts a process, which takes a moment: the pool hears worker_pool_worker_started() or, when nothing is left of it, worker_pool_start_failed(), from the event
+ * loop. It is a talloc child of mem; freeing it kills it without a word to the pool. 0 or errno.
+ */
+int worker_start_process(TALLOC_CTX *mem, const struct worker_owner *owner);
 void worker_give(struct worker *w, struct worker_job *job);  /* w is idle */
 void worker_send(struct worker *w, struct out_chunk *chunk); /* takes chunk */
 void worker_resume(struct worker *w);                        /* the job is no longer paused */

@@ -20,7 +20,8 @@
 struct worker {
 	struct dlist link; /* pool's: idle or busy */
 	struct worker_owner owner;
-	struct proc *proc;
+	struct tevent_req *starting;
+	struct proc *proc; /* NULL while it is being started; then neither idle nor busy */
 	int pid;
 	int fd;
 	struct tevent_fd *fde;
@@ -441,20 +442,54 @@ static void worker_exited(void *priv, struct proc *p, int wait_status)
 	/* The job ends when the socket's end is read: what the process said before comes first. */
 }
 
+/* The socket is read only now: until the process has its end of it, or is known to have failed, that is open here. */
+static int worker_begin(struct worker *w, struct tevent_req *req)
+{
+	int error = proc_spawn_recv(req, w, worker_exited, w, &w->proc);
+
+	TALLOC_FREE(w->starting);
+	if (error != 0) {
+		return error;
+	}
+	w->pid = (int)proc_pid(w->proc);
+	w->again = tevent_create_immediate(w);
+	w->fde = tevent_add_fd(w->owner.ev, w, w->fd, TEVENT_FD_READ, worker_handler, w);
+	return w->again == NULL || w->fde == NULL ? ENOMEM : 0;
+}
+
+static void worker_spawned(struct tevent_req *req)
+{
+	struct worker *w = tevent_req_callback_data(req, struct worker);
+	struct worker_pool *pool = w->owner.pool;
+	int error = worker_begin(w, req);
+
+	if (error != 0) {
+		talloc_free(w);
+		worker_pool_start_failed(pool, error);
+		return;
+	}
+	worker_pool_worker_started(pool, w);
+}
+
 static int spawn(struct worker *w, int child_fd)
 {
-	const int keep[] = {child_fd, -1};
 	char number[16];
 	char *argv[] = {talloc_strdup(w, w->owner.program), talloc_strdup(w, "--fd"), number, NULL};
 
 	if (argv[0] == NULL || argv[1] == NULL) {
+		close(child_fd);
 		return ENOMEM;
 	}
 	snprintf(number, sizeof(number), "%d", child_fd);
-	return proc_spawn(w, w->owner.ev, argv, keep, true, worker_exited, w, &w->proc);
+	w->starting = proc_spawn_send(w, w->owner.ev, argv, child_fd, true);
+	if (w->starting == NULL) {
+		return ENOMEM;
+	}
+	tevent_req_set_callback(w->starting, worker_spawned, w);
+	return 0;
 }
 
-int worker_start_process(TALLOC_CTX *mem, const struct worker_owner *owner, struct worker **result)
+int worker_start_process(TALLOC_CTX *mem, const struct worker_owner *owner)
 {
 	struct worker *w = talloc_zero(mem, struct worker);
 	int fds[2];
@@ -473,17 +508,8 @@ int worker_start_process(TALLOC_CTX *mem, const struct worker_owner *owner, stru
 	dlist_init(&w->out);
 	talloc_set_destructor(w, worker_destructor);
 	error = spawn(w, fds[1]);
-	close(fds[1]);
-	w->again = tevent_create_immediate(w);
-	w->fde = tevent_add_fd(owner->ev, w, w->fd, TEVENT_FD_READ, worker_handler, w);
-	if (error == 0 && (w->again == NULL || w->fde == NULL)) {
-		error = ENOMEM;
-	}
 	if (error != 0) {
 		talloc_free(w);
-		return error;
 	}
-	w->pid = (int)proc_pid(w->proc);
-	*result = w;
-	return 0;
+	return error;
 }
