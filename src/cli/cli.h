@@ -99,6 +99,11 @@ int options_parse(struct cli *cli, int *argc, char ***argv);
 /* ---- help.c ---- */
 void help_overview(FILE *f);
 void help_command(FILE *f, const struct command *cmd);
+/* The verbs of an object ("db", "cluster key"), or of everything if there is no argument. false: no such object. */
+bool help_object(FILE *f, char **argv, int argc);
+/* What the flags stand for: the name of the first one; all, as a line of usage has them. */
+const char *option_first(unsigned int flags);
+void options_usage(FILE *f, unsigned int flags);
 /* Finds the command; *used: how many words it took. NULL with a text in cli->error. */
 const struct command *command_find(struct cli *cli, char **argv, int argc, int *used);
 

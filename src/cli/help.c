@@ -7,6 +7,23 @@
 
 #define SUGGEST_DISTANCE 3U
 
+static void command_line(FILE *f, const struct command *c)
+{
+	char name[96];
+
+	snprintf(name, sizeof(name), "%s%s%s %s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "",
+		 c->verb, c->args);
+	fprintf(f, "  %-31s  %s\n", name, c->summary);
+}
+
+/* "cluster" of "cluster key". */
+static bool object_begins(const struct command *c, const char *word)
+{
+	size_t len = strlen(word);
+
+	return strncmp(c->object, word, len) == 0 && c->object[len] == ' ';
+}
+
 void help_overview(FILE *f)
 {
 	const struct command *c;
@@ -14,14 +31,10 @@ void help_overview(FILE *f)
 
 	fputs("Usage: ctdb [OPTIONS] OBJECT VERB [ARGUMENTS]\n\nCommands:\n", f);
 	for (c = commands; c->run != NULL; c++) {
-		char name[96];
-
 		if (c->object == NULL && !old++) {
 			fputs("\nForms that scripts know from earlier versions:\n", f);
 		}
-		snprintf(name, sizeof(name), "%s%s%s %s", c->object != NULL ? c->object : "",
-			 c->object != NULL ? " " : "", c->verb, c->args);
-		fprintf(f, "  %-31s  %s\n", name, c->summary);
+		command_line(f, c);
 	}
 	fputs("\nOptions:\n"
 	      "  -o, --output FORMAT   text, json or table\n"
@@ -39,27 +52,43 @@ void help_overview(FILE *f)
 	      "  --history, --reset    statistics: by intervals; begin at 0 again\n"
 	      "  -X, -x SEPARATOR      old forms: output for programs, and its separator\n"
 	      "  --version, -h, --help\n"
-	      "\nctdb OBJECT VERB --help says more about a command. Manual: ctdb(1).\n",
+	      "\nctdb OBJECT --help lists the verbs of one, ctdb OBJECT VERB --help says more about a command. Manual: "
+	      "ctdb(1).\n",
 	      f);
+}
+
+bool help_object(FILE *f, char **argv, int argc)
+{
+	char object[64];
+	const struct command *c;
+	bool found = false;
+
+	if (argc == 0) {
+		help_overview(f);
+		return true;
+	}
+	snprintf(object, sizeof(object), "%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+	for (c = commands; c->run != NULL; c++) {
+		if (c->object != NULL && (strcmp(c->object, object) == 0 || (argc == 1 && object_begins(c, argv[0])))) {
+			if (!found) {
+				fprintf(f, "Usage: ctdb %s VERB [ARGUMENTS]\n\n", object);
+			}
+			found = true;
+			command_line(f, c);
+		}
+	}
+	if (found) {
+		fprintf(f, "\nctdb %s VERB --help says more about one. Manual: ctdb(1).\n", object);
+	}
+	return found;
 }
 
 void help_command(FILE *f, const struct command *c)
 {
 	fprintf(f, "Usage: ctdb %s%s%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb,
 		c->args[0] != '\0' ? " " : "", c->args);
-	fprintf(f, "%s%s%s%s%s\n", (c->options & OPT_NODE) != 0 ? " [-n PNN]" : "",
-		(c->options & OPT_MACHINE) != 0 ? " [-X]" : "", (c->options & OPT_HEX) != 0 ? " [--hex]" : "",
-		(c->options & OPT_COUNT) != 0 ? " [--count N]" : "",
-		(c->options & OPT_MODEL) != 0     ? " [--model MODEL]"
-		: (c->options & OPT_RETIRE) != 0  ? " [--retire]"
-		: (c->options & OPT_DRY_RUN) != 0 ? " [--dry-run]"
-		: (c->options & OPT_FULL) != 0    ? " [--full]"
-		: (c->options & OPT_FOR) != 0     ? " --for STATE [--timeout S]"
-		: (c->options & OPT_FORCE) != 0   ? " [--force] [--timeout S]"
-		: (c->options & OPT_LOCAL) != 0   ? " [--local]"
-		: (c->options & OPT_RECORDS) != 0 ? " [--records]"
-		: (c->options & OPT_HISTORY) != 0 ? " [--history | --reset]"
-						  : "");
+	options_usage(f, c->options);
+	fputc('\n', f);
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }
 
@@ -102,7 +131,7 @@ static const struct command *unknown(struct cli *cli, char **argv, int argc)
 	}
 	for (c = commands; c->run != NULL; c++) {
 		if (c->object != NULL && (strcmp(c->object, argv[0]) == 0 || strcmp(c->object, typed) == 0)) {
-			cli_fail(cli, EXIT_USAGE, "%s \"%s\"; ctdb --help lists the verbs of %s",
+			cli_fail(cli, EXIT_USAGE, "%s \"%s\"; ctdb %s --help lists the verbs",
 				 argc > 1 && strcmp(c->object, typed) != 0 ? "unknown command"
 									   : "verb is missing after",
 				 typed, c->object);

@@ -116,22 +116,12 @@ static int check_use(struct cli *cli, int argc)
 {
 	const struct command *c = cli->cmd;
 	unsigned int extra = cli->opt.given & ~c->options;
-	const char *what = (extra & OPT_NODE) != 0      ? "-n"
-			   : (extra & OPT_MACHINE) != 0 ? "-X, -Y and -x"
-			   : (extra & OPT_HEX) != 0     ? "--hex"
-			   : (extra & OPT_COUNT) != 0   ? "--count"
-			   : (extra & OPT_RETIRE) != 0  ? "--retire"
-			   : (extra & OPT_DRY_RUN) != 0 ? "--dry-run"
-			   : (extra & OPT_FOR) != 0     ? "--for"
-			   : (extra & OPT_FORCE) != 0   ? "--force"
-			   : (extra & OPT_FULL) != 0    ? "--full"
-							: "--model";
 	char name[64];
 
 	snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "",
 		 c->verb);
 	if (extra != 0) {
-		return cli_fail(cli, EXIT_USAGE, "%s cannot be used with \"ctdb %s\"%s", what, name,
+		return cli_fail(cli, EXIT_USAGE, "%s cannot be used with \"ctdb %s\"%s", option_first(extra), name,
 				(extra & OPT_NODE) != 0 ? ": it works on the node it runs on" : "");
 	}
 	if (argc < c->min_args || argc > c->max_args) {
@@ -168,6 +158,15 @@ static int run(struct cli *cli, char **argv, int argc)
 {
 	int used, code;
 
+	if (strcmp(argv[0], "help") == 0) {
+		cli->opt.help = true;
+		argv++;
+		argc--;
+	}
+	if ((cli->opt.help && help_object(stdout, argv, argc)) ||
+	    (argc == 2 && strcmp(argv[1], "help") == 0 && help_object(stdout, argv, 1))) {
+		return EXIT_OK;
+	}
 	cli->cmd = command_find(cli, argv, argc, &used);
 	if (cli->cmd == NULL) {
 		return EXIT_USAGE;

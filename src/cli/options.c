@@ -25,18 +25,70 @@ enum long_option {
 };
 
 static const struct option long_options[] = {
-	{"output", required_argument, NULL, 'o'},       {"socket", required_argument, NULL, LONG_SOCKET},
-	{"timeout", required_argument, NULL, 't'},      {"timelimit", required_argument, NULL, 't'},
-	{"node", required_argument, NULL, 'n'},         {"separator", required_argument, NULL, 'x'},
-	{"hex", no_argument, NULL, LONG_HEX},           {"count", required_argument, NULL, LONG_COUNT},
-	{"model", required_argument, NULL, LONG_MODEL}, {"help", no_argument, NULL, 'h'},
-	{"retire", no_argument, NULL, LONG_RETIRE},     {"dry-run", no_argument, NULL, LONG_DRY_RUN},
-	{"for", required_argument, NULL, LONG_FOR},     {"force", no_argument, NULL, LONG_FORCE},
-	{"local", no_argument, NULL, LONG_LOCAL},       {"history", no_argument, NULL, LONG_HISTORY},
-	{"reset", no_argument, NULL, LONG_RESET},       {"records", no_argument, NULL, LONG_RECORDS},
+	{"output", required_argument, NULL, 'o'},
+	{"socket", required_argument, NULL, LONG_SOCKET},
+	{"timeout", required_argument, NULL, 't'},
+	{"timelimit", required_argument, NULL, 't'},
+	{"node", required_argument, NULL, 'n'},
+	{"separator", required_argument, NULL, 'x'},
+	{"hex", no_argument, NULL, LONG_HEX},
+	{"count", required_argument, NULL, LONG_COUNT},
+	{"model", required_argument, NULL, LONG_MODEL},
+	{"help", no_argument, NULL, 'h'},
+	{"retire", no_argument, NULL, LONG_RETIRE},
+	{"dry-run", no_argument, NULL, LONG_DRY_RUN},
+	{"for", required_argument, NULL, LONG_FOR},
+	{"force", no_argument, NULL, LONG_FORCE},
+	{"local", no_argument, NULL, LONG_LOCAL},
+	{"history", no_argument, NULL, LONG_HISTORY},
+	{"reset", no_argument, NULL, LONG_RESET},
+	{"records", no_argument, NULL, LONG_RECORDS},
 	{"full", no_argument, NULL, LONG_FULL},
-	{"version", no_argument, NULL, LONG_VERSION},   {NULL, 0, NULL, 0},
+	{"version", no_argument, NULL, LONG_VERSION},
+	{NULL, 0, NULL, 0},
 };
+
+static const struct option_name {
+	enum option_flag flag;
+	const char *name;
+	const char *usage; /* NULL: part of the one before */
+} option_names[] = {
+	{OPT_NODE, "-n", "[-n PNN]"},
+	{OPT_MACHINE, "-X, -Y and -x", "[-X]"},
+	{OPT_HEX, "--hex", "[--hex]"},
+	{OPT_COUNT, "--count", "[--count N]"},
+	{OPT_MODEL, "--model", "[--model MODEL]"},
+	{OPT_RETIRE, "--retire", "[--retire]"},
+	{OPT_DRY_RUN, "--dry-run", "[--dry-run]"},
+	{OPT_FULL, "--full", "[--full]"},
+	{OPT_FOR, "--for", "--for STATE [--timeout S]"},
+	{OPT_FORCE, "--force", "[--force] [--timeout S]"},
+	{OPT_LOCAL, "--local", "[--local]"},
+	{OPT_RECORDS, "--records", "[--records]"},
+	{OPT_HISTORY, "--history", "[--history | --reset]"},
+	{OPT_RESET, "--reset", NULL},
+};
+
+#define N_OPTION_NAMES (sizeof(option_names) / sizeof(option_names[0]))
+
+const char *option_first(unsigned int flags)
+{
+	for (size_t i = 0; i < N_OPTION_NAMES; i++) {
+		if ((flags & option_names[i].flag) != 0) {
+			return option_names[i].name;
+		}
+	}
+	return NULL;
+}
+
+void options_usage(FILE *f, unsigned int flags)
+{
+	for (size_t i = 0; i < N_OPTION_NAMES; i++) {
+		if ((flags & option_names[i].flag) != 0 && option_names[i].usage != NULL) {
+			fprintf(f, " %s", option_names[i].usage);
+		}
+	}
+}
 
 static int usage(struct cli *cli, const char *what, const char *value, const char *wanted)
 {
@@ -105,7 +157,7 @@ static void set_switch(struct cli *cli, int c)
 	cli->opt.given |= c == LONG_LOCAL     ? OPT_LOCAL
 			  : c == LONG_HISTORY ? OPT_HISTORY
 			  : c == LONG_RESET   ? OPT_RESET
-					      : c == LONG_RECORDS ? OPT_RECORDS
+			  : c == LONG_RECORDS ? OPT_RECORDS
 					      : OPT_FULL;
 }
 
@@ -169,9 +221,11 @@ static int set_option(struct cli *cli, int c, char *const *argv)
 		return cli_fail(cli, EXIT_USAGE, "option %s needs a value", argv[optind - 1]);
 	default:
 		if (optopt != 0 && isprint(optopt) && argv[optind - 1][1] != '-') {
-			return cli_fail(cli, EXIT_USAGE, "unknown option -%c; see ctdb --help", optopt);
+			return cli_fail(cli, EXIT_USAGE,
+					"unknown option -%c; ctdb OBJECT VERB --help lists those of a command", optopt);
 		}
-		return cli_fail(cli, EXIT_USAGE, "unknown option %s; see ctdb --help", argv[optind - 1]);
+		return cli_fail(cli, EXIT_USAGE, "unknown option %s; ctdb OBJECT VERB --help lists those of a command",
+				argv[optind - 1]);
 	}
 }
 

@@ -263,7 +263,9 @@ def test_usage(tool, base):
     bad(tool(nothing, "clutser", "status"), USAGE, 'unknown command "clutser status"', '"ctdb cluster status"')
     bad(tool(nothing, "statuss"), USAGE, '"ctdb status"')
     bad(tool(nothing, "xyzzy", "plugh"), USAGE, "xyzzy plugh", "ctdb --help")
-    bad(tool(nothing, "record"), USAGE, "verb is missing")
+    bad(tool(nothing, "record"), USAGE, "verb is missing", "ctdb record --help")
+    bad(tool(nothing, "record", "--local", "get", "a", "b"), USAGE, "--local cannot be used")
+    bad(tool(nothing, "xyzzy", "--help"), USAGE, "xyzzy")
     bad(tool(nothing, "record", "get", "x"), USAGE, "too few arguments", "DB KEY")
     bad(tool(nothing, "node", "list", "x"), USAGE, "too many arguments")
     bad(tool(nothing, "-n", "1", "record", "get", "a", "b"), USAGE, "-n", "record get")
@@ -284,6 +286,12 @@ def test_help(tool, base):
     overview = good(tool(nothing, "--help"))
     for name in ("cluster status", "record get DB KEY", "message listen SRVID", "getdbmap"):
         assert name in overview
+    verbs = good(tool(nothing, "record", "--help"))
+    assert "record get DB KEY" in verbs and "db list" not in verbs and "getdbmap" not in verbs
+    assert verbs == good(tool(nothing, "help", "record")) == good(tool(nothing, "record", "help"))
+    assert "cluster key create" in good(tool(nothing, "cluster", "key", "--help")) and "cluster key create" in good(tool(nothing, "cluster", "--help"))
+    assert good(tool(nothing, "help")) == overview
+    assert good(tool(nothing, "help", "record", "get")) == good(tool(nothing, "record", "get", "--help"))
     assert good(tool(nothing, "record", "get", "--help")).startswith("Usage: ctdb record get DB KEY")
     assert good(tool(nothing, "record", "get", "-?")).startswith("Usage: ctdb record get DB KEY")
     assert good(tool(nothing, "--version")).startswith("ctdb-ng ")
