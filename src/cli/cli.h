@@ -99,6 +99,8 @@ int options_parse(struct cli *cli, int *argc, char ***argv);
 /* ---- help.c ---- */
 void help_overview(FILE *f);
 void help_command(FILE *f, const struct command *cmd);
+/* "ctdb db attach NAME [--model MODEL]", cut off if it does not fit. Returns line. */
+const char *help_usage(char *line, size_t size, const struct command *c);
 /* The verbs of an object ("db", "cluster key"), or of everything if there is no argument. false: no such object. */
 bool help_object(FILE *f, char **argv, int argc);
 /* What the flags stand for: the name of the first one; all, as a line of usage has them. */

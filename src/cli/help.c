@@ -83,12 +83,26 @@ bool help_object(FILE *f, char **argv, int argc)
 	return found;
 }
 
-void help_command(FILE *f, const struct command *c)
+const char *help_usage(char *line, size_t size, const struct command *c)
 {
-	fprintf(f, "Usage: ctdb %s%s%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb,
+	FILE *f = fmemopen(line, size, "w");
+
+	if (f == NULL) {
+		return c->verb;
+	}
+	fprintf(f, "ctdb %s%s%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "", c->verb,
 		c->args[0] != '\0' ? " " : "", c->args);
 	options_usage(f, c->options);
-	fputc('\n', f);
+	fclose(f);
+	line[size - 1] = '\0';
+	return line;
+}
+
+void help_command(FILE *f, const struct command *c)
+{
+	char line[160];
+
+	fprintf(f, "Usage: %s\n", help_usage(line, sizeof(line), c));
 	fprintf(f, "%s.\n%s", c->summary, c->help != NULL ? c->help : "");
 }
 

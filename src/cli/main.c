@@ -116,7 +116,7 @@ static int check_use(struct cli *cli, int argc)
 {
 	const struct command *c = cli->cmd;
 	unsigned int extra = cli->opt.given & ~c->options;
-	char name[64];
+	char name[64], line[160];
 
 	snprintf(name, sizeof(name), "%s%s%s", c->object != NULL ? c->object : "", c->object != NULL ? " " : "",
 		 c->verb);
@@ -125,8 +125,8 @@ static int check_use(struct cli *cli, int argc)
 				(extra & OPT_NODE) != 0 ? ": it works on the node it runs on" : "");
 	}
 	if (argc < c->min_args || argc > c->max_args) {
-		return cli_fail(cli, EXIT_USAGE, "too %s arguments; usage: ctdb %s%s%s",
-				argc < c->min_args ? "few" : "many", name, c->args[0] != '\0' ? " " : "", c->args);
+		return cli_fail(cli, EXIT_USAGE, "too %s arguments; usage: %s", argc < c->min_args ? "few" : "many",
+				help_usage(line, sizeof(line), c));
 	}
 	return 0;
 }

@@ -267,6 +267,7 @@ def test_usage(tool, base):
     bad(tool(nothing, "record", "--local", "get", "a", "b"), USAGE, "--local cannot be used")
     bad(tool(nothing, "xyzzy", "--help"), USAGE, "xyzzy")
     bad(tool(nothing, "record", "get", "x"), USAGE, "too few arguments", "DB KEY")
+    bad(tool(nothing, "db", "attach", "x", "persistent"), USAGE, "too many arguments; usage: ctdb db attach NAME [--model MODEL]")
     bad(tool(nothing, "node", "list", "x"), USAGE, "too many arguments")
     bad(tool(nothing, "-n", "1", "record", "get", "a", "b"), USAGE, "-n", "record get")
     bad(tool(nothing, "--hex", "node", "list"), USAGE, "--hex")
