@@ -1,6 +1,9 @@
 /* lookup3 over bytes. */
 #include "base/hash.h"
 
+#include <endian.h>
+#include <string.h>
+
 static inline uint32_t rotl(uint32_t x, unsigned r)
 {
 	return (x << r) | (x >> (32 - r));
@@ -61,4 +64,28 @@ uint32_t hash_lookup3(const uint8_t *key, size_t len)
 	FINAL(b, a, 14);
 	FINAL(c, b, 24);
 	return c;
+}
+
+static uint64_t check_step(uint64_t h, uint64_t w)
+{
+	h = (h ^ w) * 0x9E3779B97F4A7C15ULL;
+	return h ^ (h >> 32);
+}
+
+uint64_t hash_check64(uint64_t seed, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint64_t h = seed, w;
+	size_t left = len;
+
+	for (; left >= sizeof(w); left -= sizeof(w), p += sizeof(w)) {
+		memcpy(&w, p, sizeof(w));
+		h = check_step(h, le64toh(w));
+	}
+	if (left > 0) {
+		w = 0;
+		memcpy(&w, p, left);
+		h = check_step(h, le64toh(w));
+	}
+	return check_step(h, len);
 }

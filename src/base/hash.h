@@ -11,4 +11,12 @@
  */
 uint32_t hash_lookup3(const uint8_t *key, size_t len);
 
+/*
+ * Tells damaged bytes (torn writes, blocks that read as zeros) from whole ones; no protection against anybody who means it. For each 8 bytes, taken as a little
+ * endian word w (the rest with zeros behind): h = (h ^ w) * 0x9E3779B97F4A7C15, h ^= h >> 32; at last the same with the length. Every step is a bijection of h and of
+ * w: a change within one word is always seen, others are missed once in 2^64. In parts: each but the last a multiple of 8 bytes, the sum so far as seed; then the
+ * lengths of the parts are in it.
+ */
+uint64_t hash_check64(uint64_t seed, const void *data, size_t len);
+
 #endif

@@ -34,9 +34,34 @@ static void test_known_values(void **state)
 	}
 }
 
+/* A flipped bit, a byte more or less, a block of zeros: all of it is seen. The values are part of a file format. */
+static void test_check64(void **state)
+{
+	uint8_t buf[8192 + 5];
+	uint64_t whole;
+
+	assert_int_equal(hash_check64(0, "", 0), 0);
+	assert_int_equal(hash_check64(1, "12345678abc", 11), 0xD1F3886107E9EA3CULL);
+	for (size_t i = 0; i < sizeof(buf); i++) {
+		buf[i] = (uint8_t)(i * 7 + i / 256);
+	}
+	whole = hash_check64(5, buf, sizeof(buf));
+	assert_int_not_equal(whole, hash_check64(6, buf, sizeof(buf)));
+	assert_int_not_equal(whole, hash_check64(5, buf, sizeof(buf) - 1));
+	for (size_t i = 0; i < sizeof(buf) * 8; i += 13) {
+		buf[i / 8] ^= (uint8_t)(1U << i % 8);
+		assert_int_not_equal(whole, hash_check64(5, buf, sizeof(buf)));
+		buf[i / 8] ^= (uint8_t)(1U << i % 8);
+	}
+	memset(buf + 4096, 0, 4096);
+	assert_int_not_equal(whole, hash_check64(5, buf, sizeof(buf)));
+	memset(buf, 0, sizeof(buf));
+	assert_int_not_equal(hash_check64(0, buf, 8), hash_check64(0, buf, 16));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_values)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_values), cmocka_unit_test(test_check64)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

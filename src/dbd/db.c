@@ -30,14 +30,14 @@ struct db *db_find(struct dbs *dbs, uint32_t id)
 	return db;
 }
 
-static uint32_t id_of(const char *name)
+uint32_t db_id_of(const char *name)
 {
 	return hash_lookup3((const uint8_t *)name, strlen(name) + 1);
 }
 
 struct db *db_find_name(struct dbs *dbs, const char *name)
 {
-	struct db *db = db_find(dbs, id_of(name));
+	struct db *db = db_find(dbs, db_id_of(name));
 
 	return db != NULL && strcmp(db->name, name) == 0 ? db : NULL;
 }
@@ -145,6 +145,14 @@ static struct db *db_new(struct dbs *dbs, const char *name, uint32_t flags, uint
 	return db;
 }
 
+/* What is left of the journal of a file that is gone does not belong to the new one. */
+static int db_make(struct db *db, const struct db_file *f, char **err)
+{
+	int error = db_journal_aside(db->dbs, db->path, err);
+
+	return error != 0 ? error : db_file_make(db->dbs, f, &db->tdb, err);
+}
+
 static int open_file(struct db *db, char **err)
 {
 	struct db_file f = {
@@ -158,14 +166,14 @@ static int open_file(struct db *db, char **err)
 				: db_file_replace(db->dbs, &f, &db->tdb, err);
 	}
 	if (access(db->path, F_OK) != 0 && errno == ENOENT) {
-		return db_file_make(db->dbs, &f, &db->tdb, err);
+		return db_make(db, &f, err);
 	}
 	return db_file_open(db->dbs, &f, &db->tdb, err);
 }
 
 int db_attach_new(struct dbs *dbs, const char *name, uint32_t flags, bool kept, struct db **result, char **err)
 {
-	uint32_t id = id_of(name);
+	uint32_t id = db_id_of(name);
 	struct db *db = db_find(dbs, id);
 	int error;
 

@@ -23,6 +23,11 @@ struct rec_lineage; /* core/recovery.h */
 struct db_writes {
 	uint64_t changes; /* that have begun or ended */
 	uint32_t running;
+	/* journal.c's: */
+	struct mono window, updated; /* transactions are counted since; the last one began */
+	uint32_t updates;	     /* in the window */
+	bool journal;		     /* there may be one */
+	struct mono no_journal_until;
 };
 
 struct db {

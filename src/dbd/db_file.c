@@ -175,8 +175,9 @@ static bool error_is_of_access(int error)
 }
 
 /* In the child: a lock that another process holds must not stop the start for ever. */
-static int child_check(const struct db_file *f)
+static int child_check(const void *arg)
 {
+	const struct db_file *f = arg;
 	struct tdb_context *tdb = tdb_open_logged(f, O_RDWR);
 	int i;
 
@@ -216,15 +217,38 @@ static bool child_wait(pid_t pid, uint64_t ms, int *wait_status)
 	return in_time;
 }
 
-static int verdict_of(TALLOC_CTX *mem, const char *path, int wait_status, enum db_verdict *verdict, char **err)
+int db_file_in_child(int (*fn)(const void *arg), const void *arg, uint64_t ms, int *status)
 {
-	int status;
+	int wait_status = 0;
+	pid_t pid = fork();
 
-	if (!WIFEXITED(wait_status)) {
-		*verdict = DB_VERDICT_DAMAGED;
-		return 0;
+	if (pid == -1) {
+		return errno;
 	}
-	status = WEXITSTATUS(wait_status);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(fn(arg));
+	}
+	if (!child_wait(pid, ms, &wait_status)) {
+		return ETIMEDOUT;
+	}
+	if (!WIFEXITED(wait_status)) {
+		return EFAULT;
+	}
+	*status = WEXITSTATUS(wait_status);
+	return 0;
+}
+
+uint64_t db_file_patience_ms(const char *path)
+{
+	struct stat st;
+	uint64_t size = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+
+	return (CHECK_SECONDS + size / CHECK_BYTES_PER_SECOND) * 1000;
+}
+
+static int verdict_of(TALLOC_CTX *mem, const char *path, int status, enum db_verdict *verdict, char **err)
+{
 	switch (status) {
 	case 0:
 		*verdict = DB_VERDICT_GOOD;
@@ -244,12 +268,10 @@ static int verdict_of(TALLOC_CTX *mem, const char *path, int wait_status, enum d
 int db_file_check(TALLOC_CTX *mem, const struct db_file *f, enum db_verdict *verdict, char **err)
 {
 	struct stat st;
-	int wait_status = 0;
-	pid_t pid;
+	int status, error;
 
 	if (stat(f->path, &st) != 0) {
-		int error = errno;
-
+		error = errno;
 		*err = talloc_asprintf(mem, "%s: %s", f->path, strerror(error));
 		return error;
 	}
@@ -257,22 +279,20 @@ int db_file_check(TALLOC_CTX *mem, const struct db_file *f, enum db_verdict *ver
 		*err = talloc_asprintf(mem, "%s: is not a regular file; remove it", f->path);
 		return S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
 	}
-	pid = fork();
-	if (pid == -1) {
-		int error = errno;
-
-		*err = talloc_asprintf(mem, "%s: no process to check it: %s", f->path, strerror(error));
-		return error;
-	}
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(child_check(f));
-	}
-	if (!child_wait(pid, (CHECK_SECONDS + (uint64_t)st.st_size / CHECK_BYTES_PER_SECOND) * 1000, &wait_status)) {
+	error = db_file_in_child(child_check, f, db_file_patience_ms(f->path), &status);
+	if (error == ETIMEDOUT) {
 		*verdict = DB_VERDICT_UNCHECKED;
 		return 0;
 	}
-	return verdict_of(mem, f->path, wait_status, verdict, err);
+	if (error == EFAULT) {
+		*verdict = DB_VERDICT_DAMAGED;
+		return 0;
+	}
+	if (error != 0) {
+		*err = talloc_asprintf(mem, "%s: no process to check it: %s", f->path, strerror(error));
+		return error;
+	}
+	return verdict_of(mem, f->path, status, verdict, err);
 }
 
 char *db_file_aside_name(TALLOC_CTX *mem, const char *path)

@@ -16,6 +16,7 @@ struct dbs {
 	uint32_t count;
 	bool mutexes;               /* configured, and the system can do it */
 	struct tdb_context *health; /* persistent_health.tdb.<pnn> */
+	bool no_journals;           /* the daemon stops */
 	struct keeper *keeper;      /* NULL: this daemon has no endpoint (tests) */
 };
 
@@ -25,12 +26,15 @@ int db_attach_new(struct dbs *dbs, const char *name, uint32_t flags, bool kept, 
 char *db_path(TALLOC_CTX *mem, const struct dbs *dbs, const char *name, uint32_t flags);
 /* TDB flags of a database with these flags, without TDB_SEQNUM. */
 int db_model_tdb_flags(const struct dbs *dbs, uint32_t flags);
+uint32_t db_id_of(const char *name);
 /* NULL, or what is wrong with the name. */
 const char *db_name_problem(const char *name);
 
 /* ---- db_open.c: the directories and what is in them when the daemon starts ---- */
 int dbs_open_directories(struct dbs *dbs, TALLOC_CTX *mem, char **err);
 int dbs_attach_persistent(struct dbs *dbs, TALLOC_CTX *mem, char **err);
+/* Base and journal of this file get names of damaged ones, if they are there. */
+int db_journal_aside(TALLOC_CTX *mem, const char *path, char **err);
 
 /* ---- db_file.c: one file. Errors: errno and *err (below mem) naming the path. ---- */
 struct db_file {
@@ -52,6 +56,9 @@ enum db_verdict { DB_VERDICT_GOOD, DB_VERDICT_DAMAGED, DB_VERDICT_UNCHECKED };
  * which the file cannot be read at all.
  */
 int db_file_check(TALLOC_CTX *mem, const struct db_file *f, enum db_verdict *verdict, char **err);
+/* fn in a child process, for at most ms: 0 and what it returned (0 to 255), or EFAULT: it was killed by a signal, ETIMEDOUT, errno: there is no process. */
+int db_file_in_child(int (*fn)(const void *arg), const void *arg, uint64_t ms, int *status);
+uint64_t db_file_patience_ms(const char *path); /* for all work on a file of this size */
 char *db_file_aside_name(TALLOC_CTX *mem, const char *path); /* PATH.corrupted.<YYYYMMDDHHMMSS>Z */
 /* EEXIST: something was moved there before. */
 int db_file_move_aside(TALLOC_CTX *mem, const char *path, const char *aside, char **err);

@@ -9,6 +9,7 @@
 
 #include <tdb.h>
 
+#include "dbd/journal.h"
 #include "dbd/service.h"
 #include "dbd/srvid.h"
 #include "dbd/worker.h"
@@ -39,7 +40,8 @@ static int start_parts(struct dbd *dbd, char **err)
 	if (ret != 0) {
 		return part_failed("workers", ret, err, d);
 	}
-	ret = srvids_new(dbd, dbd, &dbd->srvids);
+	ret = journals_new(dbd, dbd->dbs, dbd->workers, &dbd->journals);
+	ret = ret != 0 ? ret : srvids_new(dbd, dbd, &dbd->srvids);
 	ret = ret != 0 ? ret : commits_new(dbd, dbd, &dbd->commits);
 	ret = ret != 0 ? ret : traverses_new(dbd, dbd, &dbd->traverses);
 	ret = ret != 0 ? ret : attaches_new(dbd, dbd, &dbd->attaches);
@@ -90,6 +92,18 @@ static void reload(struct daemon *d)
 	srvids_deliver(dbd->srvids, CLASSIC_SRVID_RELOAD_NODES, NULL, 0);
 }
 
+static void journals_stopped(void *priv)
+{
+	daemon_exit(priv, 0);
+}
+
+static void stop(struct daemon *d)
+{
+	struct dbd *dbd = d->priv;
+
+	journals_stop(dbd->journals, journals_stopped, d);
+}
+
 /*
  * libtdb tries robust mutexes in a child that it forks, once, and remembers the result. Here the child inherits
  * nothing: one that outlived us a moment would keep our endpoint from the next of us.
@@ -110,6 +124,7 @@ int main(int argc, char **argv)
 		.setup = setup,
 		.urgent = true,
 		.reload = reload,
+		.stop = stop,
 	};
 
 	return daemon_main(argc, argv, &ops);

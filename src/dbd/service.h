@@ -40,6 +40,7 @@ struct dbd {
 	struct daemon *d;
 	struct dbs *dbs;
 	struct worker_pool *workers;
+	struct journals *journals;
 	struct lane *lane;
 	struct clients *clients;
 	struct srvids *srvids;

@@ -1,6 +1,6 @@
 /*
- * For tests, preloaded into a worker: ends it at its n-th write to a file. n is read from the file TEST_CRASH_AT, which
- * is removed, so that only one worker is hit. Files are not mapped (a store through a mapping could not be counted), so
+ * For tests, preloaded into a worker: ends it at its n-th write to a file or change of a name. n is read from the file
+ * TEST_CRASH_AT, which is removed, so that only one worker is hit. Files are not mapped (a store through a mapping could not be counted), so
  * that every write passes here. Of the n-th, half of its sectors are still written; what fits into one or two is not
  * written at all, for the few bytes of a magic number cannot be torn.
  */
@@ -22,14 +22,16 @@ static void __attribute__((constructor)) begin(void)
 {
 	const char *path = getenv("TEST_CRASH_AT");
 	FILE *f = path != NULL ? fopen(path, "r") : NULL;
+	long n = -1;
 
 	if (f != NULL) {
-		if (fscanf(f, "%ld", &left) != 1) {
-			left = -1;
+		if (fscanf(f, "%ld", &n) != 1) {
+			n = -1;
 		}
 		fclose(f);
-		unlink(path);
+		unlink(path); /* not counted yet */
 	}
+	left = n;
 }
 
 static int now(void)
@@ -109,6 +111,26 @@ int posix_fallocate64(int fd, off64_t at, off64_t len)
 int posix_fallocate(int fd, off_t at, off_t len)
 {
 	return posix_fallocate64(fd, at, len);
+}
+
+int rename(const char *from, const char *to)
+{
+	int (*real)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
+
+	if (now()) {
+		end();
+	}
+	return real(from, to);
+}
+
+int unlink(const char *path)
+{
+	int (*real)(const char *) = (int (*)(const char *))dlsym(RTLD_NEXT, "unlink");
+
+	if (now()) {
+		end();
+	}
+	return real(path);
 }
 
 void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t at)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "dbd/db_int.h"
+#include "dbd/journal.h"
 #include "shared/log.h"
 #include "shared/mono_timer.h"
 
@@ -370,6 +371,9 @@ void worker_job_end(struct worker_job *job, int status)
 	struct tevent_req *req = job->req;
 
 	job->worker = NULL;
+	if (job->op == WORKER_UPDATE && job->writes != NULL && status != EPIPE) {
+		journal_update_ended(job->writes, &job->result);
+	}
 	job_leave(job);
 	tevent_req_defer_callback(req, job->pool->owner.ev);
 	if (status != 0) {
@@ -402,6 +406,7 @@ static int encode_start(struct worker_job *job, const struct db *db, const struc
 		.part = args->part,
 		.parts = args->parts,
 		.chain = args->chain,
+		.updates = args->op == WORKER_UPDATE ? journal_count_update(db) : 0,
 		.with_empty = args->with_empty,
 		.path = db->path,
 		.input = args->input,

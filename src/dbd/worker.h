@@ -41,13 +41,14 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  * WORKER_WIPE	     removes every record.										       ordered
  * WORKER_PAGE	     a part of SCAN: keys whose hash is part modulo parts, from chain on, until there are some 100 KB; state.next_chain: where to go
  *		     on, 0 at the end.											       not ordered
+ * WORKER_SETTLE     ends the journal of a persistent database (journal_file.h), if it has one: the file is synced then.	       ordered
  * WORKER_CHECK	     tdb_check; EIO if damaged.										       ordered
  * WORKER_FREEZE     keeps everybody else from writing (waits for those who hold records), says so with one batch, and holds on until input comes: one feed
  *		     with last set; with a byte in it, all records are removed before it lets go.				       not ordered
  * WORKER_EDIT	     as FREEZE, then changes the file by order, all in one TDB transaction: each feed is one of the WORKER_EDIT_ bytes, STORE with
  *		     rec_data behind it (their read-only flags are cleared). last set: COMMIT, or everything is taken back.	       not ordered
  */
-enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE, WORKER_EDIT, WORKER_PAGE };
+enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE, WORKER_EDIT, WORKER_PAGE, WORKER_SETTLE };
 
 #define WORKER_EDIT_WIPE   'W'
 #define WORKER_EDIT_STORE  'S'
@@ -88,6 +89,7 @@ struct worker_state {
 	uint64_t digest;
 	uint64_t records; /* non-empty ones */
 	uint32_t next_chain; /* of PAGE */
+	bool journal, no_journal; /* of UPDATE, for journal.c: there is one now; there could be none */
 };
 /* 0 or errno. state: SEQNUM, PAGE (may be NULL). */
 int worker_job_recv(struct tevent_req *req, struct worker_state *state);

@@ -108,7 +108,7 @@ static void frame_send(uint8_t *buf, const struct xdr_out *out)
 	talloc_free(buf);
 }
 
-static void send_log(unsigned level, const char *text)
+void wjob_log(unsigned level, const char *text)
 {
 	union {
 		const char *in;
@@ -190,7 +190,7 @@ static int run(struct wjob *job)
 		[WORKER_SCAN] = wjob_scan,     [WORKER_READ] = wjob_scan,       [WORKER_SEQNUM] = wjob_seqnum,
 		[WORKER_UPDATE] = wjob_update, [WORKER_REPLACE] = wjob_replace, [WORKER_WIPE] = wjob_wipe,
 		[WORKER_CHECK] = wjob_check,   [WORKER_FREEZE] = wjob_freeze,   [WORKER_EDIT] = wjob_edit,
-		[WORKER_PAGE] = wjob_page,
+		[WORKER_PAGE] = wjob_page,     [WORKER_SETTLE] = wjob_settle,
 	};
 	int error;
 
@@ -202,6 +202,7 @@ static int run(struct wjob *job)
 		return error;
 	}
 	error = ops[job->start.op](job);
+	job->result.journal = *wtdb_journal(job->tdb) != NULL;
 	if (error == EIO || error == ENOLCK) {
 		wtdb_forget(job->tdb);
 	}
@@ -220,7 +221,10 @@ static void run_job(const struct frame *f)
 	job->result.job = current_job;
 	job->result.status = (uint32_t)run(job);
 	if (job->result.status != 0) {
-		job->result = (struct worker_done){.job = current_job, .status = job->result.status};
+		job->result = (struct worker_done){.job = current_job,
+						   .status = job->result.status,
+						   .journal = job->result.journal,
+						   .no_journal = job->result.no_journal};
 	}
 	send_done(&job->result);
 	talloc_free(job);
@@ -242,7 +246,7 @@ int main(int argc, char **argv)
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
-	wtdb_set_log(send_log);
+	wtdb_set_log(wjob_log);
 	for (;;) {
 		TALLOC_CTX *mem = talloc_new(NULL);
 		struct frame f;

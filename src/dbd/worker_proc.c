@@ -276,7 +276,13 @@ static bool on_done(struct worker *w, const uint8_t *data, size_t len)
 		return false;
 	}
 	job->result = (struct worker_state){
-		.seqnum = d.seqnum, .digest = d.digest, .records = d.records, .next_chain = d.next_chain};
+		.seqnum = d.seqnum,
+		.digest = d.digest,
+		.records = d.records,
+		.next_chain = d.next_chain,
+		.journal = d.journal,
+		.no_journal = d.no_journal,
+	};
 	job->worker = NULL;
 	w->job = NULL;
 	drop_unsent(w);
@@ -294,7 +300,7 @@ static bool on_log(struct worker *w, const uint8_t *data, size_t len)
 		return false;
 	}
 	log_ratelimited(l.level == LOG_LVL_WARNING ? LOG_LVL_WARNING : LOG_LVL_ERROR, 1000,
-			"database worker %d: tdb: %.*s", w->pid, (int)l.text.len, (const char *)l.text.data);
+			"database worker %d: %.*s", w->pid, (int)l.text.len, (const char *)l.text.data);
 	return true;
 }
 

@@ -1,5 +1,5 @@
 /* Inside of the program ctdb-db-worker: worker_main.c (frames), worker_tdb.c (open files), worker_scan.c,
- * worker_write.c (jobs). */
+ * worker_write.c (jobs), worker_journal.c. */
 #ifndef DBD_WORKER_PROG_H
 #define DBD_WORKER_PROG_H
 
@@ -22,6 +22,7 @@ struct wjob {
 /* Waits for a frame of this job. WORKER_FRAME_FEED: *feed points into memory below mem. WORKER_FRAME_CREDIT: counted.
  * Returns the type. */
 enum worker_frame wjob_wait(struct wjob *job, TALLOC_CTX *mem, struct worker_feed *feed);
+void wjob_log(unsigned level, const char *text);
 void wjob_send_batch(struct wjob *job, uint8_t *batch,
 		     size_t len); /* takes one credit; waits for one if there is none */
 
@@ -30,6 +31,7 @@ int wtdb_open(const struct worker_start *start,
 	      struct tdb_context **tdb);   /* kept open; at most 64, the least recently used goes */
 void wtdb_forget(struct tdb_context *tdb); /* closes it: something is wrong with it */
 int wtdb_errno(struct tdb_context *tdb);   /* of the last failed call; never 0 */
+struct journal **wtdb_journal(struct tdb_context *tdb); /* its journal, if one is open; freed with it */
 void wtdb_set_log(void (*fn)(unsigned level, const char *text));
 
 /* ---- jobs: 0 or errno; result in job->result ---- */
@@ -40,7 +42,20 @@ int wjob_update(struct wjob *job);
 int wjob_replace(struct wjob *job);
 int wjob_wipe(struct wjob *job);
 int wjob_check(struct wjob *job);
+int wjob_settle(struct wjob *job);
 int wjob_freeze(struct wjob *job);
 int wjob_edit(struct wjob *job);
+
+/* ---- worker_journal.c. Under the transaction lock, but for wjournal_settle(). 0 or errno. ---- */
+/* Before anything else than UPDATE changes the file. */
+int wjournal_end(struct wjob *job);
+/* Ends the journal, or only one of which it is not sure that all of it is in the file: before somebody asks for the
+ * sequence number. */
+int wjournal_settle(struct wjob *job, bool end);
+/* Before an UPDATE: ends the journal if it has to end, begins one if that is worth it. */
+int wjournal_ready(struct wjob *job);
+bool wjournal_is_ready(const struct wjob *job);
+/* Instead of the commit of TDB. EAGAIN: nothing is done, again without the journal. */
+int wjournal_commit(struct wjob *job);
 
 #endif

@@ -345,8 +345,12 @@ static int read_seqnum(struct wjob *job)
 
 int wjob_seqnum(struct wjob *job)
 {
-	int error;
+	/* What is told now must not change by itself later. */
+	int error = wjournal_settle(job, false);
 
+	if (error != 0) {
+		return error;
+	}
 	errno = 0;
 	if (tdb_lockall_read(job->tdb) != 0) {
 		return wtdb_errno(job->tdb);

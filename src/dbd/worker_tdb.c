@@ -18,6 +18,7 @@ struct open_file {
 	uint32_t tdb_flags;
 	uint64_t used; /* when last, in jobs */
 	struct tdb_context *tdb;
+	struct journal *journal;
 };
 
 static struct open_file files[OPEN_MAX_FILES];
@@ -42,7 +43,8 @@ static void tdb_log(struct tdb_context *tdb, enum tdb_debug_level level, const c
 		return;
 	}
 	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
+	memcpy(text, "tdb: ", 5);
+	n = vsnprintf(text + 5, sizeof(text) - 5, fmt, ap);
 	va_end(ap);
 	if (n > 0) {
 		text[strcspn(text, "\n")] = '\0';
@@ -54,6 +56,7 @@ static void file_close(struct open_file *f)
 {
 	tdb_close(f->tdb);
 	talloc_free(f->path);
+	talloc_free(f->journal);
 	*f = (struct open_file){.path = NULL};
 }
 
@@ -66,6 +69,16 @@ void wtdb_forget(struct tdb_context *tdb)
 			file_close(&files[i]);
 		}
 	}
+}
+
+struct journal **wtdb_journal(struct tdb_context *tdb)
+{
+	int i = 0;
+
+	while (files[i].tdb != tdb) {
+		i++;
+	}
+	return &files[i].journal;
 }
 
 /* A free place; the least recently used file makes room. */

@@ -34,6 +34,21 @@ static int begin(struct wjob *job)
 	return tdb_transaction_start(job->tdb) == 0 ? 0 : wtdb_errno(job->tdb);
 }
 
+/* For what no journal knows of. */
+static int begin_alone(struct wjob *job)
+{
+	int error = begin(job);
+
+	if (error != 0) {
+		return error;
+	}
+	error = wjournal_end(job);
+	if (error != 0) {
+		tdb_transaction_cancel(job->tdb);
+	}
+	return error;
+}
+
 /* error: of what was done since begin(); then all of it is taken back. */
 static int finish(struct wjob *job, int error)
 {
@@ -96,12 +111,29 @@ static int update_records(struct wjob *job, const uint8_t *p, size_t left, uint3
 	return error;
 }
 
-int wjob_update(struct wjob *job)
+/* Once, with a journal if there is or should be one. */
+static int update_once(struct wjob *job)
 {
 	const uint8_t *p = job->start.input.data;
 	size_t left = job->start.input.len;
 	uint32_t db_id, count;
-	int error = recbuf_check(p, left, &db_id, &count);
+	int error = begin(job);
+
+	if (error != 0) {
+		return error;
+	}
+	recbuf_begin(&p, &left, &db_id, &count);
+	error = wjournal_ready(job);
+	if (error == 0) {
+		error = update_records(job, p, left, count);
+	}
+	return error == 0 && wjournal_is_ready(job) ? wjournal_commit(job) : finish(job, error);
+}
+
+int wjob_update(struct wjob *job)
+{
+	uint32_t db_id, count;
+	int error = recbuf_check(job->start.input.data, job->start.input.len, &db_id, &count);
 
 	if (error != 0) {
 		return error;
@@ -109,12 +141,14 @@ int wjob_update(struct wjob *job)
 	if (db_id != job->start.db_id) {
 		return EINVAL;
 	}
-	error = begin(job);
-	if (error != 0) {
-		return error;
+	error = update_once(job);
+	if (error == EAGAIN) {
+		/* Without updates there is no journal: it is ended, and TDB does it alone. */
+		job->start.updates = 0;
+		job->result.no_journal = true;
+		error = update_once(job);
 	}
-	recbuf_begin(&p, &left, &db_id, &count);
-	return finish(job, update_records(job, p, left, count));
+	return error;
 }
 
 static int store_all(struct wjob *job, const struct worker_feed *feed)
@@ -163,7 +197,7 @@ static int wipe(struct wjob *job)
 
 int wjob_replace(struct wjob *job)
 {
-	int error = begin(job);
+	int error = begin_alone(job);
 
 	if (error != 0) {
 		return error;
@@ -182,7 +216,7 @@ int wjob_replace(struct wjob *job)
  */
 int wjob_wipe(struct wjob *job)
 {
-	int error = begin(job);
+	int error = begin_alone(job);
 
 	return error != 0 ? error : finish(job, wipe(job));
 }
@@ -209,7 +243,7 @@ static bool freeze_wait(struct wjob *job)
 int wjob_freeze(struct wjob *job)
 {
 	uint8_t frozen = 1;
-	int error = begin(job);
+	int error = begin_alone(job);
 
 	if (error != 0) {
 		return error;
@@ -312,11 +346,17 @@ static int edit_steps(struct wjob *job)
 int wjob_edit(struct wjob *job)
 {
 	uint8_t frozen = 1;
-	int error = begin(job);
+	int error = begin_alone(job);
 
 	if (error != 0) {
 		return error;
 	}
 	wjob_send_batch(job, &frozen, sizeof(frozen));
 	return finish(job, edit_steps(job));
+}
+
+/* Under no lock of its own: wjournal_settle() takes it. */
+int wjob_settle(struct wjob *job)
+{
+	return wjournal_settle(job, true);
 }
