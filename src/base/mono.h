@@ -57,6 +57,12 @@ static inline struct mono mono_min(struct mono a, struct mono b)
 	return a.ns < b.ns ? a : b;
 }
 
+/* The next of the times that are a multiple of step: what may wait a little comes due together. */
+static inline struct mono mono_grid(struct mono t, uint64_t step_ns)
+{
+	return (struct mono){(t.ns + step_ns - 1) / step_ns * step_ns};
+}
+
 /* The present time. Not for src/core: there, time comes in as an argument. */
 struct mono mono_now(void);
 

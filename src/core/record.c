@@ -224,6 +224,7 @@ struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_con
 		e->priv = engine_priv;
 		dlist_init(&e->dbs);
 		dlist_init(&e->timers);
+		dlist_init(&e->late);
 	}
 	return e;
 }
@@ -355,6 +356,9 @@ struct mono record_engine_next(const struct record_engine *e)
 	{
 		next = mono_min(next, dlist_entry(l, struct rec, timer)->due);
 	}
+	if (!dlist_empty(&e->late)) {
+		next = mono_min(next, dlist_entry(dlist_first(&e->late), struct rec, timer)->due);
+	}
 	dlist_for_each(l, &e->dbs)
 	{
 		const struct record_db *db = dlist_entry(l, struct record_db, link);
@@ -368,23 +372,31 @@ struct mono record_engine_next(const struct record_engine *e)
 	return next;
 }
 
+static void take_due(struct dlist *from, bool ordered, struct dlist *due, struct mono now)
+{
+	dlist_for_each_safe(l, from)
+	{
+		if (!mono_before(now, dlist_entry(l, struct rec, timer)->due)) {
+			dlist_remove(l);
+			dlist_add_tail(due, l);
+		} else if (ordered) {
+			return;
+		}
+	}
+}
+
 struct mono record_engine_timers(struct record_engine *e, struct mono now)
 {
 	struct dlist due;
 
-	/* Runs change the list: first move what is due, then run each from the front. */
+	/* Runs change the lists: first move what is due, then run each from the front. */
 	dlist_init(&due);
-	dlist_for_each_safe(l, &e->timers)
-	{
-		if (!mono_before(now, dlist_entry(l, struct rec, timer)->due)) {
-			dlist_remove(l);
-			dlist_add_tail(&due, l);
-		}
-	}
+	take_due(&e->timers, false, &due, now);
+	take_due(&e->late, true, &due, now);
 	while (!dlist_empty(&due)) {
 		struct rec *r = dlist_entry(dlist_first(&due), struct rec, timer);
 
-		rec_not_due(r);
+		dlist_remove(&r->timer);
 		rec_run(r, now);
 	}
 	dlist_for_each(l, &e->dbs)

@@ -8,6 +8,8 @@
 #include "base/hash.h"
 
 #define HINT_DELAY_MS 100
+/* Hints come due together: a timer for each would cost more than what it is for. */
+#define HINT_GRID_NS  (8 * MONO_NS_PER_MS)
 #define HINT_TRIES    5
 #define HINT_SLICE    64U
 #define HINT_PAUSE_US 1000
@@ -25,11 +27,30 @@ static void hint_tells_use(struct record_db *db, struct record_key key, struct m
 	}
 }
 
+static struct mono hint_due(struct mono now)
+{
+	return mono_grid(mono_add_ms(now, HINT_DELAY_MS), HINT_GRID_NS);
+}
+
+/* A lock that many take and give back is deleted again and again: of keys with the same place the newest hint is known.
+ */
+static bool hint_known(struct record_db *db, struct record_key key, uint32_t hash, uint64_t rsn)
+{
+	struct hint *h = db->hint_slots[hash % HINT_SLOTS];
+
+	if (h == NULL || h->hash != hash || h->keylen != key.len || memcmp(h->key, key.p, key.len) != 0) {
+		return false;
+	}
+	h->rsn = rsn;
+	return true;
+}
+
 void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
 {
+	uint32_t hash = hash_lookup3(key.p, key.len);
 	struct hint *h;
 
-	if (!db->open || (db->vacuum == NULL && !rec_is_lmaster(db, hash_lookup3(key.p, key.len)))) {
+	if (!db->open || (db->vacuum == NULL && !rec_is_lmaster(db, hash)) || hint_known(db, key, hash, rsn)) {
 		return;
 	}
 	if (db->n_hints >= db->e->config.max_hints) {
@@ -40,8 +61,9 @@ void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct 
 	if (h == NULL) {
 		return;
 	}
-	*h = (struct hint){.rsn = rsn, .due = mono_add_ms(now, HINT_DELAY_MS), .keylen = key.len};
+	*h = (struct hint){.rsn = rsn, .due = hint_due(now), .hash = hash, .keylen = key.len};
 	memcpy(h->key, key.p, key.len);
+	db->hint_slots[hash % HINT_SLOTS] = h;
 	dlist_add_tail(&db->hints, &h->link);
 	db->n_hints++;
 	db->e->stats.hints++;
@@ -55,6 +77,9 @@ void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t 
 
 void hint_free(struct record_db *db, struct hint *h)
 {
+	if (db->hint_slots[h->hash % HINT_SLOTS] == h) {
+		db->hint_slots[h->hash % HINT_SLOTS] = NULL;
+	}
 	dlist_remove(&h->link);
 	db->n_hints--;
 	talloc_free(h);
@@ -67,7 +92,7 @@ void hint_free(struct record_db *db, struct hint *h)
  */
 static bool hint_deletable(const struct record_db *db, const struct hint *h, const struct record_copy *c)
 {
-	return c->rsn == h->rsn && c->rsn == RSN_CREATED && rec_is_lmaster(db, hash_lookup3(h->key, h->keylen)) &&
+	return c->rsn == h->rsn && c->rsn == RSN_CREATED && rec_is_lmaster(db, h->hash) &&
 	       (c->flags & (RECORD_FLAG_MIGRATED_WITH_DATA | RECORD_FLAGS_READONLY)) == 0;
 }
 
@@ -104,7 +129,7 @@ static bool hint_run(struct record_db *db, struct hint *h)
 	struct record_key key = {h->key, h->keylen};
 	int ret;
 
-	if (rec_find(db, key, hash_lookup3(key.p, key.len)) != NULL) {
+	if (rec_find(db, key, h->hash) != NULL) {
 		return hint_busy(db, h);
 	}
 	ret = db->e->ops.trylock(db->priv, key);
@@ -144,7 +169,7 @@ void hints_run(struct record_db *db, struct mono now)
 			continue;
 		}
 		dlist_remove(&h->link);
-		h->due = mono_add_ms(now, HINT_DELAY_MS);
+		h->due = hint_due(now);
 		dlist_add_tail(&db->hints, &h->link);
 	}
 }

@@ -7,6 +7,7 @@
 #include "core/record.h"
 
 #define HOLD_SLOTS 256
+#define HINT_SLOTS 256
 #define LENT_NODES 256
 /* Of a record that its location master has just made; each move to another node raises it. */
 #define RSN_CREATED 1
@@ -39,7 +40,8 @@ struct lent {
 /* A key with something going on. */
 struct rec {
 	struct rec *hash_next;
-	struct dlist timer; /* engine.timers while due is set */
+	struct dlist timer; /* engine.timers or engine.late while due is set */
+	bool late;	    /* in engine.late */
 	struct record_db *db;
 	uint32_t hash;
 	size_t keylen;
@@ -106,6 +108,7 @@ struct hint {
 	uint64_t rsn;
 	struct mono due;
 	unsigned tries;
+	uint32_t hash;
 	size_t keylen;
 	uint8_t key[];
 };
@@ -124,6 +127,7 @@ struct record_db {
 	uint32_t n_calls;
 	struct dlist hints;
 	uint32_t n_hints;
+	struct hint *hint_slots[HINT_SLOTS]; /* newest by hash of the key */
 	struct mono hints_not_before;
 	struct vacuum *vacuum; /* NULL: not enabled */
 	struct hold_memory memory[HOLD_SLOTS];
@@ -142,6 +146,7 @@ struct record_engine {
 	void *priv;
 	struct dlist dbs;
 	struct dlist timers;
+	struct dlist late; /* held, but nobody else wants them: in order of due */
 	struct record_stats stats;
 	struct record_sticky sticky;
 	struct vacuum_engine *vacuum;
@@ -197,12 +202,16 @@ void rec_free(struct rec *r);
 bool rec_idle(const struct rec *r);
 void rec_due(struct rec *r, struct mono due);
 void rec_not_due(struct rec *r);
+/* Some time after its hold is over: nobody waits for that. */
+void rec_due_late(struct rec *r, struct mono now);
 
 /* ---- record_table.c: R6, holding a record for the clients that were just answered ---- */
 void hold_learn(struct record_db *db, uint32_t hash, uint64_t who, struct mono now);
 void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, struct mono now);
 bool hold_over(struct rec *r, const struct record_copy *copy, struct mono now);
 void hold_end(struct rec *r, bool given, struct mono now);
+/* Ends one that was over before anybody wanted the record. */
+void hold_expire(struct rec *r, struct mono now);
 
 /* ---- record_count.c ---- */
 void count_lock_busy(struct rec *r, struct mono now);

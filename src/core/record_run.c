@@ -4,6 +4,9 @@
 
 #include <errno.h>
 
+/* How often is looked whether a client has used what others wait for. */
+#define HOLD_POLL_US 200
+
 void run_message(struct rec *r, struct run *run, const struct message *m)
 {
 	struct message *copy = talloc_memdup(r, m, sizeof(*m));
@@ -321,11 +324,11 @@ static void rec_schedule(struct rec *r, struct mono now)
 
 		rec_due(r, r->holding ? mono_min(r->hold_until, next) : next);
 	} else if (rec_wanted(r) && r->holding) {
-		struct mono poll = mono_add_us(now, r->db->e->config.retry_min_us);
+		struct mono poll = mono_add_us(now, HOLD_POLL_US);
 
 		rec_due(r, mono_min(r->hold_until, poll));
 	} else if (r->holding) {
-		rec_due(r, r->hold_until);
+		rec_due_late(r, now);
 	} else {
 		rec_not_due(r);
 	}
@@ -361,6 +364,7 @@ void rec_run(struct rec *r, struct mono now)
 	bool call = false;
 	int ret;
 
+	hold_expire(r, now);
 	if (nothing_to_do(r)) {
 		count_lock_over(r);
 		goto done;

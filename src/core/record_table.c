@@ -8,6 +8,9 @@
 /* A client that comes again for a record that left this recently, unused, missed it. */
 #define MISS_WINDOW_MS 100
 
+/* Most holds end unseen: they come due together. */
+#define LATE_GRID_NS (8 * MONO_NS_PER_MS)
+
 /* ---- table of keys ---- */
 
 struct record_key rec_key(const struct rec *r)
@@ -118,15 +121,25 @@ bool rec_idle(const struct rec *r)
 void rec_due(struct rec *r, struct mono due)
 {
 	r->due = due;
-	if (!dlist_linked(&r->timer)) {
-		dlist_add_tail(&r->db->e->timers, &r->timer);
-	}
+	r->late = false;
+	dlist_remove(&r->timer);
+	dlist_add_tail(&r->db->e->timers, &r->timer);
 }
 
 void rec_not_due(struct rec *r)
 {
 	r->due = MONO_NEVER;
+	r->late = false;
 	dlist_remove(&r->timer);
+}
+
+/* No hold is longer than hold_max_us: what is added later comes due later. */
+void rec_due_late(struct rec *r, struct mono now)
+{
+	rec_due(r, mono_grid(mono_add_us(now, r->db->e->config.hold_max_us), LATE_GRID_NS));
+	r->late = true;
+	dlist_remove(&r->timer);
+	dlist_add_tail(&r->db->e->late, &r->timer);
 }
 
 /* ---- R6: holding a record for the clients that were just answered ---- */
@@ -195,4 +208,11 @@ void hold_end(struct rec *r, bool given, struct mono now)
 		m->hold_us -= m->hold_us / 8;
 	}
 	r->holding = false;
+}
+
+void hold_expire(struct rec *r, struct mono now)
+{
+	if (r->late && !mono_before(now, r->hold_until)) {
+		hold_end(r, false, r->hold_until);
+	}
 }

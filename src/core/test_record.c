@@ -294,6 +294,42 @@ static void test_hint_before_commit(void **state)
 	assert_int_equal(w->removed, 1);
 }
 
+/* A lock that is given back ten thousand times a second is looked at once. */
+static void test_hint_of_a_key_is_one(void **state)
+{
+	struct world *w = *state;
+	struct mono due;
+
+	opened(w, ME, true);
+	own_empty(w, 0, 2, 0);
+	due = record_engine_next(w->engine);
+	w->now = mono_add_ms(w->now, 50);
+	own_empty(w, 0, 1, 0); /* a new life of the key: what was said last counts */
+	assert_int_equal(record_engine_stats(w->engine)->hints, 1);
+	assert_true(record_engine_next(w->engine).ns == due.ns);
+	later(w, 70);
+	assert_int_equal(w->removed, 1);
+	assert_false(mono_is_set(record_engine_next(w->engine)));
+}
+
+/* Nobody is woken for the end of a hold that nobody waits for, and who wants the record later is not kept waiting. */
+static void test_hold_ends_unseen(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	w->file[2] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME, .len = 1};
+	call(w, 0, 2);
+	(void)record_engine_timers(w->engine, w->now);
+	assert_int_equal(w->answered, 1);
+	assert_true(mono_ms_between(w->now, record_engine_next(w->engine)) >= 20);
+	w->now = mono_add_ms(w->now, 1);
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	assert_int_equal(w->grants, 1);
+	call(w, 0, 2); /* it had its time: that is no client that missed the record */
+	assert_int_equal(record_engine_stats(w->engine)->misses, 0);
+}
+
 static void test_hints_are_bounded(void **state)
 {
 	struct world *w = *state;
@@ -445,6 +481,7 @@ int main(void)
 		TEST(test_second_call_of_a_node), TEST(test_forward_to_the_owner_itself),
 		TEST(test_hint_removes),          TEST(test_hint_spares_what_was_elsewhere),
 		TEST(test_hint_before_commit),    TEST(test_hints_are_bounded),
+		TEST(test_hint_of_a_key_is_one),  TEST(test_hold_ends_unseen),
 		TEST(test_hint_ends_hold),        TEST(test_nonsense),
 	};
 
