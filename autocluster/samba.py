@@ -7,10 +7,10 @@ from .errors import ClusterError
 SMBD = "/usr/sbin/smbd"
 SHARE_PATH = "/srv/share"
 
-# No kernel or POSIX locks: the nodes share one kernel here, so these would hide what the cluster has to do.
+# No kernel or POSIX locks: the nodes share one kernel here, so these would hide what the cluster has to do. The oldest protocol is allowed because some of
+# Samba's own tests speak no other. The registry is one of the databases: shares can be added by "net conf" on any node.
 SMB_CONF = """[global]
-\tclustering = yes
-\tctdbd socket = /run/ctdb/ctdbd.socket
+{clustering}
 \tnetbios name = CLUSTER
 \tworkgroup = TEST
 \tserver role = standalone server
@@ -18,17 +18,19 @@ SMB_CONF = """[global]
 \tpassdb backend = tdbsam
 \tmap to guest = bad user
 \tguest account = root
-\tprivate dir = /var/lib/samba/private
-\tstate directory = /var/lib/samba
-\tcache directory = /var/cache/samba
-\tlock directory = /run/samba
-\tpid directory = /run/samba
-\tncalrpc dir = /run/samba/ncalrpc
-\tlog file = /var/log/samba/log.%m
+\tprivate dir = {lib}/private
+\tstate directory = {lib}
+\tcache directory = {cache}
+\tlock directory = {run}
+\tpid directory = {run}
+\tncalrpc dir = {run}/ncalrpc
+\tlog file = {log}/log.%m
 \tlog level = {log_level}
 \tmax log size = 0
 \tdisable netbios = yes
 \tsmb ports = 445
+\tserver min protocol = NT1
+\tregistry shares = yes
 \tload printers = no
 \tprinting = bsd
 \tprintcap name = /dev/null
@@ -44,6 +46,9 @@ SMB_CONF = """[global]
 \tread only = no
 \tguest ok = yes
 """
+
+
+CLUSTERING = "\tclustering = yes\n\tctdbd socket = /run/ctdb/ctdbd.socket"
 
 
 def require():
@@ -76,7 +81,20 @@ def install_files(node_file, log_level=1):
         os.makedirs(node_file(name), exist_ok=True)
     os.chmod(node_file("samba-lib/private"), 0o700)
     with open(node_file("samba-etc/smb.conf"), "w", encoding="utf-8") as f:
-        f.write(SMB_CONF.format(path=SHARE_PATH, log_level=log_level))
+        f.write(SMB_CONF.format(clustering=CLUSTERING, lib="/var/lib/samba", cache="/var/cache/samba", run="/run/samba", log="/var/log/samba",
+                                path=SHARE_PATH, log_level=log_level))
+
+
+def install_files_alone(base, path):
+    """The same for a Samba without a cluster, all of it below one directory. The name of its smb.conf."""
+    directories = {name: os.path.join(base, name) for name in ("lib", "cache", "run", "log")}
+    for name in (*directories.values(), directories["lib"] + "/private", directories["run"] + "/ncalrpc"):
+        os.makedirs(name, exist_ok=True)
+    os.chmod(directories["lib"] + "/private", 0o700)
+    name = os.path.join(base, "smb.conf")
+    with open(name, "w", encoding="utf-8") as f:
+        f.write(SMB_CONF.format(clustering="\tclustering = no", path=path, log_level=1, **directories))
+    return name
 
 
 def program(node_file):
