@@ -41,4 +41,8 @@ int backup_rewind(struct backup_reader *r, char *error);
 /* The next record, valid until the next call. 0; ENOENT: that was the last; or errno and text. */
 int backup_next(struct backup_reader *r, struct backup_record *record, char *error);
 
+struct cli;
+/* Adds when it was made to the command's output: seconds since 1970 in JSON, for people in local time. */
+void backup_time_field(struct cli *cli, const struct backup_info *info);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "backup.h"
 #include "dump.h"
+#include "text.h"
 
 struct saving {
 	struct cli *cli;
@@ -105,6 +106,16 @@ int cmd_old_backupdb(struct cli *cli, char **argv, int argc)
 
 /* ---- what is in a file ---- */
 
+void backup_time_field(struct cli *cli, const struct backup_info *info)
+{
+	char when[TEXT_TIME_MAX];
+	bool json = cli->opt.format == &output_json;
+
+	output_field(&cli->out, "created", "Time of the backup",
+		     json ? json_integer((json_int_t)info->header.created)
+			  : json_string(text_time(info->header.created, '-', when)));
+}
+
 static int print_records(struct cli *cli, struct backup_reader *r,
 			 int (*print)(struct cli *cli, const struct walk_record *r), uint64_t *n, char *error)
 {
@@ -150,7 +161,7 @@ int cmd_db_show_backup(struct cli *cli, char **argv, int argc)
 	}
 	output_field(&cli->out, "model", "Model",
 		     json_string(ctdb_db_model_name(ctdb_db_flags_model(info.header.flags))));
-	output_field(&cli->out, "created", "Time, seconds since 1970", json_integer((json_int_t)info.header.created));
+	backup_time_field(cli, &info);
 	output_field(&cli->out, "records", "Records", json_integer((json_int_t)info.records));
 	output_field(&cli->out, "seqnum", "Sequence number", json_integer((json_int_t)info.seqnum));
 	output_field(&cli->out, "maker", "Made by", output_string(info.header.maker));
@@ -163,9 +174,7 @@ int cmd_old_dumpdbbackup(struct cli *cli, char **argv, int argc)
 {
 	struct backup_reader *r = NULL;
 	struct backup_info info;
-	char error[BACKUP_ERROR_MAX], when[64];
-	struct tm tm;
-	time_t t;
+	char error[BACKUP_ERROR_MAX], when[TEXT_TIME_MAX];
 	uint64_t n;
 	int code;
 
@@ -173,9 +182,7 @@ int cmd_old_dumpdbbackup(struct cli *cli, char **argv, int argc)
 	if (backup_open(NULL, argv[0], &r, &info, error) != 0) {
 		return cli_fail(cli, EXIT_ERROR, "%s", error);
 	}
-	t = (time_t)info.header.created;
-	strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", localtime_r(&t, &tm));
-	printf("Dumping database %s from backup @ %s\n", info.header.name, when);
+	printf("Dumping database %s from backup @ %s\n", info.header.name, text_time(info.header.created, '/', when));
 	code = print_records(cli, r, dump_print_old, &n, error);
 	talloc_free(r);
 	if (code == 0) {

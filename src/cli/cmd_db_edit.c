@@ -6,6 +6,7 @@
 
 #include "backup.h"
 #include "edit.h"
+#include "text.h"
 #include "walk.h"
 
 #define ATTEMPTS_MAX 3 /* when only some nodes have stored a change */
@@ -283,7 +284,7 @@ int cmd_db_restore(struct cli *cli, char **argv, int argc)
 	output_field(&cli->out, "name", "Database", output_string(c.db.name));
 	output_field(&cli->out, "model", "Model", json_string(ctdb_db_model_name(model_of(&info))));
 	output_field(&cli->out, "records", "Records", json_integer((json_int_t)c.n));
-	output_field(&cli->out, "created", "Time of the backup", json_integer((json_int_t)info.header.created));
+	backup_time_field(cli, &info);
 	if (model_of(&info) != CTDB_DB_VOLATILE) {
 		output_field(&cli->out, "seqnum", "Sequence number", json_integer((json_int_t)c.seqnum));
 	}
@@ -294,18 +295,15 @@ int cmd_old_restoredb(struct cli *cli, char **argv, int argc)
 {
 	struct backup_info info;
 	struct content c;
-	char when[64] = "";
-	time_t t;
-	struct tm tm;
+	char when[TEXT_TIME_MAX];
 	int code = open_backup(cli, argv[0], &c, &info);
 
 	cli->printed = true;
 	if (code != 0) {
 		return code;
 	}
-	t = (time_t)info.header.created;
-	strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", localtime_r(&t, &tm));
-	printf("Restoring database %s from backup @ %s\n", argc > 1 ? argv[1] : info.header.name, when);
+	printf("Restoring database %s from backup @ %s\n", argc > 1 ? argv[1] : info.header.name,
+	       text_time(info.header.created, '/', when));
 	code = restore(&c, argc > 1 ? argv[1] : info.header.name, &info);
 	if (code == 0) {
 		printf("Database %s restored\n", c.db.name);

@@ -135,6 +135,20 @@ static void test_seconds(void **state)
 	assert_false(text_seconds("", &ms));
 }
 
+/* What a file says may be any number. */
+static void test_time(void **state)
+{
+	char buf[TEXT_TIME_MAX];
+
+	setenv("TZ", "UTC", 1);
+	assert_string_equal(text_time(0, '/', buf), "1970/01/01 00:00:00");
+	assert_string_equal(text_time(1700000000, '-', buf), "2023-11-14 22:13:20");
+	assert_string_equal(text_time(UINT64_MAX, '-', buf), "?");
+	assert_string_equal(text_time(INT64_MAX, '-', buf), "?");
+	assert_true(strlen(text_time(67768036191000000ULL, '-', buf)) > 10); /* the last year that an int can hold */
+	assert_string_equal(text_time(67768036191676799ULL + 86400, '-', buf), "?");
+}
+
 static void test_distance(void **state)
 {
 	char longer[200];
@@ -152,10 +166,9 @@ static void test_distance(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_unescape),   cmocka_unit_test(test_unhex),
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_read),
-		cmocka_unit_test(test_number),     cmocka_unit_test(test_seconds),
-		cmocka_unit_test(test_distance),   cmocka_unit_test(test_make_printable),
+		cmocka_unit_test(test_unescape), cmocka_unit_test(test_unhex),    cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_read),     cmocka_unit_test(test_number),   cmocka_unit_test(test_seconds),
+		cmocka_unit_test(test_time),     cmocka_unit_test(test_distance), cmocka_unit_test(test_make_printable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int hex_digit(char c)
 {
@@ -259,4 +260,18 @@ char *text_quote(const uint8_t *data, size_t len)
 	}
 	free(inner);
 	return text;
+}
+
+const char *text_time(uint64_t seconds, char separator, char buf[TEXT_TIME_MAX])
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+
+	/* Numbers that a file says may be any. */
+	if (seconds > INT64_MAX || localtime_r(&t, &tm) == NULL) {
+		return strcpy(buf, "?");
+	}
+	snprintf(buf, TEXT_TIME_MAX, "%lld%c%02d%c%02d %02d:%02d:%02d", tm.tm_year + 1900LL, separator, tm.tm_mon + 1,
+		 separator, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	return buf;
 }

@@ -32,6 +32,9 @@ void text_make_printable(char *text);
 bool text_number(const char *text, uint64_t max, uint64_t *value);
 /* Seconds, perhaps with a fraction, above 0 and up to 30 days; in milliseconds. */
 bool text_seconds(const char *text, uint32_t *ms);
+/* A moment in local time, "2026-11-21 16:05:09" with separator '-'; "?" if there is no such year. */
+#define TEXT_TIME_MAX 40U
+const char *text_time(uint64_t seconds, char separator, char buf[TEXT_TIME_MAX]);
 /* How many characters have to be changed, added or taken away; for suggestions. */
 size_t text_distance(const char *a, const char *b);
 
