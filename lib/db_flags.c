@@ -20,6 +20,38 @@ int ctdb_detach_db(struct ctdb_client *c, uint32_t node, uint32_t id)
 	SYNC_RETURN(c, ctdb_detach_db_send(c, c, node, id), control_done_recv(req));
 }
 
+/* ---- flags on one node ---- */
+
+struct tevent_req *ctdb_set_db_readonly_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t id)
+{
+	return control_db_send(mem, c, node, CLASSIC_CONTROL_SET_DB_READONLY, id);
+}
+
+int ctdb_set_db_readonly_recv(struct tevent_req *req)
+{
+	return control_done_recv(req);
+}
+
+int ctdb_set_db_readonly(struct ctdb_client *c, uint32_t node, uint32_t id)
+{
+	SYNC_RETURN(c, ctdb_set_db_readonly_send(c, c, node, id), control_done_recv(req));
+}
+
+struct tevent_req *ctdb_set_db_sticky_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t id)
+{
+	return control_db_send(mem, c, node, CLASSIC_CONTROL_SET_DB_STICKY, id);
+}
+
+int ctdb_set_db_sticky_recv(struct tevent_req *req)
+{
+	return control_done_recv(req);
+}
+
+int ctdb_set_db_sticky(struct ctdb_client *c, uint32_t node, uint32_t id)
+{
+	SYNC_RETURN(c, ctdb_set_db_sticky_send(c, c, node, id), control_done_recv(req));
+}
+
 /* ---- flags: a control to each connected node; the first failure is the result, told when all have answered ---- */
 
 struct flag_state {

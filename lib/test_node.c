@@ -210,6 +210,10 @@ static void test_statistics(void **state)
 			 0);
 	assert_sent(w, CLASSIC_CONTROL_GET_DB_STATISTICS, 1, &id, 4);
 	assert_int_equal(db->n_hot_keys, 0);
+	assert_int_equal(RUN(w, ctdb_set_db_readonly_send(w, w->c, 1, id), ctdb_set_db_readonly_recv(req)), 0);
+	assert_sent(w, CLASSIC_CONTROL_SET_DB_READONLY, 1, &id, 4);
+	assert_int_equal(RUN(w, ctdb_set_db_sticky_send(w, w->c, 1, id), ctdb_set_db_sticky_recv(req)), 0);
+	assert_sent(w, CLASSIC_CONTROL_SET_DB_STICKY, 1, &id, 4);
 	assert_int_equal(RUN(w, ctdb_detach_db_send(w, w->c, 1, id), ctdb_detach_db_recv(req)), 0);
 	assert_sent(w, CLASSIC_CONTROL_DB_DETACH, 1, &id, 4);
 	world_free(w);

@@ -72,6 +72,17 @@ struct tevent_req *ctdb_detach_db_send(TALLOC_CTX *mem, struct ctdb_client *c, u
 int ctdb_detach_db_recv(struct tevent_req *req);
 int ctdb_detach_db(struct ctdb_client *c, uint32_t node, uint32_t id);
 
+/*
+ * As ctdb_db_set_readonly() and ctdb_db_set_sticky() below, on one node alone and without a handle. EREMOTEIO: not
+ * volatile, or unknown.
+ */
+struct tevent_req *ctdb_set_db_readonly_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t id);
+int ctdb_set_db_readonly_recv(struct tevent_req *req);
+int ctdb_set_db_readonly(struct ctdb_client *c, uint32_t node, uint32_t id);
+struct tevent_req *ctdb_set_db_sticky_send(TALLOC_CTX *mem, struct ctdb_client *c, uint32_t node, uint32_t id);
+int ctdb_set_db_sticky_recv(struct tevent_req *req);
+int ctdb_set_db_sticky(struct ctdb_client *c, uint32_t node, uint32_t id);
+
 /* ---- Using a database ---- */
 
 struct ctdb_db; /* handle; talloc_free() closes it. Handles of the same database in one client share the open file */

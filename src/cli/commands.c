@@ -123,6 +123,14 @@ const struct command commands[] = {
 	{"db", "freeze", "DB", 1, 1, 0, cmd_db_freeze, "Stop all changes of a database, on all nodes",
 	 DB_HELP "Clients that ask for its records wait. Ends by ctdb db thaw, by a recovery, and by itself after two minutes.\n"},
 	{"db", "thaw", "DB", 1, 1, 0, cmd_db_thaw, "Let a frozen database go on", DB_HELP "A recovery opens it again; ends after that.\n"},
+	{"db", "set-readonly", "DB", 1, 1, 0, cmd_db_set_readonly, "Let nodes have read-only copies of records", DB_HELP
+	 "A volatile one, on all nodes; cannot be taken back. Many nodes can then read a record at once; who writes calls the copies back.\n"},
+	{"db", "set-sticky", "DB", 1, 1, 0, cmd_db_set_sticky, "Keep records that many nodes fight for a while at each", DB_HELP
+	 "A volatile one, on all nodes; cannot be taken back. A record that a node had to give away more than HopcountMakeSticky times within a\n"
+	 "second stays there for StickyPindown ms after each arrival while it is used, for StickyDuration s (tunables).\n"},
+	{"db", "hotkeys", "DB", 1, 1, OPT_NODE | OPT_HEX, cmd_db_hotkeys, "The records that nodes fight for", DB_HELP
+	 "For each active node, or that of -n, the ten keys whose records came to it most often within a second, since the last\n"
+	 "ctdb statistics --reset. KEY as in ctdb record.\n"},
 	{"db", "statistics", "DB", 1, 1, OPT_NODE | OPT_HEX, cmd_db_statistics, "What a node counts about a database", DB_HELP},
 	{"db", "vacuum", "[DB]", 0, 1, OPT_NODE | OPT_FULL, cmd_db_vacuum, "Remove deleted records from the files now",
 	 DB_HELP "A volatile one; without DB: all of them. Nodes do so by themselves every few seconds (tunable VacuumInterval). --full: look at all records,\n"
@@ -196,6 +204,8 @@ const struct command commands[] = {
 	{NULL, "getdbseqnum", "DB", 1, 1, OPT_NODE, cmd_old_getdbseqnum, "As ctdb db seqnum", NULL},
 	{NULL, "attach", "NAME [KIND]", 1, 2, 0, cmd_old_attach, "As ctdb db attach; KIND: persistent, replicated, readonly, sticky", NULL},
 	{NULL, "detach", "DB...", 1, 64, 0, cmd_old_detach, "As ctdb db detach", NULL},
+	{NULL, "setdbreadonly", "DB", 1, 1, OPT_NODE, cmd_old_setdbreadonly, "As ctdb db set-readonly, on one node", NULL},
+	{NULL, "setdbsticky", "DB", 1, 1, OPT_NODE, cmd_old_setdbsticky, "As ctdb db set-sticky, on one node", NULL},
 	{NULL, "catdb", "DB", 1, 1, 0, cmd_old_catdb, "As ctdb db dump", NULL},
 	{NULL, "cattdb", "DB", 1, 1, 0, cmd_old_cattdb, "As ctdb db dump --local", NULL},
 	{NULL, "backupdb", "DB FILE", 2, 2, 0, cmd_old_backupdb, "As ctdb db backup", NULL},

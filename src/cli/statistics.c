@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#define HOT_KEYS 10U
 #define AT(member) offsetof(struct ctdb_statistics, member)
 
 const struct statistics_counter statistics_counters[] = {
@@ -132,7 +133,10 @@ void statistics_print_old_db(const char *name, const struct ctdb_db_statistics *
 	print_buckets("lock_buckets", s->locks.buckets);
 	print_latency("locks_latency", &s->locks.latency);
 	print_latency("vacuum_latency", &s->vacuum);
-	printf(" Num Hot Keys:     %u\n", s->n_hot_keys);
+	printf(" Num Hot Keys:     %u\n", s->n_hot_keys > HOT_KEYS ? s->n_hot_keys : HOT_KEYS);
+	for (uint32_t i = s->n_hot_keys; i < HOT_KEYS; i++) {
+		puts("     Count:0 Key:"); /* so many are always told */
+	}
 	for (uint32_t i = 0; i < s->n_hot_keys; i++) {
 		printf("     Count:%u Key:", s->hot_keys[i].count);
 		for (size_t j = 0; j < s->hot_keys[i].key.len; j++) {

@@ -94,6 +94,30 @@ def test_form_of_statistics(tools, command):
     same(tools, command, form)
 
 
+def test_hot_keys(tools):
+    for value in "abc":
+        for pnn in range(2):
+            assert tools.ours("writekey", "fv.tdb", "hot", value, pnn=pnn).returncode == 0
+    for pnn in range(2):
+        done = same(tools, "dbstatistics fv.tdb", lambda text: [line for line in text.splitlines() if "Key" in line or "hop_count" in line], pnn=pnn)
+        assert re.search(r"Count:[1-9]\d* Key:686f74\n", done.stdout) and "Num Hot Keys:     10\n" in done.stdout
+        assert done.stdout.count("Count:") == 10
+
+
+@pytest.mark.parametrize("flag", ["readonly", "sticky"])
+def test_set_flags(tools, flag):
+    """Each on its own database: on one node, and refused in the same words."""
+    for tool, db in ((tools.old, f"old{flag}.tdb"), (tools.ours, f"ours{flag}.tdb")):
+        assert tools.ours("attach", db).returncode == 0
+        assert (tool(f"setdb{flag}", db, "-n", "1").returncode, tool(f"setdb{flag}", db, pnn=2).returncode) == (0, 0)
+        assert [f"{flag.upper()}: yes" in tools.old("getdbstatus", db, pnn=pnn).stdout for pnn in range(3)] == [False, True, True]
+        assert tools.ours("db", f"set-{flag}", db).returncode == 0
+        assert all(f"{flag.upper()}: yes" in tools.old("getdbstatus", db, pnn=pnn).stdout for pnn in range(3))
+    for db in ("fp.tdb", "fr.tdb", "nosuch.tdb"):
+        old, ours = tools.old(f"setdb{flag}", db), tools.ours(f"setdb{flag}", db)
+        assert (old.returncode, old.stdout, old.stderr) == (ours.returncode, ours.stdout, ours.stderr.replace("ctdb: ", "", 1))
+
+
 @pytest.mark.parametrize("command", ["-X statistics", "-X stats 3"])
 def test_form_of_statistics_for_programs(tools, command):
     def form(text):

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -134,7 +135,12 @@ def test_attach_and_list(tool):
         assert words["name:oldtool_r.tdb"] == {"REPLICATED"} and words["name:oldtool_st.tdb"] == {"STICKY"}
         assert words["name:oldtool_ro.tdb"] == {"READONLY"}
         assert "HEALTH: OK" in tool.run("getdbstatus", "oldtool_p.tdb", pnn=pnn)
-    assert "DB Statistics" in tool.run("dbstatistics", DB_NAMES["volatile"])
+    for value in "abc":
+        tool.everywhere("writekey", DB_NAMES["volatile"], "hot", value)
+    said = tool.run("dbstatistics", DB_NAMES["volatile"], pnn=1)
+    assert "DB Statistics" in said and re.search(r"Num Hot Keys: +10\n(?s:.*)Count:[1-9]\d* Key:686f74\n", said), said
+    tool.run("statisticsreset", pnn=1)
+    assert "686f74" not in tool.run("dbstatistics", DB_NAMES["volatile"], pnn=1)
     tool.run("setdbreadonly", DB_NAMES["volatile"])
     tool.run("setdbsticky", DB_NAMES["volatile"])
 

@@ -379,3 +379,39 @@ def test_statistics_malformed(tool, daemon):
     bad(tool("stats", "x"), ERROR, '"x" is not a number')
     bad(tool("dbstatistics", "locking.tdb"), ERROR)
     bad(tool("statisticsreset"), ERROR, "cannot reset")
+
+
+def hot_keys(keys):
+    """GET_DB_STATISTICS with these (count, key), lowest first."""
+    raw = bytearray(464)
+    struct.pack_into("=I", raw, 216, 10)
+    for i, (count, key) in enumerate(keys, 10 - len(keys)):
+        struct.pack_into("=I12xQ", raw, 224 + 24 * i, count, len(key))
+    return bytes(raw) + b"".join(key for _, key in keys)
+
+
+def test_hot_keys(tool, daemon):
+    bad(tool("db", "hotkeys", "nosuch.tdb"), NOT_FOUND, 'no database "nosuch.tdb"')
+    bad(tool("db", "hotkeys", "locking.tdb"), ERROR, 'database "locking.tdb", node 0')
+    daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, 0, hot_keys([(3, b"a\0"), (70, b"\xff")])) if opcode == DB_STATISTICS else None
+    rows = [(n, count, key) for n in (0, 2) for count, key in ((70, "\\xff"), (3, "a\\x00"))]
+    daemon.nodes[1] = (fake.STOPPED, "10.0.0.2")
+    assert [tuple(line.split()) for line in good(tool("db", "hotkeys", "locking.tdb")).splitlines()] == [
+        ("NODE", "COUNT", "KEY"), *((str(n), str(count), key) for n, count, key in rows)]
+    assert [(r["node"], r["count"], r["key"]) for r in json.loads(good(tool("-o", "json", "db", "hotkeys", "locking.tdb")))["hot_keys"]] == rows
+    one = json.loads(good(tool("-o", "json", "db", "hotkeys", "locking.tdb", "-n", "1", "--hex")))["hot_keys"]
+    assert one == [{"node": 1, "count": 70, "key": "ff"}, {"node": 1, "count": 3, "key": "6100"}]
+    assert good(tool("dbstatistics", "locking.tdb")).endswith("     Count:0 Key:\n" * 8 + "     Count:3 Key:6100\n     Count:70 Key:ff\n")
+    daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, 0, hot_keys([])) if opcode == DB_STATISTICS else None
+    assert good(tool("db", "hotkeys", "locking.tdb")) == "no record has come to a node yet\n"
+    assert json.loads(good(tool("-o", "json", "db", "hotkeys", "locking.tdb")))["hot_keys"] == []
+
+
+@pytest.mark.parametrize("flag, opcode", [("readonly", 129), ("sticky", 133)])
+def test_set_flags_refused(tool, daemon, flag, opcode):
+    bad(tool("db", f"set-{flag}", "secrets.tdb"), ERROR, f'database "secrets.tdb" is persistent: only volatile databases can be made {flag}')
+    bad(tool("db", f"set-{flag}", "nosuch.tdb"), NOT_FOUND, 'no database "nosuch.tdb"')
+    bad(tool(f"setdb{flag}", "secrets.tdb"), ERROR, f"{flag.upper()} can be set only on volatile DB")
+    assert not any(s[1] == opcode for s in daemon.seen)
+    bad(tool(f"setdb{flag}", "locking.tdb"), ERROR, "locking.tdb")
+    assert [s[2] for s in daemon.seen if s[1] == opcode] == [struct.pack("=I", VOLATILE)]

@@ -5,6 +5,7 @@ import ctypes.util
 import os
 import struct
 import threading
+import time
 
 import pytest
 from classic import FETCH, FETCH_WITH_HEADER, HEADER, NULL, Client
@@ -12,7 +13,7 @@ from support import PATIENCE, wait_until
 
 MIGRATE, WANT_READONLY = 1, 4
 DELEGATIONS, READONLY, RO_FLAGS, MIGRATED = 0x01000000, 0x02000000, 0x0F000000, 0x00010000
-SET_READONLY, GET_DBMAP, DB_STATISTICS, DB_READONLY = 129, 9, 132, 2
+SET_READONLY, SET_STICKY, GET_DBMAP, DB_STATISTICS, STATISTICS_RESET, SET_TUNABLE, DB_READONLY, DB_STICKY = 129, 133, 9, 132, 17, 48, 2, 4
 
 
 class Data(ctypes.Structure):
@@ -107,6 +108,18 @@ class Node:
         rsn, dmaster, _, flags, _ = HEADER.unpack_from(raw)
         assert dmaster == self.pnn or flags & READONLY
         return False, raw[24:]
+
+    def statistics(self):
+        """(read-only copies given, called back, {key: count} of hot keys, requests that came straight, that were sent on)"""
+        raw = self.client.good(DB_STATISTICS, struct.pack("=I", self.db))
+        hot, at = {}, 464
+        for i in range(struct.unpack_from("=I", raw, 216)[0]):
+            count, length = struct.unpack_from("=I12xQ", raw, 224 + 24 * i)
+            if count:
+                hot[raw[at:at + length]] = count
+            at += length
+        assert at == len(raw)
+        return *struct.unpack_from("=II", raw, 144), hot, *struct.unpack_from("=II", raw, 152)
 
     def flags(self):
         dbs = self.client.good(GET_DBMAP)
@@ -251,6 +264,56 @@ def test_writers_and_readers(nodes):
         t.join(10 * PATIENCE)
     assert not problems and not any(t.is_alive() for t in threads)
     assert nodes[0].read(b"counter")[1] == struct.pack("=I", 2 * rounds)
+
+
+def test_what_is_counted(nodes):
+    a, b, c = nodes
+    for n in nodes:
+        assert n.client.control(STATISTICS_RESET)[0] == 0 and n.statistics() == (0, 0, {}, 0, 0)
+    a.write(b"key", b"one")
+    assert b.read(b"key")[1] == c.read(b"key")[1] == b"one"
+    a.write(b"key", b"two")
+    assert a.statistics()[:2] == (2, 1)
+    for value in (b"three", b"four"):
+        b.write(b"key", value)
+        a.write(b"key", value)
+    assert all(1 <= n.statistics()[2][b"key"] <= 3 for n in (a, b)) and not c.statistics()[2]
+    assert sum(sum(n.statistics()[3:]) for n in nodes) >= 6
+    assert a.client.control(STATISTICS_RESET)[0] == 0 and a.statistics() == (0, 0, {}, 0, 0)
+
+
+def test_sticky(cluster, nodes):
+    """A record that is fought for stays at a node for a while as long as it is used there, and goes on then."""
+    a, b, _ = nodes
+    for n in nodes:
+        assert n.client.control(SET_STICKY, struct.pack("=I", n.db))[0] == 0 and n.flags() & DB_STICKY
+        for name, value in (("HopcountMakeSticky", 4), ("StickyPindown", 1500), ("StickyDuration", 600)):
+            assert n.client.control(SET_TUNABLE, struct.pack("=II", value, len(name) + 1) + name.encode() + b"\0")[0] == 0
+
+    def uses(n, other):
+        """How often n used the record from when other asked for it."""
+        n.write(b"key", b"mine")
+        reqid, count = other.client.call_send(other.db, b"key", NULL, MIGRATE), 0
+        while True:
+            n.file.lock(b"key")
+            have = n.file.get(b"key")
+            if have[1] == n.pnn:
+                n.file.put(b"key", have, b"%d" % count)
+            n.file.unlock(b"key")
+            if have[1] != n.pnn:
+                assert other.client.call_answer(reqid)[1] == 0
+                return count
+            count += 1
+            time.sleep(0.005)
+
+    def fight():
+        counts = [uses(a, b), uses(b, a)]
+        return max(counts) >= 30  # 150 ms: longer than a record is held otherwise
+
+    wait_until(fight, 2 * PATIENCE, "a record to stay")
+    for n in nodes:
+        for name, value in (("HopcountMakeSticky", 50), ("StickyPindown", 200)):
+            assert n.client.control(SET_TUNABLE, struct.pack("=II", value, len(name) + 1) + name.encode() + b"\0")[0] == 0
 
 
 def flagged(node, keys):
