@@ -16,6 +16,7 @@ struct freeze {
 	struct tevent_req *req;
 	struct worker_job *job;
 	bool ended;  /* told to let go */
+	bool again;  /* and wanted again meanwhile */
 	bool wiping; /* a recovery waits for the end */
 	struct mono wiping_since;
 };
@@ -39,16 +40,20 @@ static struct freeze *freeze_find(const struct recovery *r, const struct db *db)
 	return NULL;
 }
 
+static void freeze_one(struct recovery *r, struct db *db);
+
 static void freeze_done(struct tevent_req *req)
 {
 	struct freeze *f = tevent_req_callback_data(req, struct freeze);
 	struct recovery *r = f->r;
 	struct db *db = f->db;
-	bool wiping = f->wiping;
+	bool wiping = f->wiping, again = f->again;
 	int ret = worker_job_recv(req, NULL);
 
 	talloc_free(f);
-	if (ret != 0 && !wiping) {
+	if (again && r->fenced) {
+		freeze_one(r, db);
+	} else if (ret != 0 && !wiping) {
 		log_warning("database %s: is not locked any more while this node may not act: %s", db->name,
 			    strerror(ret));
 	}
@@ -95,8 +100,11 @@ void freeze_all(struct recovery *r)
 	dlist_for_each(e, dbs_list(r->dbd->dbs))
 	{
 		struct db *db = dlist_entry(e, struct db, link);
+		struct freeze *f = freeze_find(r, db);
 
-		if (db_is_volatile(db) && freeze_find(r, db) == NULL) {
+		if (f != NULL) {
+			f->again = f->ended; /* its worker may have let go already */
+		} else if (db_is_volatile(db)) {
 			freeze_one(r, db);
 		}
 	}
@@ -117,7 +125,8 @@ bool freeze_wipe(struct recovery *r, struct db *db)
 	static const uint8_t wipe = 1;
 	struct freeze *f = freeze_find(r, db);
 
-	if (f == NULL || f->wiping) {
+	/* One that was told to let go does not hear of a wipe. */
+	if (f == NULL || f->wiping || f->ended) {
 		return false;
 	}
 	f->wiping = true;
