@@ -25,6 +25,7 @@
 #define STATUS_RECOVERED 2
 #define PUSH_BARRIER_MS  5000
 #define HELD_MAX         256
+#define HELD_BYTES_MAX   (64U * 1024 * 1024) /* and the last one */
 #define TEXT_RECOVERED   "trans3 commit ended by recovery"
 
 /* A commit that this node coordinates. Not a child of its control: it goes on when the client has gone. */
@@ -67,6 +68,7 @@ struct commits {
 	struct dlist list;
 	struct dlist held;
 	uint32_t n_held;
+	size_t held_bytes;
 	uint64_t last_id;
 };
 
@@ -513,7 +515,7 @@ static int hold(struct commits *cs, uint32_t from, const struct lane_update *m)
 {
 	struct held *h;
 
-	if (cs->n_held >= HELD_MAX) {
+	if (cs->n_held >= HELD_MAX || cs->held_bytes > HELD_BYTES_MAX) {
 		return ENOBUFS;
 	}
 	h = talloc(cs, struct held);
@@ -529,6 +531,7 @@ static int hold(struct commits *cs, uint32_t from, const struct lane_update *m)
 	}
 	dlist_add_tail(&cs->held, &h->link);
 	cs->n_held++;
+	cs->held_bytes += h->m.records.len;
 	return 0;
 }
 
@@ -541,6 +544,7 @@ static void update_held(struct commits *cs)
 
 		dlist_remove(e);
 		cs->n_held--;
+		cs->held_bytes -= h->m.records.len;
 		update(cs, h->from, &h->m);
 		talloc_free(h);
 	}

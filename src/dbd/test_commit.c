@@ -334,6 +334,43 @@ static void test_member_behind(void **state)
 	assert_int_equal(sent_status(0, 8), ESTALE);
 }
 
+/* What waits for the end of a recovery has a bound. */
+static void test_member_behind_is_bounded(void **state)
+{
+	struct db *db = fake_db("secrets.tdb", DB_PERSISTENT);
+	struct lane_update m = {.db_id = db->id, .generation = FAKE_GENERATION, .records = buffer_for(db)};
+
+	fake->normal = false;
+	for (m.id = 1; m.id <= 256; m.id++) {
+		commits_on_update(fake->dbd->commits, 1, &m);
+	}
+	assert_int_equal(fake->n_sent, 0);
+	commits_on_update(fake->dbd->commits, 1, &m);
+	assert_int_equal(sent_status(0, 257), ENOBUFS);
+}
+
+static void test_member_behind_is_bounded_in_bytes(void **state)
+{
+	struct db *db = fake_db("secrets.tdb", DB_PERSISTENT);
+	struct lane_update large = {.db_id = db->id, .generation = FAKE_GENERATION};
+
+	fake->normal = false;
+	large.records = (struct ctdb_blob){.data = talloc_zero_size(fake, 30U << 20), .len = 30U << 20};
+	for (large.id = 1000; large.id < 1003; large.id++) { /* the last one passes 64 MiB */
+		commits_on_update(fake->dbd->commits, 1, &large);
+	}
+	assert_int_equal(fake->n_sent, 0);
+	commits_on_update(fake->dbd->commits, 1, &large);
+	assert_int_equal(sent_status(0, 1003), ENOBUFS);
+	fake->normal = true;
+	commits_recovery_ended(fake->dbd->commits);
+	assert_int_equal(sent_status(1, 1000), EBADMSG); /* it is looked at only now */
+	assert_int_equal(fake->n_sent, 4);
+	fake->normal = false;
+	commits_on_update(fake->dbd->commits, 1, &large);
+	assert_int_equal(fake->n_sent, 4);
+}
+
 /* ---- UPDATE_RECORD ---- */
 
 /* Key "k", header {rsn, dmaster}, data; in a rec_buffer. */
@@ -552,12 +589,20 @@ static void test_push_before_commit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_buffer),        TEST(test_commit),
-		TEST(test_refused),       TEST(test_failures),
-		TEST(test_timeout),       TEST(test_client_gone),
-		TEST(test_member),        TEST(test_member_behind),
-		TEST(test_update_record), TEST(test_update_waits_for_lock),
-		TEST(test_push),          TEST(test_push_before_commit),
+		TEST(test_buffer),
+		TEST(test_commit),
+		TEST(test_refused),
+		TEST(test_failures),
+		TEST(test_timeout),
+		TEST(test_client_gone),
+		TEST(test_member),
+		TEST(test_member_behind),
+		TEST(test_member_behind_is_bounded),
+		TEST(test_member_behind_is_bounded_in_bytes),
+		TEST(test_update_record),
+		TEST(test_update_waits_for_lock),
+		TEST(test_push),
+		TEST(test_push_before_commit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
