@@ -18,6 +18,7 @@ struct remote {
 	struct client *client;
 	uint64_t id;
 	uint32_t to, reqid, opcode;
+	struct lane_control *again; /* asked again when the link is back, see is_about_life(); NULL: not that */
 };
 
 struct control_set {
@@ -203,12 +204,70 @@ void controls_send_oneway(struct clients *cs, uint32_t pnn, const struct lane_co
 	}
 }
 
+/*
+ * Whether a process lives decides who may take over what it holds. That a link is down for a moment, or an answer late,
+ * says nothing about it: as long as its node is a member, the process may go on. So such a question waits for the link
+ * and is asked again; only that the cluster goes on without the node is an answer.
+ */
+static bool is_about_life(uint32_t opcode)
+{
+	return opcode == CLASSIC_CONTROL_PROCESS_EXISTS || opcode == CLASSIC_CONTROL_CHECK_PID_SRVID;
+}
+
+static bool is_member(const struct clients *cs, uint32_t pnn)
+{
+	return (view_node_flags(cs->dbd, pnn) & CLASSIC_NODE_FLAG_DISCONNECTED) == 0;
+}
+
+static bool waits_for_link(const struct remote *r)
+{
+	return r->again != NULL && is_member(r->client->clients, r->to);
+}
+
+static bool keep_question(struct remote *r, const struct lane_control *m)
+{
+	r->again = talloc(r, struct lane_control);
+	if (r->again == NULL) {
+		return false;
+	}
+	*r->again = *m;
+	r->again->data.data = talloc_memdup(r->again, m->data.data, m->data.len);
+	return r->again->data.data != NULL || m->data.len == 0;
+}
+
+void controls_node_up(struct clients *cs, uint32_t pnn)
+{
+	dlist_for_each(e, &cs->controls->remotes)
+	{
+		struct remote *r = dlist_entry(e, struct remote, link);
+
+		if (r->to == pnn && r->again != NULL) {
+			(void)send_control(cs, pnn, r->again); /* the link is down again: then at the next time */
+		}
+	}
+}
+
+void controls_view_changed(struct clients *cs)
+{
+	dlist_for_each_safe(e, &cs->controls->remotes)
+	{
+		struct remote *r = dlist_entry(e, struct remote, link);
+
+		if (r->again != NULL && !is_member(cs, r->to)) {
+			client_reply_control(r->client, r->reqid, -1, NULL, 0, TEXT_LOST);
+			talloc_free(r);
+		}
+	}
+}
+
 static int remote_destructor(struct remote *r)
 {
 	dlist_remove(&r->link);
 	r->client->n_controls--;
 	return 0;
 }
+
+static bool remote_arm(struct remote *r);
 
 static void remote_timeout(void *priv)
 {
@@ -217,25 +276,34 @@ static void remote_timeout(void *priv)
 	log_warning("node %u has not answered a control of client %u (pid %d) in time", r->to, r->client->id,
 		    (int)r->client->pid);
 	r->client->clients->count.timeouts_control++;
+	if (waits_for_link(r) && remote_arm(r)) {
+		(void)send_control(r->client->clients, r->to, r->again);
+		return;
+	}
 	client_reply_control(r->client, r->reqid, -1, NULL, 0, TEXT_TIMEOUT);
 	talloc_free(r);
+}
+
+static bool remote_arm(struct remote *r)
+{
+	const struct dbd *dbd = r->client->clients->dbd;
+
+	return deadline_add(r, dbd, dbd->d->conf->database.control_timeout, remote_timeout, r) != NULL;
 }
 
 static struct remote *remote_new(struct client *c, uint32_t reqid, uint32_t pnn, uint32_t opcode)
 {
 	struct control_set *set = c->clients->controls;
-	struct dbd *dbd = c->clients->dbd;
-	uint32_t ms = dbd->d->conf->database.control_timeout;
-	struct remote *r = talloc(c, struct remote);
+	struct remote *r = talloc_zero(c, struct remote);
 
 	if (r == NULL) {
 		return NULL;
 	}
-	if (deadline_add(r, dbd, ms, remote_timeout, r) == NULL) {
+	r->client = c;
+	if (!remote_arm(r)) {
 		talloc_free(r);
 		return NULL;
 	}
-	r->client = c;
 	r->reqid = reqid;
 	r->to = pnn;
 	r->opcode = opcode;
@@ -280,8 +348,12 @@ static void forward(struct client *c, uint32_t reqid, uint32_t pnn, const struct
 		return;
 	}
 	m.id = remote->id;
+	if (is_about_life(r->opcode) && !keep_question(remote, &m)) {
+		client_disconnect(c, "no memory for its control %u", r->opcode);
+		return;
+	}
 	rc = send_control(c->clients, pnn, &m);
-	if (rc != 0) {
+	if (rc != 0 && !waits_for_link(remote)) {
 		client_reply_control(c, reqid, -1, NULL, 0, rc == EHOSTUNREACH ? TEXT_DISCONNECTED : strerror(rc));
 		talloc_free(remote);
 	}
@@ -357,7 +429,7 @@ void controls_node_lost(struct clients *cs, uint32_t pnn)
 	{
 		struct remote *r = dlist_entry(e, struct remote, link);
 
-		if (r->to == pnn) {
+		if (r->to == pnn && !waits_for_link(r)) {
 			client_reply_control(r->client, r->reqid, -1, NULL, 0, TEXT_LOST);
 			talloc_free(r);
 		}

@@ -173,6 +173,7 @@ static void up(void *priv, uint32_t pnn, uint64_t incarnation)
 
 	log_info("lane: link to dbd of node %u is up", pnn);
 	recovery_link_changed(l->dbd->recovery, pnn, true);
+	controls_node_up(l->dbd->clients, pnn);
 }
 
 /* What was on its way is lost. Everybody who waits for that node must know before anything new is sent to it. */

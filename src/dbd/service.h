@@ -147,6 +147,8 @@ void srvids_on_message(struct srvids *s, uint32_t from, const struct lane_messag
 void controls_on_control(struct clients *c, uint32_t from, const struct lane_control *m);
 void controls_on_reply(struct clients *c, uint32_t from, const struct lane_control_reply *m);
 void controls_node_lost(struct clients *c, uint32_t pnn); /* pending remote controls answer "node is disconnected" */
+void controls_node_up(struct clients *c, uint32_t pnn);   /* what waits for the link (is the process alive?) is asked */
+void controls_view_changed(struct clients *c);	 /* ... and answered if the node is no member any more */
 void gateway_view_changed(struct dbd *dbd);		   /* pending interface calls to nodes that are in the view no more answer EHOSTUNREACH */
 void attaches_on_attach(struct attaches *a, uint32_t from, const struct lane_attach *m);
 void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m);

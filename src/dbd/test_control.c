@@ -146,6 +146,51 @@ static void test_remote_bounded(void **state)
 	close(fd);
 }
 
+/*
+ * Whoever asks whether a process of a member lives takes over what it holds if not. A link that is down for a moment is
+ * no answer.
+ */
+static void test_alive_waits_for_link(void **state)
+{
+	uint8_t pid[4] = {1, 2, 3, 4};
+	struct lane_control_reply r = {.status = 0, .error = talloc_strdup(fake, "")};
+	int fd = fake_connect();
+	struct fake_reply reply;
+	uint32_t n = 1;
+
+	fake->up[1] = false;
+	fake_control(fd, CLASSIC_CONTROL_PROCESS_EXISTS, 1, 0, 0, 5, pid, 4);
+	assert_true(fake_silent(fd));
+	fake->up[1] = true;
+	controls_node_up(fake->dbd->clients, 1);
+	assert_int_equal(fake->n_sent, n);
+	/* Asked, and lost with the link. */
+	controls_node_lost(fake->dbd->clients, 1);
+	assert_true(fake_silent(fd));
+	controls_node_up(fake->dbd->clients, 2);
+	controls_view_changed(fake->dbd->clients);
+	controls_node_up(fake->dbd->clients, 1);
+	assert_int_equal(fake->n_sent, 2);
+	assert_memory_equal(sent_control(1).data.data, pid, 4);
+	r.id = sent_control(1).id;
+	controls_on_reply(fake->dbd->clients, 1, &r);
+	assert_int_equal(fake_reply(fd, 5).status, 0);
+	controls_node_up(fake->dbd->clients, 1);
+	assert_int_equal(fake->n_sent, 2);
+	/* The cluster goes on without the node: that is an answer. */
+	fake->up[1] = false;
+	fake_control(fd, CLASSIC_CONTROL_PROCESS_EXISTS, 1, 0, 0, 6, pid, 4);
+	assert_true(fake_silent(fd));
+	fake->flags[1] = CLASSIC_NODE_FLAG_DISCONNECTED;
+	controls_view_changed(fake->dbd->clients);
+	reply = fake_reply(fd, 6);
+	assert_int_equal(reply.status, -1);
+	assert_string_equal(reply.error, "node is disconnected");
+	fake_control(fd, CLASSIC_CONTROL_PROCESS_EXISTS, 1, 0, 0, 7, pid, 4);
+	assert_int_equal(fake_reply(fd, 7).status, -1);
+	close(fd);
+}
+
 static void test_remote_failures(void **state)
 {
 	int fd = fake_connect();
@@ -630,6 +675,7 @@ int main(void)
 		TEST(test_no_reply),
 		TEST(test_remote),
 		TEST(test_remote_bounded),
+		TEST(test_alive_waits_for_link),
 		TEST(test_remote_failures),
 		TEST(test_broadcast),
 		TEST(test_from_node),

@@ -127,6 +127,7 @@ static void take(struct view_watch *w, const struct cluster_state *s)
 	lease_set(w, s->active ? s->lease_until : 0);
 	recovery_view_changed(dbd->recovery);
 	gateway_view_changed(dbd);
+	controls_view_changed(dbd->clients);
 }
 
 static void state_changed(void *priv, struct rpc_call *call, const struct cluster_state *s)
