@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "copies.h"
 
 static json_t *hex_id(uint32_t id)
 {
@@ -117,6 +118,7 @@ int cmd_db_status(struct cli *cli, char **argv, int argc)
 	if (model != CTDB_DB_VOLATILE) {
 		output_field(&cli->out, "seqnum", "Sequence number", json_integer((json_int_t)seqnum));
 	}
+	db_locks_show(cli, db.id);
 	return EXIT_OK;
 }
 

@@ -33,6 +33,9 @@ int copies_scan(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, const struct db_
 int copies_locate(struct cli *cli, uint32_t pnn, uint32_t db_id, struct ctdb_data key, struct copy *out,
 		  uint32_t *generation);
 
+/* db_locks.c: a table (JSON: "locks") of the processes that keep the node of --node from going on with a database. */
+void db_locks_show(struct cli *cli, uint32_t id);
+
 uint32_t copies_lmaster(const struct copies_map *map, struct ctdb_data key); /* pnn */
 
 /*

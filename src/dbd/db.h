@@ -55,6 +55,8 @@ struct db {
 	bool frozen;
 	/* Owned by records.c: the record engine's part; NULL for persistent and replicated. */
 	struct record_db *records;
+	/* Owned by locks.c; NULL: nothing has ever waited. */
+	struct lock_watch *locks;
 	/* Owned by commit.c and seqnum.c. */
 	void *commit;
 	bool seqnum_enabled;

@@ -10,6 +10,7 @@
 #include <tdb.h>
 
 #include "dbd/journal.h"
+#include "dbd/locks.h"
 #include "dbd/service.h"
 #include "dbd/srvid.h"
 #include "dbd/worker.h"
@@ -45,6 +46,7 @@ static int start_parts(struct dbd *dbd, char **err)
 	ret = ret != 0 ? ret : commits_new(dbd, dbd, &dbd->commits);
 	ret = ret != 0 ? ret : traverses_new(dbd, dbd, &dbd->traverses);
 	ret = ret != 0 ? ret : attaches_new(dbd, dbd, &dbd->attaches);
+	ret = ret != 0 ? ret : locks_new(dbd, dbd, &dbd->locks);
 	ret = ret != 0 ? ret : records_new(dbd, dbd, &dbd->records);
 	ret = ret != 0 ? ret : recovery_new(dbd, dbd, &dbd->recovery);
 	if (ret != 0) {

@@ -6,6 +6,7 @@
 #include "core/record.h"
 #include "dbd/control.h"
 #include "dbd/lane.h"
+#include "dbd/locks.h"
 #include "dbd/records.h"
 #include "dbd/vacuum.h"
 #include "shared/log.h"
@@ -67,9 +68,14 @@ static int op_trylock(void *priv, struct record_key key)
 	struct db *db = priv;
 
 	if (tdb_chainlock_nonblock(db->tdb, tdb_key(key)) == 0) {
+		locks_got(db, key.p, key.len);
 		return 0;
 	}
-	return tdb_error(db->tdb) == TDB_ERR_LOCK || tdb_error(db->tdb) == TDB_SUCCESS ? EAGAIN : EIO;
+	if (tdb_error(db->tdb) != TDB_ERR_LOCK && tdb_error(db->tdb) != TDB_SUCCESS) {
+		return EIO;
+	}
+	locks_busy(records_of(db)->dbd->locks, db, key.p, key.len, mono_now());
+	return EAGAIN;
 }
 
 static void op_unlock(void *priv, struct record_key key)

@@ -31,6 +31,7 @@ struct attaches;
 struct worker_pool;
 struct journals;
 struct vacuums;
+struct locks;
 struct db_vacuum_run; /* protocol/db.h */
 struct classic_statistics;
 struct classic_db_statistics;
@@ -46,6 +47,7 @@ struct dbd {
 	struct srvids *srvids;
 	struct records *records;
 	struct vacuums *vacuums;
+	struct locks *locks;
 	struct recovery *recovery;
 	struct commits *commits;
 	struct traverses *traverses;

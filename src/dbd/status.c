@@ -2,6 +2,7 @@
 #include "dbd/client.h"
 #include "dbd/control.h"
 #include "dbd/examine.h"
+#include "dbd/locks.h"
 #include "protocol/db_rpc.h"
 #include "shared/log.h"
 #include "shared/msg.h"
@@ -107,6 +108,7 @@ static const struct db_server server = {
 	.locate = examine_locate,
 	.vacuum = vacuum_tool_run,
 	.get_vacuum = vacuum_tool_counts,
+	.get_locks = locks_get,
 };
 
 static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)

@@ -191,6 +191,7 @@ static void pool_give(struct worker_pool *pool, struct worker *w, struct worker_
 	dlist_remove(&job->in_runnable);
 	dlist_add_tail(&pool->busy, worker_link(w));
 	job->state = WORKER_JOB_RUNNING;
+	job->heard = mono_now();
 	worker_give(w, job);
 }
 
@@ -334,6 +335,21 @@ void worker_pool_worker_gone(struct worker_pool *pool)
 	pool_kick(pool);
 }
 
+struct mono worker_pool_silent_since(const struct worker_pool *pool, uint32_t db_id)
+{
+	struct mono since = MONO_NEVER;
+
+	dlist_for_each(e, &pool->busy)
+	{
+		const struct worker_job *job = worker_current(worker_of_link(e));
+
+		if (job != NULL && job->db_id == db_id && job->op != WORKER_HOLDERS && !job->paused) {
+			since = mono_min(since, job->heard);
+		}
+	}
+	return since;
+}
+
 /* ---- jobs ---- */
 
 /* Out of all lists; a process that works on it is ended. */
@@ -385,7 +401,8 @@ void worker_job_end(struct worker_job *job, int status)
 
 static bool op_is_ordered(enum worker_op op)
 {
-	return op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE && op != WORKER_EDIT;
+	return op != WORKER_HOLDERS && op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE &&
+	       op != WORKER_EDIT;
 }
 
 static bool op_writes(enum worker_op op)
@@ -479,6 +496,7 @@ struct tevent_req *worker_job_send(TALLOC_CTX *mem, struct tevent_context *ev, s
 		.id = ++pool->last_id,
 		.state = WORKER_JOB_ENDED,
 		.op = args->op,
+		.db_id = db->id,
 		.batch = batch,
 		.batch_priv = priv,
 	};

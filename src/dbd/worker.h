@@ -47,8 +47,10 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  *		     with last set; with a byte in it, all records are removed before it lets go.				       not ordered
  * WORKER_EDIT	     as FREEZE, then changes the file by order, all in one TDB transaction: each feed is one of the WORKER_EDIT_ bytes, STORE with
  *		     rec_data behind it (their read-only flags are cleared). last set: COMMIT, or everything is taken back.	       not ordered
+ * WORKER_HOLDERS    one batch, if there is anything to tell: struct holder_entry (holders.h) of every process but our own that
+ *		     holds a lock of the file just now. Takes no lock.						       not ordered
  */
-enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE, WORKER_EDIT, WORKER_PAGE, WORKER_SETTLE };
+enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE, WORKER_EDIT, WORKER_PAGE, WORKER_SETTLE, WORKER_HOLDERS };
 
 #define WORKER_EDIT_WIPE   'W'
 #define WORKER_EDIT_STORE  'S'
@@ -78,6 +80,12 @@ size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t l
 /* fn is called each time the bytes queued have fallen below WORKER_FEED_LOW after they were above. May be set at any time before the job ends. */
 #define WORKER_FEED_LOW (256U * 1024U)
 void worker_job_set_drain(struct worker_job *job, void (*fn)(void *priv, struct worker_job *job), void *priv);
+
+/*
+ * Since when jobs of a database have been at work without a word: the longest of them; MONO_NEVER: none is. Not those that wait for the daemon (paused, holding a file on its
+ * behalf).
+ */
+struct mono worker_pool_silent_since(const struct worker_pool *pool, uint32_t db_id);
 
 struct worker_state {
 	uint64_t seqnum; /* content of __db_sequence_number__, 0 if absent */

@@ -21,7 +21,8 @@ struct worker_job {
 	struct worker_pool *pool;
 	uint64_t id;
 	enum worker_job_state state;
-	uint32_t op;
+	uint32_t op, db_id;
+	struct mono heard; /* at work since, or a batch came; never: it holds the file, as it was told to */
 	struct db_lane *lane; /* NULL: not ordered */
 	struct dlist in_lane; /* ordered: in lane->jobs until it has ended */
 	struct dlist in_runnable;

@@ -252,6 +252,7 @@ static bool on_batch(struct worker *w, const uint8_t *data, size_t len)
 		return false;
 	}
 	job->continued = false;
+	job->heard = job->op == WORKER_FREEZE || job->op == WORKER_EDIT ? MONO_NEVER : mono_now();
 	w->freed = &freed;
 	go_on = job->batch(job->batch_priv, job, bytes, b.records.len);
 	if (freed) {

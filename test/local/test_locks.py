@@ -1,0 +1,90 @@
+"""Clients that never let go of a lock: only what they hold waits, and they are named."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from support import CAPTURE, PATIENCE, output, wait_until
+
+HOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lock_holder.py")
+NODES = 2
+
+
+def _cluster(module_factory, mutexes):
+    extra = "" if mutexes else "[database]\n\ttdb mutexes = false\n"
+    return module_factory(NODES, extra_config=extra)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["mutexes", "fcntl"])
+def cluster(request, module_factory):
+    return _cluster(module_factory, request.param)
+
+
+def ctdb(cluster, pnn, *words):
+    return output(cluster.node(pnn).run(["ctdb", *words], timeout=4 * PATIENCE, check=False, **CAPTURE))
+
+
+def status(cluster, pnn, db):
+    return json.loads(ctdb(cluster, pnn, "-o", "json", "db", "status", db))
+
+
+def log(cluster, pnn):
+    with open(cluster.node(pnn).file("log", "log.ctdb"), encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+class Holder:
+    """A stopped process that has the lock of a chain, or a transaction."""
+
+    def __init__(self, cluster, pnn, db, *what):
+        s = status(cluster, pnn, db)
+        # pylint: disable-next=consider-using-with
+        self.process = subprocess.Popen([sys.executable, HOLDER, s["path"], s["tdb_flags"], *what], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == b"ready\n"
+        self.pid = self.process.pid
+        self.process.send_signal(signal.SIGSTOP)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()  # the kernel and robust mutexes let go
+        self.process.wait(PATIENCE)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def named(cluster, pnn, db, holder):
+    """The lines of the status that name it."""
+    return [x for x in status(cluster, pnn, db)["locks"] if x["pid"] == holder.pid]
+
+
+def in_background(cluster, pnn, *words):
+    return cluster.node(pnn).popen(["ctdb", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_request_for_a_record(cluster):
+    """Node 1 wants a record that a stopped process of node 0 has locked; other records, also of that database, go on."""
+    ctdb(cluster, 0, "db", "attach", "held.tdb")
+    for key in ("one", "two"):
+        ctdb(cluster, 0, "record", "set", "held.tdb", key, "old")
+    with Holder(cluster, 0, "held.tdb", "chain", "one") as holder:
+        waiter = in_background(cluster, 1, "--timeout", "100", "record", "set", "held.tdb", "one", "new")
+        row, = wait_until(lambda: named(cluster, 0, "held.tdb", holder), what="the holder in the status")
+        assert row["state"] == "stopped" and row["program"].startswith("python") and row["key"] == "one" and row["waiting"] == "record", row
+        assert "one" in row["lock"], row
+        text = ctdb(cluster, 0, "db", "status", "held.tdb")
+        assert str(holder.pid) in text and "stopped" in text, text
+        line = wait_until(lambda: [x for x in log(cluster, 0).splitlines() if f"process {holder.pid} " in x], what="the holder in the log")
+        assert len(line) == 1 and "held.tdb" in line[0] and "stopped" in line[0] and 'record "one"' in line[0], line
+        ctdb(cluster, 1, "record", "set", "held.tdb", "two", "new")
+        assert waiter.poll() is None
+        assert not status(cluster, 1, "held.tdb")["locks"]
+    assert waiter.wait(4 * PATIENCE) == 0, waiter.stdout.read()
+    waiter.stdout.close()
+    assert ctdb(cluster, 0, "record", "get", "held.tdb", "one").strip() == "new"
+    wait_until(lambda: not status(cluster, 0, "held.tdb")["locks"], what="no holder any more")
+    wait_until(lambda: f"process {holder.pid} " in log(cluster, 0) and "not in the way any more" in log(cluster, 0), what="its end in the log")
