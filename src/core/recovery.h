@@ -171,7 +171,7 @@ struct rec_member_ops {
 	 */
 	int (*apply)(void *priv, void *db, enum rec_apply what, const uint8_t *key, size_t keylen, uint64_t rsn, uint32_t owner);
 	/*
-	 * The lineage moves; must be kept (as durable as the copy) on return. tell: before the claims are complete, or for contents that did not count when
+	 * The lineage moves; must be kept (as durable as the copy) on return, or, of persistent databases, before any message leaves that is sent from now on. tell: before the claims are complete, or for contents that did not count when
 	 * they are replaced; change: before the first change, for contents when they are replaced. base: of the plan, for rec_lineage_tell().
 	 */
 	void (*lineage_tell)(void *priv, void *db, const struct recovery_id *id, const struct recovery_id *base);

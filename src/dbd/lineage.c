@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "dbd/recovery_int.h"
 #include "shared/file_replace.h"
 #include "shared/log.h"
+#include "shared/thread_job.h"
 
 /*
  * Two files: one in the run directory; one for persistent databases beside their files, synced. If those lineages did
@@ -66,42 +68,286 @@ static char *text_of(const struct recovery *r, TALLOC_CTX *mem, bool persistent)
 	return text;
 }
 
-static void save(struct recovery *r, bool persistent)
-{
-	char *text = text_of(r, r, persistent);
-	char **saved = &r->lineage_saved[persistent];
-	char *path;
-	int ret;
+/* Written by a thread: syncing takes as long as the disk wants. */
+struct lineage_file {
+	char *path, *text; /* malloc'ed */
+};
 
-	if (text != NULL && *saved != NULL && strcmp(text, *saved) == 0) {
-		talloc_free(text);
-		return;
+/* A message of a recovery that says what the file has to say first. */
+struct held {
+	struct dlist link;
+	uint64_t version;
+	uint32_t node;
+	enum lane_proc proc;
+	void *msg;
+};
+
+static void file_free(void *arg)
+{
+	struct lineage_file *f = arg;
+
+	free(f->path);
+	free(f->text);
+	free(f);
+}
+
+static struct lineage_file *file_new(const char *path, const char *text)
+{
+	struct lineage_file *f = calloc(1, sizeof(*f));
+
+	if (f == NULL) {
+		return NULL;
 	}
-	TALLOC_FREE(*saved);
-	path = file_name(r, r, persistent);
-	if (text == NULL || path == NULL) {
-		log_error("out of memory: lineages are not written");
-		talloc_free(text);
-		talloc_free(path);
-		return;
+	*f = (struct lineage_file){path != NULL ? strdup(path) : NULL, text != NULL ? strdup(text) : NULL};
+	if (f->path == NULL || f->text == NULL) {
+		file_free(f);
+		return NULL;
 	}
-	ret = file_replace(path, text, strlen(text), 0600, persistent ? FILE_REPLACE_DURABLE : 0);
-	/* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is
-	 * safe. */
+	return f;
+}
+
+/* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is safe. */
+static int replace(const char *path, const char *text, bool persistent)
+{
+	int ret = file_replace(path, text, strlen(text), 0600, persistent ? FILE_REPLACE_DURABLE : 0);
+
 	if (ret != 0) {
-		log_error("cannot write %s: %s; a restarted ctdb-dbd will fetch this node's records again", path,
-			  strerror(ret));
 		(void)unlink(path);
-		TALLOC_FREE(text);
 	}
-	*saved = text;
+	return ret;
+}
+
+static int file_run(void *arg)
+{
+	struct lineage_file *f = arg;
+
+	return replace(f->path, f->text, true);
+}
+
+static void not_written(struct recovery *r, bool persistent, int ret)
+{
+	char *path = file_name(r, r, persistent);
+
+	log_error("cannot write %s: %s; a restarted ctdb-dbd will fetch this node's records again",
+		  path != NULL ? path : "the file of lineages", strerror(ret));
 	talloc_free(path);
 }
 
-void lineage_save(struct recovery *r)
+/* The newest text; NULL: the file has it, or it has been given to a thread, or there is no memory (said). */
+static char *text_to_save(struct recovery *r, bool persistent)
 {
-	save(r, false);
-	save(r, true);
+	char *text = text_of(r, r, persistent);
+	char **saved = &r->lineage_saved[persistent];
+
+	if (text != NULL && *saved != NULL && strcmp(text, *saved) == 0) {
+		talloc_free(text);
+		return NULL;
+	}
+	TALLOC_FREE(*saved);
+	if (text == NULL) {
+		log_error("out of memory: lineages are not written");
+	}
+	*saved = text;
+	return text;
+}
+
+static void save_now(struct recovery *r)
+{
+	char *text = text_to_save(r, false);
+	char *path = text != NULL ? file_name(r, r, false) : NULL;
+	int ret = text == NULL ? 0 : path == NULL ? ENOMEM : replace(path, text, false);
+
+	if (ret != 0) {
+		not_written(r, false, ret);
+		TALLOC_FREE(r->lineage_saved[false]);
+	}
+	talloc_free(path);
+}
+
+/* ---- persistent databases: beside the event loop ---- */
+
+static void write_soon(struct recovery *r);
+
+static void send_held(struct recovery *r)
+{
+	while (!dlist_empty(&r->lineage_held)) {
+		struct held *h = dlist_entry(dlist_first(&r->lineage_held), struct held, link);
+
+		if (h->version > r->lineage_written) {
+			return;
+		}
+		dlist_remove(&h->link);
+		(void)lane_post(r->dbd->lane, h->node, h->proc, h->msg);
+		talloc_free(h);
+	}
+}
+
+/* Failed: there is no file any more, which is safe, too. */
+static void write_done(struct tevent_req *req)
+{
+	struct recovery *r = tevent_req_callback_data(req, struct recovery);
+	int ret = thread_job_recv(req);
+
+	TALLOC_FREE(r->lineage_write);
+	r->lineage_written = r->lineage_writing;
+	if (ret != 0) {
+		not_written(r, true, ret);
+	}
+	send_held(r);
+	if (ret != 0) {
+		TALLOC_FREE(r->lineage_saved[true]); /* the next change is written, whatever it is */
+	}
+	if (r->lineage_written != r->lineage_version) {
+		write_soon(r);
+	}
+}
+
+static void write_settled(struct recovery *r)
+{
+	r->lineage_written = r->lineage_version;
+	send_held(r);
+}
+
+static void write_start(struct recovery *r, const char *text)
+{
+	char *path = file_name(r, r, true);
+
+	r->lineage_writing = r->lineage_version;
+	r->lineage_write = thread_job_send(r, r->dbd->d->ev, file_run, file_new(path, text), file_free);
+	talloc_free(path);
+	if (r->lineage_write == NULL) {
+		not_written(r, true, ENOMEM);
+		TALLOC_FREE(r->lineage_saved[true]);
+		write_settled(r);
+		return;
+	}
+	tevent_req_set_callback(r->lineage_write, write_done, r);
+}
+
+/* One at a time, and not before the present event is done with: what comes meanwhile goes into the next one. */
+static void write_begin(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
+{
+	struct recovery *r = priv;
+	const char *text;
+
+	talloc_free(im);
+	r->lineage_soon = false;
+	if (r->lineage_write != NULL) {
+		return;
+	}
+	text = text_to_save(r, true);
+	if (text != NULL) {
+		write_start(r, text);
+	} else {
+		write_settled(r);
+	}
+}
+
+static void write_soon(struct recovery *r)
+{
+	struct tevent_immediate *im;
+
+	if (r->lineage_soon || r->lineage_write != NULL) {
+		return;
+	}
+	im = tevent_create_immediate(r);
+	if (im == NULL) {
+		not_written(r, true, ENOMEM);
+		return; /* what waits goes on waiting, until the next change */
+	}
+	r->lineage_soon = true;
+	tevent_schedule_immediate(im, r->dbd->d->ev, write_begin, r);
+}
+
+static void save_later(struct recovery *r)
+{
+	r->lineage_version++;
+	write_soon(r);
+}
+
+void lineage_save(struct recovery *r, const struct db *db)
+{
+	if (db == NULL || !is_persistent(db)) {
+		save_now(r);
+	}
+	if (db == NULL || is_persistent(db)) {
+		save_later(r);
+	}
+}
+
+/* What says, or lets others conclude, that the lineage has moved. Of volatile databases it is in its file at once. */
+static bool must_wait(const struct recovery *r, enum lane_proc proc, const void *msg)
+{
+	uint32_t id;
+	const struct db *db;
+
+	if (r->lineage_written == r->lineage_version) {
+		return false;
+	}
+	switch ((int)proc) {
+	case LANE_PROC_REC_BEGIN_REPLY:
+		return true;
+	case LANE_PROC_REC_CONTENT_STATE:
+		id = ((const struct rec_content_state *)msg)->db_id;
+		break;
+	case LANE_PROC_REC_DB_PREPARED:
+		id = ((const struct rec_db *)msg)->db_id;
+		break;
+	default:
+		return false;
+	}
+	db = db_find(r->dbd->dbs, id);
+	return db == NULL || is_persistent(db);
+}
+
+static void *msg_copy(TALLOC_CTX *mem, enum lane_proc proc, const void *msg)
+{
+	struct rec_begin_reply *copy;
+	struct ctdb_blob buf = {0};
+
+	if (proc == LANE_PROC_REC_CONTENT_STATE) {
+		return talloc_memdup(mem, msg, sizeof(struct rec_content_state));
+	}
+	if (proc == LANE_PROC_REC_DB_PREPARED) {
+		return talloc_memdup(mem, msg, sizeof(struct rec_db));
+	}
+	copy = talloc_zero(mem, struct rec_begin_reply);
+	if (copy == NULL || rec_begin_reply_encode(copy, msg, &buf) != 0 ||
+	    rec_begin_reply_decode(copy, buf.data, buf.len, copy) != 0) {
+		talloc_free(copy);
+		return NULL;
+	}
+	return copy;
+}
+
+int lineage_hold(struct recovery *r, uint32_t node, enum lane_proc proc, const void *msg)
+{
+	struct held *h;
+
+	if (!must_wait(r, proc, msg)) {
+		return ENOENT;
+	}
+	h = talloc_zero(r, struct held);
+	if (h == NULL) {
+		return ENOMEM;
+	}
+	*h = (struct held){.version = r->lineage_version, .node = node, .proc = proc, .msg = msg_copy(h, proc, msg)};
+	if (h->msg == NULL) {
+		talloc_free(h);
+		return ENOMEM;
+	}
+	dlist_add_tail(&r->lineage_held, &h->link);
+	return 0;
+}
+
+void lineage_forget_held(struct recovery *r)
+{
+	while (!dlist_empty(&r->lineage_held)) {
+		struct held *h = dlist_entry(dlist_first(&r->lineage_held), struct held, link);
+
+		dlist_remove(&h->link);
+		talloc_free(h);
+	}
 }
 
 static bool parse_id(char **p, struct recovery_id *id)

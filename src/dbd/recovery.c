@@ -56,7 +56,12 @@ bool recovery_is_leader(const struct recovery *r)
 static void op_send(void *priv, uint32_t node, enum lane_proc proc, const void *msg)
 {
 	struct recovery *r = priv;
-	int ret = lane_post(r->dbd->lane, node, proc, msg);
+	int ret = lineage_hold(r, node, proc, msg);
+
+	if (ret == 0) {
+		return;
+	}
+	ret = ret == ENOENT ? lane_post(r->dbd->lane, node, proc, msg) : ret;
 
 	if (ret != 0) {
 		log_debug("recovery: %s to node %u: %s", lane_proc_name(proc), node, strerror(ret));
@@ -197,7 +202,7 @@ static void op_lineage_tell(void *priv, void *handle, const struct recovery_id *
 	struct db *db = handle;
 
 	rec_lineage_tell(db->lineage, id, base);
-	lineage_save(priv);
+	lineage_save(priv, db);
 }
 
 static void op_lineage_change(void *priv, void *handle, const struct recovery_id *id)
@@ -205,7 +210,7 @@ static void op_lineage_change(void *priv, void *handle, const struct recovery_id
 	struct db *db = handle;
 
 	db->lineage->changed = *id;
-	lineage_save(priv);
+	lineage_save(priv, db);
 }
 
 static void op_prepared(void *priv, void *handle, const struct recovery_id *id, uint32_t generation,
@@ -288,7 +293,7 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 			records_settled(r->dbd->records, db);
 		}
 	}
-	lineage_save(r);
+	lineage_save(r, NULL);
 	gettimeofday(&r->times.finished, NULL);
 	r->times.count++;
 	log_notice("recovery %llu.%llu.%u ended: generation %u, %u members", (unsigned long long)id->term,
@@ -484,6 +489,7 @@ static void fence(struct recovery *r, const char *why)
 	r->working = false;
 	r->rejoin = false;
 	rec_member_abandon(r->member);
+	lineage_forget_held(r);
 	rec_leader_stop(r->leader);
 	r->led = (struct led){0};
 	close_all(r);
@@ -540,7 +546,7 @@ void records_db_attached(struct records *records, struct db *db)
 		return;
 	}
 	rec_lineage_end(db->lineage, &r->id);
-	lineage_save(r);
+	lineage_save(r, db);
 	if (db->digest != NULL && slot_digest_known(db->digest, r->n_slots)) {
 		slot_digest_prepared(db->digest, r->slots, r->n_slots, r->dbd->d->pnn);
 	}
@@ -566,6 +572,7 @@ int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **out)
 	r->dbd = dbd;
 	dlist_init(&r->jobs);
 	dlist_init(&r->freezes);
+	dlist_init(&r->lineage_held);
 	r->generation = r->wish_generation = GENERATION_NONE;
 	r->member = rec_member_new(r, dbd->d->pnn, &member_ops, r);
 	r->leader = rec_leader_new(r, dbd->d->pnn, &leader_ops, r);

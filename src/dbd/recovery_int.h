@@ -27,6 +27,11 @@ struct recovery {
 	uint32_t contents_read; /* persistent and replicated files, since the newest BEGIN */
 	struct dlist freezes;
 	char *lineage_saved[2]; /* as the files have it; NULL: unknown. By whether of persistent databases */
+	/* lineage.c: of persistent databases. Versions of the text: the newest, that which is being written, that which is on disk. */
+	uint64_t lineage_version, lineage_writing, lineage_written;
+	struct tevent_req *lineage_write;
+	bool lineage_soon; /* the next write begins after this event */
+	struct dlist lineage_held; /* messages that wait for it */
 	/* As of the last END, cleared by BEGIN and fence. */
 	bool normal, fenced, ever_normal;
 	bool working; /* from the first BEGIN to END or fence: what "started" is the begin of */
@@ -87,7 +92,14 @@ bool recovery_is_leader(const struct recovery *r);
 
 /* lineage.c: what copies the files hold, in files that outlive dbd, and for persistent databases the machine's power */
 int lineage_attach(struct recovery *r, struct db *db); /* gives a database its lineage; from the file if the copy was kept */
-void lineage_save(struct recovery *r);
+/*
+ * The lineage of db has changed; NULL: of many. Volatile, replicated: the file says so on return. Persistent: a thread writes and syncs it, many changes at once; what
+ * lets others conclude that it has moved (answers to BEGIN, states, PREPARED) has to go through lineage_hold(), so that it leaves after that.
+ */
+void lineage_save(struct recovery *r, const struct db *db);
+/* 0: the message, a struct of proc, was copied and leaves when the file says what is known now. ENOENT: it need not wait. ENOMEM: it may not leave, the sender has failed. */
+int lineage_hold(struct recovery *r, uint32_t node, enum lane_proc proc, const void *msg);
+void lineage_forget_held(struct recovery *r); /* this node may not act any more */
 int lineage_load(struct recovery *r);
 
 #endif
