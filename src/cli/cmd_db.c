@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
 #include "copies.h"
+#include "db_call.h"
 
 static json_t *hex_id(uint32_t id)
 {
@@ -119,7 +119,7 @@ int cmd_db_status(struct cli *cli, char **argv, int argc)
 		output_field(&cli->out, "seqnum", "Sequence number", json_integer((json_int_t)seqnum));
 	}
 	db_locks_show(cli, db.id);
-	return EXIT_OK;
+	return recovery_put(cli, cli->opt.node);
 }
 
 int cmd_db_seqnum(struct cli *cli, char **argv, int argc)

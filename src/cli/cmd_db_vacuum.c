@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "copies.h"
+#include "db_call.h"
 
-#define DB_INTERFACE 0x20c70005U
-#define DB_VERSION   1U
-#define RUN_MS       600000U
+#define RUN_MS    600000U
+#define COUNTS_MS 10000U
 /* What nodes tell each other in the first round is removed in the second. */
 #define ROUNDS 2U
 
@@ -24,21 +24,14 @@ static int run_on(struct vacuuming *v, uint32_t pnn, const struct db_info *db, b
 		  bool *known)
 {
 	const struct db_vacuum_args args = {.db_id = db->id, .full = full};
-	struct ctdb_interface_call c = {.node = pnn,
-					.endpoint = "db",
-					.interface = DB_INTERFACE,
-					.version = DB_VERSION,
-					.procedure = DB_PROC_VACUUM,
-					.timeout_ms = RUN_MS};
 	struct ctdb_data result = {.len = 0};
-	struct ctdb_blob blob = {.len = 0};
-	int32_t status = 0;
-	int err = db_vacuum_args_encode(v->mem, &args, &blob);
+	struct ctdb_blob blob;
+	int status = db_vacuum_args_encode(v->mem, &args, &blob) != 0
+			     ? -cli_fail(v->cli, EXIT_ERROR, "out of memory")
+			     : db_call(v->cli, v->mem, pnn, DB_PROC_VACUUM, &blob, RUN_MS, &result);
 
-	c.payload = (struct ctdb_data){.data = blob.data, .len = blob.len};
-	err = err != 0 ? err : ctdb_interface_call(v->cli->c, &c, v->mem, &status, &result);
-	if (err != 0) {
-		return cli_fail_api(v->cli, err, "node %u cannot be asked", pnn);
+	if (status < 0) {
+		return -status;
 	}
 	*known = status != ENOENT;
 	if (status == ENOENT) {
@@ -53,10 +46,7 @@ static int run_on(struct vacuuming *v, uint32_t pnn, const struct db_info *db, b
 				"database \"%s\", node %u: vacuuming has not come to its end: %s", db->name, pnn,
 				strerror(status));
 	}
-	return db_vacuum_run_decode(v->mem, result.data, result.len, run) == 0
-		       ? 0
-		       : cli_fail(v->cli, EXIT_ERROR, "node %u gave an answer that this program does not understand",
-				  pnn);
+	return db_vacuum_run_decode(v->mem, result.data, result.len, run) == 0 ? 0 : -db_call_malformed(v->cli, pnn);
 }
 
 static void add_row(struct vacuuming *v, const struct db_info *db, uint32_t pnn, const struct db_vacuum_run *run)
@@ -161,4 +151,79 @@ int cmd_db_vacuum(struct cli *cli, char **argv, int argc)
 	}
 	talloc_free(v.mem);
 	return code;
+}
+
+/* ---- ctdb db statistics ---- */
+
+static const struct {
+	const char *key, *title;
+	size_t at; /* of a uint64_t */
+} counts[] = {
+	{"runs", "Vacuuming runs", offsetof(struct db_vacuum_counts, runs)},
+	{"full_runs", "Vacuuming runs over the whole file", offsetof(struct db_vacuum_counts, full_runs)},
+	{"failed_runs", "Vacuuming runs that did not come to their end",
+	 offsetof(struct db_vacuum_counts, failed_runs)},
+	{"removed", "Records removed on all nodes", offsetof(struct db_vacuum_counts, removed)},
+	{"removed_at_once", "Records removed that no other node had",
+	 offsetof(struct db_vacuum_counts, removed_at_once)},
+	{"tombstones", "Copies emptied for other nodes", offsetof(struct db_vacuum_counts, tombstones)},
+	{"dropped", "Emptied copies removed for other nodes", offsetof(struct db_vacuum_counts, dropped)},
+	{"refused", "Refused to other nodes, since in use", offsetof(struct db_vacuum_counts, refused)},
+	{"pulled", "Records fetched in order to remove them", offsetof(struct db_vacuum_counts, pulled)},
+	{"orphans", "Pointers found without a record", offsetof(struct db_vacuum_counts, orphans)},
+	{"lost", "Hints that had no room", offsetof(struct db_vacuum_counts, lost)},
+	{"ms", "Milliseconds of all vacuuming runs", offsetof(struct db_vacuum_counts, ms)},
+};
+
+static uint64_t count_of(const struct db_vacuum_counts *c, size_t i)
+{
+	uint64_t v;
+
+	memcpy(&v, (const uint8_t *)c + counts[i].at, sizeof(v));
+	return v;
+}
+
+static void put_counts(struct cli *cli, const struct db_vacuum_counts *c)
+{
+	bool json = cli->opt.format == &output_json;
+	json_t *all = output_check(json_pack("{s:I}", "candidates", (json_int_t)c->candidates));
+
+	if (!json) {
+		output_field(&cli->out, "", "Deleted records that wait to be removed",
+			     output_check(json_integer((json_int_t)c->candidates)));
+	}
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		json_t *v = output_check(json_integer((json_int_t)count_of(c, i)));
+
+		if (json) {
+			json_object_set_new(all, counts[i].key, v);
+		} else {
+			output_field(&cli->out, "", counts[i].title, v);
+		}
+	}
+	if (json) {
+		output_field(&cli->out, "vacuum", "", all);
+	} else {
+		json_decref(all);
+	}
+}
+
+int vacuum_put(struct cli *cli, uint32_t pnn, const struct db_info *db)
+{
+	TALLOC_CTX *mem = talloc_new(cli->c);
+	const struct db_copy_id arg = {.db_id = db->id};
+	struct ctdb_data result = {.len = 0};
+	struct db_vacuum_counts c;
+	struct ctdb_blob blob;
+	int ret = db_copy_id_encode(mem, &arg, &blob) != 0
+			  ? -cli_fail(cli, EXIT_ERROR, "out of memory")
+			  : db_call(cli, mem, pnn, DB_PROC_GET_VACUUM, &blob, COUNTS_MS, &result);
+
+	if (ret == 0 && db_vacuum_counts_decode(mem, result.data, result.len, &c) != 0) {
+		ret = db_call_malformed(cli, pnn);
+	} else if (ret == 0) {
+		put_counts(cli, &c);
+	}
+	talloc_free(mem);
+	return ret < 0 ? -ret : 0; /* others' daemons do not tell */
 }

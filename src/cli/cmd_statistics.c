@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "db_call.h"
 #include "statistics.h"
 #include "text.h"
 
@@ -220,8 +221,11 @@ int cmd_db_statistics(struct cli *cli, char **argv, int argc)
 		output_field(&cli->out, "hop_count_buckets", "", buckets_json(s->hop_count_buckets));
 		output_field(&cli->out, "lock_buckets", "", buckets_json(s->locks.buckets));
 	}
-	put_hot_keys(cli, s);
-	return EXIT_OK;
+	code = ctdb_db_flags_model(db.flags) == CTDB_DB_VOLATILE ? vacuum_put(cli, cli->opt.node, &db) : 0;
+	if (code == 0) {
+		put_hot_keys(cli, s);
+	}
+	return code;
 }
 
 /* ---- old forms ---- */

@@ -135,6 +135,9 @@ const struct command commands[] = {
 	{"db", "vacuum", "[DB]", 0, 1, OPT_NODE | OPT_FULL, cmd_db_vacuum, "Remove deleted records from the files now",
 	 DB_HELP "A volatile one; without DB: all of them. Nodes do so by themselves every few seconds (tunable VacuumInterval). --full: look at all records,\n"
 		 "not just at those that are known to be deleted. All active nodes, or that of -n.\n"},
+	{"db", "recover", "", 0, 0, OPT_NODE | OPT_FULL, cmd_db_recover, "Have all nodes agree anew on who owns which record",
+	 "Waits for its end (--timeout S: 60 by default; then exit status 4, it goes on) and tells what it cost each node. Clients that ask for\n"
+	 "records wait meanwhile. A recovery looks only at slots of which nodes say different things; --full: at all copies of all nodes.\n"},
 	{"transaction", "run", "DB [FILE]", 1, 2, OPT_HEX, cmd_transaction_run, "Carry out a script in one transaction",
 	 DB_HELP "FILE, or \"-\" or nothing for standard input, has a step on each line:\n"
 		 "  get KEY           tell the value at the end (--hex: in hexadecimal)\n"
@@ -204,6 +207,7 @@ const struct command commands[] = {
 	{NULL, "getdbseqnum", "DB", 1, 1, OPT_NODE, cmd_old_getdbseqnum, "As ctdb db seqnum", NULL},
 	{NULL, "attach", "NAME [KIND]", 1, 2, 0, cmd_old_attach, "As ctdb db attach; KIND: persistent, replicated, readonly, sticky", NULL},
 	{NULL, "detach", "DB...", 1, 64, 0, cmd_old_detach, "As ctdb db detach", NULL},
+	{NULL, "recover", "", 0, 0, OPT_NODE, cmd_old_recover, "As ctdb db recover, silent", NULL},
 	{NULL, "setdbreadonly", "DB", 1, 1, OPT_NODE, cmd_old_setdbreadonly, "As ctdb db set-readonly, on one node", NULL},
 	{NULL, "setdbsticky", "DB", 1, 1, OPT_NODE, cmd_old_setdbsticky, "As ctdb db set-sticky, on one node", NULL},
 	{NULL, "catdb", "DB", 1, 1, 0, cmd_old_catdb, "As ctdb db dump", NULL},

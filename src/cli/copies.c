@@ -1,12 +1,11 @@
 /* Asking nodes for their copies. */
 #include "copies.h"
+#include "db_call.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#define DB_INTERFACE  0x20c70005U
-#define DB_VERSION    1U
 #define EXAMINE_MS    600000U
 #define LOCATE_MS     10000U
 #define LOOK_AGAIN_MS 50U
@@ -53,32 +52,16 @@ int copies_map_get(struct cli *cli, TALLOC_CTX *mem, struct copies_map *map)
 static int call(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, enum db_proc proc, const struct ctdb_blob *arg,
 		uint32_t timeout_ms, struct ctdb_data *result)
 {
-	const struct ctdb_interface_call c = {.node = pnn,
-					      .endpoint = "db",
-					      .interface = DB_INTERFACE,
-					      .version = DB_VERSION,
-					      .procedure = (uint32_t)proc,
-					      .payload = {.data = arg->data, .len = arg->len},
-					      .timeout_ms = timeout_ms};
-	int32_t status = 0;
-	int err = ctdb_interface_call(cli->c, &c, mem, &status, result);
+	int status = db_call(cli, mem, pnn, proc, arg, timeout_ms, result);
 
-	if (err == ENOSYS || (err == 0 && status == ENOSYS)) {
+	if (status == ENOSYS) {
 		return -cli_fail(cli, EXIT_ERROR, "the daemon of node %u cannot tell of its copies", pnn);
 	}
-	if (err != 0) {
-		return -cli_fail_api(cli, err, "node %u cannot be asked", pnn);
-	}
-	if (status != 0 && status != ENOENT && status != EAGAIN) {
+	if (status > 0 && status != ENOENT && status != EAGAIN) {
 		return -cli_fail(cli, status == ETIMEDOUT ? EXIT_TIMEOUT : EXIT_ERROR, "node %u cannot be asked: %s",
 				 pnn, strerror(status));
 	}
 	return status;
-}
-
-static int malformed(struct cli *cli, uint32_t pnn)
-{
-	return -cli_fail(cli, EXIT_ERROR, "node %u gave an answer that this program does not understand", pnn);
 }
 
 int copies_examine(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, uint32_t db_id, struct db_examination *out)
@@ -93,7 +76,7 @@ int copies_examine(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, uint32_t db_i
 	if (ret != 0) {
 		return ret;
 	}
-	return db_examination_decode(mem, result.data, result.len, out) != 0 ? malformed(cli, pnn) : 0;
+	return db_examination_decode(mem, result.data, result.len, out) != 0 ? db_call_malformed(cli, pnn) : 0;
 }
 
 int copies_scan(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, const struct db_scan_args *args,
@@ -108,7 +91,7 @@ int copies_scan(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, const struct db_
 	if (ret != 0) {
 		return ret;
 	}
-	return db_scan_page_decode(mem, result.data, result.len, out) != 0 ? malformed(cli, pnn) : 0;
+	return db_scan_page_decode(mem, result.data, result.len, out) != 0 ? db_call_malformed(cli, pnn) : 0;
 }
 
 int copies_locate(struct cli *cli, uint32_t pnn, uint32_t db_id, struct ctdb_data key, struct copy *out,
@@ -125,7 +108,7 @@ int copies_locate(struct cli *cli, uint32_t pnn, uint32_t db_id, struct ctdb_dat
 			  : call(cli, mem, pnn, DB_PROC_LOCATE, &blob, LOCATE_MS, &result);
 
 	if (ret == 0 && db_location_decode(mem, result.data, result.len, &at) != 0) {
-		ret = malformed(cli, pnn);
+		ret = db_call_malformed(cli, pnn);
 	}
 	if (ret == 0) {
 		*out = (struct copy){.found = at.found,

@@ -103,8 +103,8 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 		     const uint32_t *slots, uint32_t n_slots, struct mono now);
 void rec_leader_stop(struct rec_leader *l);
 bool rec_leader_running(const struct rec_leader *l);
-/* The recoveries from the next PLAN on trust no digests, until one of them has ended. */
-void rec_leader_set_full(struct rec_leader *l);
+/* The recoveries from the next PLAN on trust no digests, until one of them has ended. true: so does, or will do, the one in work. */
+bool rec_leader_set_full(struct rec_leader *l);
 /* A member could not go on: the caller starts again, not before *when (30 ms, doubled up to a second while it does not get better). Cleared by rec_leader_start(). */
 bool rec_leader_wants_restart(const struct rec_leader *l, struct mono *when);
 /* What is waited for, for status and logs: "database locking.tdb: nodes 1, 2". */
@@ -231,6 +231,7 @@ struct rec_stats {
 	uint32_t dbs, scans;	/* volatile databases; files that were read */
 	uint32_t slots, dirty;	/* own ones, over all databases; of those the ones that were claimed */
 	uint64_t scanned, claims, orders, bytes;
+	bool full; /* no digests were trusted */
 };
 const struct rec_stats *rec_member_stats(const struct rec_member *m);
 /* This node may no longer act: everything stops, the next BEGIN starts over. Lineages stay as they are. */

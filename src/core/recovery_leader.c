@@ -42,7 +42,8 @@ struct rec_leader {
 	uint32_t *slots, n_slots;
 	struct rec_begin_reply **replies; /* by member index, NULL: not yet */
 	struct dlist dbs;
-	bool full; /* until a recovery with it has ended */
+	bool full;      /* until a recovery with it has ended */
+	bool plan_full; /* the one in work has it in its plan */
 };
 
 struct rec_leader *rec_leader_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_leader_ops *ops, void *priv)
@@ -90,9 +91,10 @@ void rec_leader_stop(struct rec_leader *l)
 	l->restart = false;
 }
 
-void rec_leader_set_full(struct rec_leader *l)
+bool rec_leader_set_full(struct rec_leader *l)
 {
 	l->full = true;
+	return l->state == LEADER_BEGIN || (l->state == LEADER_RUN && l->plan_full);
 }
 
 bool rec_leader_running(const struct rec_leader *l)
@@ -328,7 +330,7 @@ static void finish(struct rec_leader *l)
 		}
 	}
 	l->restarts = 0;
-	l->full = false;
+	l->full = l->full && !l->plan_full; /* else it was wanted too late for this one */
 	send_all(l, LANE_PROC_REC_END, &end);
 	rec_leader_stop(l);
 	l->ops.done(l->priv, &id, generation);
@@ -359,6 +361,7 @@ static int send_plan(struct rec_leader *l)
 		}
 	}
 	l->state = LEADER_RUN;
+	l->plan_full = plan.full;
 	send_all(l, LANE_PROC_REC_PLAN, &plan);
 	talloc_free(plan.dbs.v);
 	return 0;

@@ -304,7 +304,7 @@ void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_pl
 	}
 	m->planned = true;
 	m->full = msg->full;
-	m->stats = (struct rec_stats){0};
+	m->stats = (struct rec_stats){.full = msg->full};
 	for (uint32_t i = 0; i < msg->dbs.n; i++) {
 		const struct rec_db_plan *plan = &msg->dbs.v[i];
 		struct mdb *db = rec_member_find(m, plan->db_id) == NULL ? mdb_new(m, plan) : NULL;

@@ -87,6 +87,63 @@ static void test_damaged_copy_is_no_source(void **state)
 	assert_int_equal(w->n_targets, 2);
 }
 
+/* Begins, and gets as far as PLAN. */
+static void led_to_plan(struct world *w, uint32_t attempt)
+{
+	struct recovery_id none = {0};
+
+	lead(w);
+	for (uint32_t i = 0; i < 3; i++) {
+		reply(w, i, attempt, 0, &none, NULL);
+	}
+}
+
+static void led_to_end(struct world *w, uint32_t attempt)
+{
+	struct rec_db p = {.id = world_id(attempt), .db_id = 5};
+	uint32_t done = w->done;
+
+	for (uint32_t i = 0; i < 3; i++) {
+		struct rec_content_state m = {.id = world_id(attempt), .db_id = 5, .healthy = true};
+
+		rec_leader_on_content_state(w->leader, i, &m, w->now);
+	}
+	for (uint32_t i = 0; i < 3; i++) {
+		rec_leader_on_prepared(w->leader, i, &p, w->now);
+	}
+	assert_int_equal(w->done, done + 1);
+}
+
+/* A wish for a full recovery that comes too late for the one in work is for the next; none is lost. */
+static void test_full(void **state)
+{
+	struct world *w = *state;
+
+	assert_false(rec_leader_set_full(w->leader));
+	led_to_plan(w, 1);
+	assert_true(w->full);
+	assert_true(rec_leader_set_full(w->leader)); /* it does that */
+	led_to_end(w, 1);
+	led_to_plan(w, 2);
+	assert_false(w->full);
+	assert_false(rec_leader_set_full(w->leader));
+	led_to_end(w, 2);
+	led_to_plan(w, 3);
+	assert_true(w->full);
+	lead(w); /* for another reason */
+	assert_true(rec_leader_set_full(w->leader));
+	led_to_plan(w, 5);
+	assert_true(w->full);
+	led_to_end(w, 5);
+	lead(w);
+	assert_true(rec_leader_set_full(w->leader)); /* in time */
+	led_to_plan(w, 7);
+	assert_true(w->full);
+	led_to_end(w, 7);
+	led_to_plan(w, 8);
+	assert_false(w->full);
+}
+
 /* H-073: who does not answer, who answers with an error, whose step failed: named, and nobody else. */
 static void test_who_failed_is_named(void **state)
 {
@@ -314,6 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_source),
 		TEST(test_damaged_copy_is_no_source),
+		TEST(test_full),
 		TEST(test_who_failed_is_named),
 		TEST(test_all_who_failed_are_named),
 		TEST(test_restarts_slow_down),

@@ -18,6 +18,8 @@ static void w_send(void *priv, uint32_t node, enum lane_proc proc, const void *m
 		w->status = ((const struct rec_db *)msg)->status;
 	} else if (proc == LANE_PROC_REC_BEGIN_REPLY) {
 		w->status = ((const struct rec_begin_reply *)msg)->status;
+	} else if (proc == LANE_PROC_REC_PLAN) {
+		w->full = ((const struct rec_plan *)msg)->full;
 	} else if (proc == LANE_PROC_REC_CONTENT_PLAN) {
 		w->source = ((const struct rec_content_plan *)msg)->source;
 		w->n_targets = ((const struct rec_content_plan *)msg)->targets.n;

@@ -30,6 +30,7 @@ struct world {
 	uint32_t status; /* of the last DB_PREPARED or BEGIN_REPLY */
 	uint32_t applied, started, stopped, fed, prepared, committed, ended, done;
 	uint32_t source, n_targets;
+	bool full; /* of the last PLAN */
 	uint32_t culprits, culprit; /* how many were named, the last one */
 	int blame;                  /* for what */
 };

@@ -141,10 +141,9 @@ static void op_begun(void *priv, const struct rec_begin *m)
 		gettimeofday(&r->times.started, NULL);
 		r->working = true;
 	}
-	r->wish_generation = GENERATION_NONE;
-	r->wish_full = false;
 	r->contents_read = 0;
 	r->rejoin = false;
+	recovery_cost_begun(r, m->generation);
 	close_all(r);
 }
 
@@ -251,20 +250,6 @@ static int copy_members(struct recovery *r, const uint32_t *members, uint32_t n)
 	return 0;
 }
 
-/* What it cost this node. */
-static void log_work(const struct recovery *r)
-{
-	const struct rec_stats *s = rec_member_stats(r->member);
-	int64_t ms = (int64_t)(r->times.finished.tv_sec - r->times.started.tv_sec) * 1000 +
-		     (r->times.finished.tv_usec - r->times.started.tv_usec) / 1000;
-
-	log_notice("recovery: %u volatile databases, %u of %u slots claimed, %u files read, %llu records seen, %llu "
-		   "claims and "
-		   "%llu orders sent, %llu bytes; %u other files read; %lld ms",
-		   s->dbs, s->dirty, s->slots, s->scans, (unsigned long long)s->scanned, (unsigned long long)s->claims,
-		   (unsigned long long)s->orders, (unsigned long long)s->bytes, r->contents_read, (long long)ms);
-}
-
 static void op_ended(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members,
 		     uint32_t n_members)
 {
@@ -298,12 +283,13 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 	r->times.count++;
 	log_notice("recovery %llu.%llu.%u ended: generation %u, %u members", (unsigned long long)id->term,
 		   (unsigned long long)id->number, id->attempt, generation, n_members);
-	log_work(r);
+	recovery_cost_ended(r);
 	commits_recovery_ended(r->dbd->commits);
 	clients_recovery_ended(r->dbd->clients);
 	if (recovery_is_leader(r)) {
 		srvids_send(r->dbd->srvids, DEST_CONNECTED, SRVID_RECONFIGURE, NULL, 0);
 	}
+	recovery_cost_told(r);
 }
 
 static void op_note(void *priv, const char *text)
@@ -405,15 +391,16 @@ static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted
 	 * it for ever, and so would we, as we would for a node that was fenced meanwhile.
 	 */
 	bool rejoin = m->generation == GENERATION_NONE;
+	bool leads = recovery_is_leader(r);
 	/* That which was begun a moment ago, for the wish of another node as a rule, does what is wanted. */
 	bool begun = rec_leader_running(r->leader) && !m->full;
 	bool ours = (r->normal && m->generation == r->generation && !begun) ||
 		    (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
 
-	if ((ours || rejoin) && m->full && recovery_is_leader(r)) {
-		rec_leader_set_full(r->leader);
+	if ((ours || rejoin) && leads && m->full && rec_leader_set_full(r->leader)) {
+		return; /* the one in work does it, or will do */
 	}
-	if ((ours || rejoin) && recovery_is_leader(r) && !r->wanted) {
+	if ((ours || rejoin) && leads && !r->wanted) {
 		if (from != r->dbd->d->pnn) {
 			log_notice("recovery: wanted by node %u: %s", from, m->reason);
 		}
@@ -572,6 +559,7 @@ int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **out)
 	r->dbd = dbd;
 	dlist_init(&r->jobs);
 	dlist_init(&r->freezes);
+	dlist_init(&r->waits);
 	dlist_init(&r->lineage_held);
 	r->generation = r->wish_generation = GENERATION_NONE;
 	r->member = rec_member_new(r, dbd->d->pnn, &member_ops, r);

@@ -6,6 +6,7 @@
 #include "dbd/lane.h"
 #include "dbd/records.h"
 #include "dbd/worker.h"
+#include "protocol/db.h"
 #include "shared/mono_timer.h"
 
 /* The set that the last recovery we led was for. */
@@ -54,6 +55,9 @@ struct recovery {
 	uint32_t wish_generation;
 	char wish[200];
 	bool wish_full;
+	bool full_wanted; /* by this node, whatever the generation: until a full recovery has ended */
+	struct db_recovery costs; /* without generation, wanted, reason */
+	struct dlist waits;	  /* struct recovery_wait */
 	bool rejoin; /* this node was fenced and is active again: nobody else may have noticed */
 };
 
@@ -79,6 +83,11 @@ struct mono freeze_patience(struct recovery *r, struct mono now); /* gives up on
 /* recovery_lead.c */
 void recovery_lead(struct recovery *r); /* begins a recovery if this node leads and something asks for one */
 void recovery_wish_again(struct recovery *r);
+
+/* recovery_cost.c */
+void recovery_cost_begun(struct recovery *r, uint32_t generation);
+void recovery_cost_ended(struct recovery *r);
+void recovery_cost_told(struct recovery *r); /* the other parts know of the end */
 
 /* recovery_blame.c: who keeps a recovery from going on is reported to clusterd, which bans who does so again and again */
 void recovery_blame(struct recovery *r, uint32_t node, int status, const char *text);

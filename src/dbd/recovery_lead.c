@@ -220,6 +220,7 @@ static void want(struct recovery *r, uint32_t generation, bool full, const char 
 	vsnprintf(r->wish, sizeof(r->wish), fmt, ap);
 	r->wish_generation = generation;
 	r->wish_full = r->wish_full || full;
+	r->full_wanted = r->full_wanted || full;
 	log_notice("recovery wanted: %s", r->wish);
 	recovery_wish_again(r);
 }

@@ -77,6 +77,16 @@ struct recovery_times {
 };
 const struct recovery_times *recovery_times(const struct recovery *r);
 
+/* ---- recovery_cost.c ---- */
+struct db_recovery; /* protocol/db.h */
+void recovery_costs(const struct recovery *r, struct db_recovery *out); /* its text is r's */
+/*
+ * Asks for a recovery; fn is called once, when one that began later has ended here, with full: a full one. Child of mem; freeing it takes it back, but not the
+ * wish. EAGAIN: no recovery has ended that could be followed by one; ENOMEM.
+ */
+struct recovery_wait;
+int recovery_ask(TALLOC_CTX *mem, struct recovery *r, bool full, void (*fn)(void *priv), void *priv, struct recovery_wait **out);
+
 /* ---- called by recovery.c when its state changes ---- */
 void clients_recovery_began(struct clients *c);
 void clients_recovery_ended(struct clients *c);	   /* deferred attaches go on */

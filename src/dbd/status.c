@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define RECOVER_MS 600000U
+
 static uint64_t ms_since(struct timeval tv)
 {
 	struct timeval now;
@@ -100,6 +102,55 @@ static void get_stalls(void *priv, struct rpc_call *call)
 	db_get_stalls_reply(call, &s);
 }
 
+/* ---- recoveries ---- */
+
+struct recovering {
+	struct dbd *dbd;
+	struct rpc_call *call;
+};
+
+static void recovery_reply(struct dbd *dbd, struct rpc_call *call,
+			   void (*reply)(struct rpc_call *, const struct db_recovery *))
+{
+	struct db_recovery out;
+
+	recovery_costs(dbd->recovery, &out);
+	reply(call, &out);
+}
+
+static void recovered(void *priv)
+{
+	const struct recovering *w = priv;
+
+	recovery_reply(w->dbd, w->call, db_recover_reply);
+}
+
+static void recover_late(void *priv)
+{
+	rpc_call_fail(priv, ETIMEDOUT);
+}
+
+static void recover(void *priv, struct rpc_call *call, const struct db_recover_args *arg)
+{
+	struct recovering *w = talloc(call, struct recovering);
+	struct recovery_wait *wait;
+	struct dbd *dbd = priv;
+	int rc = ENOMEM;
+
+	if (w != NULL && deadline_add(call, dbd, RECOVER_MS, recover_late, call) != NULL) {
+		*w = (struct recovering){dbd, call};
+		rc = recovery_ask(w, dbd->recovery, arg->full, recovered, w, &wait);
+	}
+	if (rc != 0) {
+		rpc_call_fail(call, rc);
+	}
+}
+
+static void get_recovery(void *priv, struct rpc_call *call)
+{
+	recovery_reply(priv, call, db_get_recovery_reply);
+}
+
 static const struct db_server server = {
 	.get_status = get_status,
 	.get_stalls = get_stalls,
@@ -108,6 +159,8 @@ static const struct db_server server = {
 	.locate = examine_locate,
 	.vacuum = vacuum_tool_run,
 	.get_vacuum = vacuum_tool_counts,
+	.recover = recover,
+	.get_recovery = get_recovery,
 	.get_locks = locks_get,
 };
 

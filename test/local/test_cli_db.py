@@ -304,6 +304,14 @@ def test_old_forms_of_one_database(tool, daemon):
     bad(tool("attach", "x.tdb", "bogus"), ERROR, '"bogus"')
 
 
+def test_what_an_earlier_daemon_does_not_know(tool, daemon):
+    bad(tool("db", "recover"), ERROR, "the daemon does not know this request")
+    bad(tool("recover"), ERROR, "the daemon does not know this request")
+    assert "recovery" not in json.loads(good(tool("-o", "json", "db", "status", "locking.tdb")))
+    daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, 0, hot_keys([])) if opcode == DB_STATISTICS else None
+    assert "vacuum" not in json.loads(good(tool("-o", "json", "db", "statistics", "locking.tdb")))
+
+
 def test_check_with_an_earlier_daemon(tool, daemon):
     bad(tool("db", "check"), ERROR, "cannot tell of its copies")
     bad(tool("record", "locate", "locking.tdb", "k"), ERROR, "cannot tell of its copies")

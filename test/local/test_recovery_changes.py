@@ -1,7 +1,9 @@
 """Recoveries look only at what has changed: what they read and send is in the log line of their end."""
 
+import json
 import re
 import struct
+import subprocess
 
 import pytest
 from classic import Client
@@ -114,6 +116,53 @@ def test_file_that_a_tool_changed(cluster, tmp_path):
     check(cluster, "tool.tdb", 1)
     costs = recover(cluster)
     assert total(costs, "claimed") == total(costs, "files") == 0, costs
+
+
+def ask(cluster, pnn, *words):
+    return json.loads(ctdb(cluster, pnn, "-o", "json", "db", "recover", *words))
+
+
+def test_asked_for(cluster):
+    """What each node says of its part; a full one looks at everything."""
+    fill(cluster, "asked.tdb")
+    ask(cluster, 0)
+    before = [json.loads(ctdb(cluster, pnn, "-o", "json", "db", "status", "asked.tdb"))["recovery"] for pnn in range(3)]
+    done = ask(cluster, 0)
+    assert not done["full"] and [n["node"] for n in done["nodes"]] == [0, 1, 2] and not sum(n["claimed"] + n["files"] + n["claims"] for n in done["nodes"]), done
+    done = ask(cluster, 1, "--full")
+    assert done["full"] and all(n["claimed"] == n["slots"] > 0 and n["files"] == n["databases"] > 0 and n["bytes"] > 0 for n in done["nodes"]), done
+    assert sum(n["records"] for n in done["nodes"]) >= RECORDS
+    check(cluster, "asked.tdb", 2)
+    for pnn in range(3):
+        now = json.loads(ctdb(cluster, pnn, "-o", "json", "db", "status", "asked.tdb"))["recovery"]
+        assert now["count"] >= before[pnn]["count"] + 2 and now["full_count"] == before[pnn]["full_count"] + 1 and not now["wanted"]
+        assert now["full"] and now["total"]["files"] >= before[pnn]["total"]["files"] + 1 and now["last"]["claimed"] == now["last"]["slots"]
+    text = ctdb(cluster, 0, "db", "recover", "-n", "2")
+    assert re.match(r"Generation: \d+\nFull: no\nMilliseconds: \d+\nNODE ", text) and len(text.splitlines()) == 7, text
+    assert "Last recovery: " in ctdb(cluster, 0, "db", "status", "asked.tdb")
+    assert ctdb(cluster, 0, "recover") == ""
+
+
+def test_wish_outlives_who_was_told(cluster):
+    """The leader's dbd ends before it has begun what was wanted: the next recovery is not full by itself, but one follows that is."""
+    fill(cluster, "wish.tdb")
+    leader = int(ctdb(cluster, 0, "leader"))
+    other = (leader + 1) % 3
+    log = cluster.node(other).file("log", "log.ctdb")
+    before = open(log, encoding="utf-8").read().count("a tool asked for a full recovery")
+    cluster.fault(leader, "stop:ctdb-dbd")
+    asking = cluster.node(other).popen(["ctdb", "-o", "json", "db", "recover", "--full"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: open(log, encoding="utf-8").read().count("a tool asked for a full recovery") > before, PATIENCE, "the wish")
+        cluster.fault(leader, "kill:ctdb-dbd")
+        out, err = asking.communicate(timeout=4 * PATIENCE)
+        assert asking.returncode == 0, err
+    finally:
+        asking.kill()
+        asking.wait()
+    done = json.loads(out)
+    assert done["full"] and all(n["claimed"] == n["slots"] for n in done["nodes"]), done
+    check(cluster, "wish.tdb", leader)
 
 
 def test_contents_that_nobody_wrote_are_not_read(cluster):

@@ -126,6 +126,8 @@ def test_vacuum_on_request(cluster):
     delete(cluster, 1, db, keys)
     assert any(in_file(cluster, 0, db).values())
     wait_files(cluster, db, [], full=True)
+    counts = [json.loads(ctdb(cluster, pnn, "-o", "json", "db", "statistics", db))["vacuum"] for pnn in range(NODES)]
+    assert sum(c["removed"] + c["removed_at_once"] for c in counts) >= len(keys) and all(c["full_runs"] >= 1 for c in counts), counts
     rows = json.loads(ctdb(cluster, 1, "-o", "json", "db", "vacuum", db, "--full"))["databases"]
     assert [(row["node"], row["removed"], row["scanned"]) for row in rows] == [(pnn, 0, 0) for pnn in range(NODES)]
     rows = json.loads(ctdb(cluster, 1, "-o", "json", "db", "vacuum", "-n", "2"))["databases"]
