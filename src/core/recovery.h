@@ -30,6 +30,8 @@
  *       and back, or whose owner was chosen in a recovery that failed, is dirty by its map or its sums.
  *   V11 A file that was wiped, or that dbd finds when it starts, keeps nothing; counting it makes its sums known again. A file that others changed, or an
  *       inconsistency that was seen, makes all members claim everything and count anew (REC_DIGESTS.all, REC_PLAN.full), until that is committed.
+ *   V12 END does not wait for a volatile database that a client's lock keeps from going on at some member, who has said so (PREPARED with EINPROGRESS). It goes on as
+ *       before, under the same id, served by nobody (V3), and is committed after END when all members are prepared (V4). The next BEGIN takes it up with all others.
  *   V8  Every step can be abandoned at any point; a later recovery starts from what the files say.
  */
 #ifndef CORE_RECOVERY_H
@@ -189,6 +191,12 @@ struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struc
  * recovery is willing to wait, so that the node that has the lock is named.
  */
 void rec_member_set_patience(struct rec_member *m, uint32_t ms);
+
+/*
+ * V12: a client keeps a lock of the database's file, which this node cannot do anything about. Others need not wait for it. Once a recovery; nothing happens if
+ * the node's part of it is done, or has failed.
+ */
+void rec_member_late(struct rec_member *m, void *db);
 
 void rec_member_on_begin(struct rec_member *m, uint32_t from, const struct rec_begin *msg, struct mono now);
 void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now);

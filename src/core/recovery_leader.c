@@ -10,7 +10,7 @@
 #define RETRY_MS          30
 #define RETRY_DOUBLED_MAX 5
 
-enum leader_state { LEADER_IDLE, LEADER_BEGIN, LEADER_RUN };
+enum leader_state { LEADER_IDLE, LEADER_BEGIN, LEADER_RUN, LEADER_LATE /* END was sent, databases are late */ };
 enum ldb_state { LDB_WAIT_STATES, LDB_WAIT_PREPARED, LDB_COMMITTED };
 
 /* A database of the union. */
@@ -19,6 +19,7 @@ struct ldb {
 	uint32_t id, flags;
 	char *name;
 	enum ldb_state state;
+	bool late; /* END does not wait for it */
 	struct recovery_id base;
 	bool *valid;                       /* by member index */
 	bool *prepared;                    /* by member index */
@@ -99,7 +100,7 @@ bool rec_leader_set_full(struct rec_leader *l)
 
 bool rec_leader_running(const struct rec_leader *l)
 {
-	return l->state != LEADER_IDLE;
+	return l->state == LEADER_BEGIN || l->state == LEADER_RUN;
 }
 
 uint32_t rec_leader_generation(const struct rec_leader *l)
@@ -317,23 +318,36 @@ static int plan_fill(struct rec_leader *l, TALLOC_CTX *mem, struct ldb *db, stru
 	return 0;
 }
 
+/* V12. Late ones are committed when they are prepared. */
 static void finish(struct rec_leader *l)
 {
 	struct rec_end end = {.id = l->id};
 	struct recovery_id id = l->id;
 	uint32_t generation = l->generation;
+	bool late = false, ended = l->state == LEADER_LATE;
 
 	dlist_for_each(e, &l->dbs)
 	{
-		if (dlist_entry(e, struct ldb, link)->state != LDB_COMMITTED) {
+		const struct ldb *db = dlist_entry(e, struct ldb, link);
+
+		if (db->state != LDB_COMMITTED && !db->late) {
 			return;
 		}
+		late = late || db->state != LDB_COMMITTED;
 	}
-	l->restarts = 0;
-	l->full = l->full && !l->plan_full; /* else it was wanted too late for this one */
-	send_all(l, LANE_PROC_REC_END, &end);
-	rec_leader_stop(l);
-	l->ops.done(l->priv, &id, generation);
+	if (!ended) {
+		l->restarts = 0;
+		l->full = l->full && (late || !l->plan_full); /* else it was wanted too late for this one */
+		send_all(l, LANE_PROC_REC_END, &end);
+	}
+	if (late) {
+		l->state = LEADER_LATE;
+	} else {
+		rec_leader_stop(l);
+	}
+	if (!ended) {
+		l->ops.done(l->priv, &id, generation);
+	}
 }
 
 static int send_plan(struct rec_leader *l)
@@ -523,11 +537,17 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 	struct rec_db commit;
 	struct ldb *db;
 
-	if (l->state != LEADER_RUN || recovery_id_cmp(&m->id, &l->id) != 0 || i == l->n_members) {
+	if ((l->state != LEADER_RUN && l->state != LEADER_LATE) || recovery_id_cmp(&m->id, &l->id) != 0 ||
+	    i == l->n_members) {
 		return;
 	}
 	db = ldb_find(l, m->db_id);
 	if (db == NULL || db->state == LDB_COMMITTED) {
+		return;
+	}
+	if (m->status == EINPROGRESS && model_is_volatile(db->flags)) {
+		db->late = true;
+		finish(l);
 		return;
 	}
 	if (m->status != 0) {

@@ -366,6 +366,20 @@ void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack
 	}
 }
 
+void rec_member_late(struct rec_member *m, void *handle)
+{
+	struct mdb *db = m->begun ? rec_member_find_handle(m, handle) : NULL;
+	struct rec_db msg = {.id = m->id, .status = EINPROGRESS};
+
+	if (db == NULL || db->late || !mdb_is_volatile(db) || db->state == MDB_IDLE || db->state == MDB_PREPARED ||
+	    db->state == MDB_COMMITTED) {
+		return;
+	}
+	db->late = true;
+	msg.db_id = db->id;
+	m->ops.send(m->priv, m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
+}
+
 /* ---- COMMIT and END ---- */
 
 void rec_member_on_commit(struct rec_member *m, uint32_t from, const struct rec_db *msg, struct mono now)

@@ -50,6 +50,7 @@ struct mdb {
 	struct recovery_id base;
 	enum mdb_state state;
 	bool valid, told, changed;
+	bool late; /* the leader was told that a client keeps it from going on */
 	/* volatile */
 	struct slot_digest *digest;		 /* the glue's */
 	bool recount;				 /* sums are not trusted: everything is claimed, and counted anew */

@@ -397,7 +397,8 @@ static bool still_patient(struct mdb *db, struct mono now, bool progress)
 		db->stuck = MONO_NEVER;
 	} else if (!mono_is_set(db->stuck)) {
 		db->stuck = now;
-	} else if (db->m->patience_ms != 0 && !mono_before(now, mono_add_ms(db->stuck, db->m->patience_ms))) {
+	} else if (db->m->patience_ms != 0 && !db->late &&
+		   !mono_before(now, mono_add_ms(db->stuck, db->m->patience_ms))) {
 		mdb_failed(db, ETIMEDOUT, "a process keeps records locked");
 		return false;
 	}

@@ -278,6 +278,47 @@ static void test_patience_with_locks(void **state)
 	assert_int_equal(w->status, ETIMEDOUT);
 }
 
+/* V12: a lock that a client keeps holds up its database alone, also beyond the end of the recovery. */
+static void test_late_database(void **state)
+{
+	struct world *w = *state;
+	struct rec_orders none = {.id = world_id(1), .db_id = 9, .last = true};
+	struct rec_ack ack = {.id = world_id(1), .db_id = 9, .what = LANE_PROC_REC_ORDERS};
+	struct rec_db commit = {.id = world_id(1), .db_id = 9};
+	struct rec_end end = {.id = world_id(1)};
+
+	rec_member_late(w->member, &w->db); /* nothing is going on */
+	assert_int_equal(w->sent[LANE_PROC_REC_DB_PREPARED], 0);
+	world_plan(w, 1, 0, true, NULL);
+	rec_member_set_patience(w->member, 20000);
+	scanned(w);
+	w->locked = true;
+	orders(w, 2, 0, "L", true);
+	rec_member_on_orders(w->member, 0, &none, w->now);
+	rec_member_on_ack(w->member, 0, &ack, w->now);
+	rec_member_on_ack(w->member, 2, &ack, w->now);
+	rec_member_late(w->member, &w->db);
+	rec_member_late(w->member, &w->db);
+	assert_int_equal(w->sent[LANE_PROC_REC_DB_PREPARED], 1);
+	assert_int_equal(w->status, EINPROGRESS);
+	w->now = mono_add_ms(w->now, 1000000);
+	(void)rec_member_run(w->member, w->now);
+	assert_int_equal(w->sent[LANE_PROC_REC_DB_PREPARED], 1); /* has not failed */
+	rec_member_on_end(w->member, LEADER, &end, w->now);
+	assert_int_equal(w->ended, 1);
+	rec_member_on_commit(w->member, LEADER, &commit, w->now); /* too early */
+	assert_int_equal(w->committed, 0);
+	w->locked = false;
+	(void)rec_member_run(w->member, w->now);
+	(void)rec_member_run(w->member, w->now);
+	assert_int_equal(w->prepared, 1);
+	assert_int_equal(w->status, 0);
+	rec_member_late(w->member, &w->db);
+	assert_int_equal(w->status, 0);
+	rec_member_on_commit(w->member, LEADER, &commit, w->now);
+	assert_int_equal(w->committed, 1);
+}
+
 /* ---- lineage ---- */
 
 static void test_lineage_keeps_what_counts(void **state)
@@ -373,6 +414,7 @@ int main(void)
 		TEST(test_invalid_contents),
 		TEST(test_contents_before_plan),
 		TEST(test_patience_with_locks),
+		TEST(test_late_database),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -182,6 +182,78 @@ static void test_who_failed_is_named(void **state)
 	assert_int_equal(w->blame, ENOMEM);
 }
 
+static void reply_two(struct world *w, uint32_t from)
+{
+	char one[] = "one.tdb", two[] = "two.tdb";
+	struct rec_db_state s[2] = {{.db_id = 5, .name = one}, {.db_id = 6, .name = two}};
+	struct rec_begin_reply m = {.id = world_id(1), .newest = world_id(1), .dbs = {2, s}};
+
+	rec_leader_on_begin_reply(w->leader, from, &m, w->now);
+}
+
+static void prepared(struct world *w, uint32_t from, uint32_t db_id, uint32_t status)
+{
+	struct rec_db m = {.id = world_id(1), .db_id = db_id, .status = status};
+
+	rec_leader_on_prepared(w->leader, from, &m, w->now);
+}
+
+/* V12: the recovery ends without a database that a client's lock holds up, which is committed when it is there. */
+static void test_late_database(void **state)
+{
+	struct world *w = *state;
+	struct mono when;
+
+	lead(w);
+	for (uint32_t p = 0; p < 3; p++) {
+		reply_two(w, p);
+	}
+	prepared(w, 1, 6, EINPROGRESS);
+	for (uint32_t p = 0; p < 3; p++) {
+		assert_int_equal(w->done, 0);
+		prepared(w, p, 5, 0);
+	}
+	assert_int_equal(w->done, 1);
+	assert_int_equal(w->sent[LANE_PROC_REC_END], 3);
+	assert_int_equal(w->sent[LANE_PROC_REC_DB_COMMIT], 3);
+	assert_false(rec_leader_running(w->leader));
+	assert_false(rec_leader_wants_restart(w->leader, &when));
+	assert_int_equal(w->culprits, 0);
+	prepared(w, 0, 6, 0);
+	prepared(w, 2, 6, 0);
+	assert_int_equal(w->sent[LANE_PROC_REC_DB_COMMIT], 3);
+	prepared(w, 1, 6, 0);
+	assert_int_equal(w->sent[LANE_PROC_REC_DB_COMMIT], 6);
+	assert_int_equal(w->sent[LANE_PROC_REC_END], 3);
+	assert_int_equal(w->done, 1);
+	prepared(w, 1, 6, EIO); /* it is over */
+	assert_false(rec_leader_wants_restart(w->leader, &when));
+}
+
+/* It was late and then failed: from the beginning. */
+static void test_late_database_fails(void **state)
+{
+	struct world *w = *state;
+	struct mono when;
+
+	lead(w);
+	for (uint32_t p = 0; p < 3; p++) {
+		reply_two(w, p);
+		prepared(w, p, 5, 0);
+	}
+	for (uint32_t p = 0; p < 3; p++) {
+		prepared(w, p, 5, 0);
+	}
+	prepared(w, 1, 6, EINPROGRESS);
+	assert_int_equal(w->done, 1);
+	prepared(w, 1, 6, EIO);
+	assert_true(rec_leader_wants_restart(w->leader, &when));
+	assert_int_equal(w->culprit, 1);
+	w->now = when;
+	lead(w);
+	assert_true(rec_leader_running(w->leader));
+}
+
 /* H-073, K-22: the first failure of a step does not hide the next one. */
 static void test_all_who_failed_are_named(void **state)
 {
@@ -374,6 +446,8 @@ int main(void)
 		TEST(test_full),
 		TEST(test_who_failed_is_named),
 		TEST(test_all_who_failed_are_named),
+		TEST(test_late_database),
+		TEST(test_late_database_fails),
 		TEST(test_restarts_slow_down),
 		TEST(test_nonsense),
 	};

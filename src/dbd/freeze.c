@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "dbd/locks.h"
 #include "dbd/recovery_int.h"
 #include "shared/log.h"
 
@@ -148,6 +149,10 @@ struct mono freeze_patience(struct recovery *r, struct mono now)
 
 		if (!f->wiping) {
 			continue;
+		}
+		if (locks_held(db)) { /* nobody else waits for it then */
+			f->wiping_since = now;
+			end = mono_add_ms(now, recovery_patience_ms(r));
 		}
 		if (mono_before(now, end)) {
 			next = mono_min(next, end);

@@ -303,6 +303,21 @@ static void holder_met(struct lock_watch *w, const struct holder_entry *e, struc
 	h->gone = false;
 }
 
+bool locks_held(const struct db *db)
+{
+	const struct lock_watch *w = db->locks;
+
+	if (w != NULL) {
+		dlist_for_each(l, &w->holders)
+		{
+			if (holder_named(dlist_entry(l, struct holder, link))) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
 static void holders_compare(struct lock_watch *w, struct mono now)
 {
 	dlist_for_each(l, &w->holders)
@@ -324,21 +339,9 @@ static void holders_compare(struct lock_watch *w, struct mono now)
 			holder_log(w, h, now);
 		}
 	}
-}
-
-bool locks_held(const struct db *db)
-{
-	const struct lock_watch *w = db->locks;
-
-	if (w != NULL) {
-		dlist_for_each(l, &w->holders)
-		{
-			if (holder_named(dlist_entry(l, struct holder, link))) {
-				return true;
-			}
-		}
+	if (locks_held(w->db)) {
+		recovery_db_locked(w->locks->dbd->recovery, w->db);
 	}
-	return false;
 }
 
 /* ---- looking ---- */

@@ -235,6 +235,15 @@ static void op_committed(void *priv, void *handle, const struct recovery_id *id,
 	db->everywhere = true;
 	db->rewritten = false;
 	records_serve(r->dbd->records, db);
+	if (r->normal) { /* it was late */
+		log_notice("database %s: its part of the recovery has ended, too", db->name);
+		records_settled(r->dbd->records, db);
+	}
+}
+
+void recovery_db_locked(struct recovery *r, struct db *db)
+{
+	rec_member_late(r->member, db);
 }
 
 static int copy_members(struct recovery *r, const uint32_t *members, uint32_t n)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "dbd/locks.h"
 #include "dbd/recovery_int.h"
 #include "dbd/scan_filter.h"
 #include "shared/log.h"
@@ -264,6 +265,10 @@ void recovery_patience_check(void *priv)
 	{
 		struct db_job *j = dlist_entry(e, struct db_job, link);
 
+		/* Nobody else waits for it then. */
+		if (mono_is_set(j->busy) && db_is_volatile(j->db) && locks_held(j->db)) {
+			j->busy = now;
+		}
 		if (mono_is_set(j->busy) && !mono_before(now, mono_add_ms(j->busy, patience))) {
 			job_give_up(r, j);
 			mono_timer_set(r->patience_timer, now); /* the list has changed */

@@ -88,3 +88,37 @@ def test_request_for_a_record(cluster):
     assert ctdb(cluster, 0, "record", "get", "held.tdb", "one").strip() == "new"
     wait_until(lambda: not status(cluster, 0, "held.tdb")["locks"], what="no holder any more")
     wait_until(lambda: f"process {holder.pid} " in log(cluster, 0) and "not in the way any more" in log(cluster, 0), what="its end in the log")
+
+
+def held_up(cluster, pnn, db, holder):
+    """It is named as what a worker waits for."""
+    return [x for x in named(cluster, pnn, db, holder) if x["waiting"] == "worker" and x["state"] == "stopped"]
+
+
+def test_recovery_of_the_others_ends(cluster):
+    """A recovery meets a lock of a stopped process: it ends for all other databases, and for this one when the process is gone."""
+    for db in ("late.tdb", "other.tdb"):
+        ctdb(cluster, 1, "db", "attach", db)
+        for key in ("one", "two"):
+            ctdb(cluster, 1, "record", "set", db, key, "old")
+    with Holder(cluster, 1, "late.tdb", "chain", "one") as holder:
+        cluster.fault(1, "kill:ctdb-dbd")  # the next one reads the files that it finds
+        wait_until(lambda: cluster.node(1).run(["ctdb", "db", "status", "late.tdb"], timeout=4 * PATIENCE, check=False, **CAPTURE).returncode == 0,
+                   what="the next daemon")
+        waiter = in_background(cluster, 0, "--timeout", "200", "record", "set", "late.tdb", "two", "new")
+        cluster.wait_ready(4 * PATIENCE)  # the recovery has ended
+        row, = wait_until(lambda: held_up(cluster, 1, "late.tdb", holder), what="the holder in the status")
+        assert row["program"].startswith("python"), row
+        assert any(f"process {holder.pid} " in x and "late.tdb" in x and "stopped" in x for x in log(cluster, 1).splitlines())
+        for pnn in (0, 1):
+            assert ctdb(cluster, pnn, "record", "get", "other.tdb", "one").strip() == "old"
+            ctdb(cluster, pnn, "record", "set", "other.tdb", "one", "new")
+            ctdb(cluster, pnn, "record", "set", "other.tdb", "one", "old")
+        assert waiter.poll() is None
+    assert waiter.wait(4 * PATIENCE) == 0, waiter.stdout.read()
+    waiter.stdout.close()
+    for pnn in (0, 1):
+        assert ctdb(cluster, pnn, "record", "get", "late.tdb", "one").strip() == "old"
+        assert ctdb(cluster, pnn, "record", "get", "late.tdb", "two").strip() == "new"
+    cluster.wait_ready(2 * PATIENCE)
+    assert "part of the recovery has ended, too" in log(cluster, 0)
