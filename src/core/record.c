@@ -146,6 +146,7 @@ void rec_call_in(struct record_db *db, uint32_t from, struct record_key key, boo
 	n = r != NULL ? talloc(r, struct node_request) : NULL;
 	if (n == NULL) {
 		rec_inconsistent(db, key, "out of memory");
+		rec_drop(r);
 		return;
 	}
 	*n = (struct node_request){.node = from, .read_only = read_only};

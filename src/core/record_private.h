@@ -200,6 +200,7 @@ struct rec *rec_find(const struct record_db *db, struct record_key key, uint32_t
 struct rec *rec_get(struct record_db *db, struct record_key key);
 void rec_free(struct rec *r);
 bool rec_idle(const struct rec *r);
+void rec_drop(struct rec *r); /* a packet was refused: nothing is left of it. r may be NULL */
 void rec_due(struct rec *r, struct mono due);
 void rec_not_due(struct rec *r);
 /* Some time after its hold is over: nobody waits for that. */

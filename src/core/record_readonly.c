@@ -195,11 +195,13 @@ static void on_forward(struct record_db *db, struct record_key key, uint32_t req
 	if (requester == db->e->config.own_pnn || requester >= LENT_NODES ||
 	    (r != NULL && is_among(&r->readers, requester))) {
 		rec_inconsistent(db, key, "FORWARD (read-only) of a node that cannot have asked");
+		rec_drop(r);
 		return;
 	}
 	n = r != NULL ? talloc(r, struct node_request) : NULL;
 	if (n == NULL) {
 		rec_inconsistent(db, key, "out of memory");
+		rec_drop(r);
 		return;
 	}
 	*n = (struct node_request){.node = requester, .read_only = true};

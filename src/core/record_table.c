@@ -118,6 +118,13 @@ bool rec_idle(const struct rec *r)
 	       !r->is_copy && !r->is_lender && !r->ro_asked && !r->have_copy && !r->revoke && dlist_empty(&r->readers);
 }
 
+void rec_drop(struct rec *r)
+{
+	if (r != NULL && rec_idle(r)) {
+		rec_free(r);
+	}
+}
+
 void rec_due(struct rec *r, struct mono due)
 {
 	r->due = due;

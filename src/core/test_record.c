@@ -33,6 +33,9 @@ struct world {
 	bool busy;
 	int broken; /* errno of reads and writes */
 	uint32_t inconsistent, grants, forwards, removed, answered, asked;
+	uint32_t readonly[6]; /* by enum record_ro */
+	uint32_t readonly_to;
+	uint32_t hot;
 };
 
 static int w_lock(void *priv, struct record_key key)
@@ -53,8 +56,15 @@ static void w_unlock(void *priv, struct record_key key)
 	assert_int_equal(--((struct world *)priv)->locks, 0);
 }
 
+/* Keys that are no single byte are of no record. */
 static struct cell *cell_of(struct world *w, struct record_key key)
 {
+	static struct cell nothing;
+
+	if (key.len > 1) {
+		nothing = (struct cell){.exists = false};
+		return &nothing;
+	}
 	return &w->file[key.len > 0 ? key.p[0] % KEYS : 0];
 }
 
@@ -124,6 +134,35 @@ static void w_grant(void *priv, uint32_t node, uint32_t generation, struct recor
 	((struct world *)priv)->grants++;
 }
 
+/* Before anybody hears of it the file says so: of copies that others have (D6), that this one is none any more (D4). */
+static void w_readonly(void *priv, uint32_t node, uint32_t generation, enum record_ro what, uint32_t requester,
+		       struct record_key key, const struct record_copy *copy)
+{
+	struct world *w = priv;
+	const struct cell *c = cell_of(w, key);
+
+	(void)requester;
+	assert_int_not_equal(node, ME);
+	assert_int_equal(generation, GEN);
+	assert_int_equal(copy != NULL, what == RECORD_RO_COPY || what == RECORD_RO_REVOKE);
+	if (copy != NULL && key.len == 1) {
+		assert_true(c->dmaster == ME && (c->flags & RECORD_FLAG_HAVE_DELEGATIONS) != 0);
+		assert_true(copy->rsn < c->rsn || c->rsn < 3); /* B1; rsn near its end comes from nonsense */
+	}
+	if (what == RECORD_RO_REVOKED) {
+		assert_true((c->flags & RECORD_FLAG_HAVE_READONLY) == 0);
+	}
+	w->readonly[what]++;
+	w->readonly_to = node;
+}
+
+static void w_hot(void *priv, struct record_key key, uint32_t count)
+{
+	(void)key;
+	assert_true(count > 0);
+	((struct world *)priv)->hot = count;
+}
+
 static void w_inconsistent(void *priv, uint32_t generation, struct record_key key, const char *what)
 {
 	(void)generation;
@@ -147,8 +186,8 @@ static void w_answer(void *priv, int status, const struct record_copy *copy)
 	a->w->answered++;
 }
 
-static const struct record_ops ops = {w_lock, w_unlock,  w_read,  w_write,  w_remove,
-				      w_call, w_forward, w_grant, w_answer, w_inconsistent, NULL, NULL};
+static const struct record_ops ops = {w_lock,    w_unlock, w_read,   w_write,        w_remove,   w_call,
+				      w_forward, w_grant,  w_answer, w_inconsistent, w_readonly, w_hot};
 
 static int setup(void **state)
 {
@@ -157,7 +196,8 @@ static int setup(void **state)
 						    .hold_max_us = 20000,
 						    .retry_min_us = 200,
 						    .retry_max_us = 5000,
-						    .max_hints = 3};
+						    .max_hints = 3,
+						    .max_readonly = 4};
 	struct world *w = talloc_zero(NULL, struct world);
 
 	w->now = (struct mono){1000000000};
@@ -195,7 +235,8 @@ static void call(struct world *w, int i, uint32_t key)
 
 	*a = (struct waiter){w, i};
 	assert_null(w->calls[i]);
-	w->calls[i] = record_call_new(w->db, key_of(key), (uint64_t)i + 1, i % 2 == 0, a, w->now);
+	w->calls[i] = (i % 4 < 2 ? record_call_new : record_call_new_readonly)(w->db, key_of(key), (uint64_t)i + 1,
+									       i % 2 == 0, a, w->now);
 	assert_non_null(w->calls[i]);
 }
 
@@ -367,6 +408,201 @@ static void test_hint_ends_hold(void **state)
 	assert_int_equal(w->file[2].dmaster, 2);
 }
 
+/* ---- sticky records ---- */
+
+#define PIN_MS 200
+
+static void sticky(struct world *w)
+{
+	record_engine_set_sticky(w->engine,
+				 &(struct record_sticky){.given = 2, .pin_ms = PIN_MS, .duration_ms = 60000});
+	assert_int_equal(record_db_set_sticky(w->db), 0);
+}
+
+/* Node 0 is location master; node 2 wants it, gets it, and it comes back for a client here. */
+static void there_and_back(struct world *w, uint64_t rsn)
+{
+	struct record_copy copy = {.exists = true, .rsn = rsn, .dmaster = 2};
+	uint32_t grants = w->grants;
+
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	for (int i = 0; i < 100 && w->grants == grants; i++) {
+		later(w, 1);
+	}
+	assert_int_equal(w->grants, grants + 1);
+	call(w, 0, 2);
+	later(w, 0);
+	record_on_grant(w->db, 2, GEN, key_of(2), &copy, w->now);
+	assert_int_equal(w->file[2].dmaster, ME);
+}
+
+static void make_sticky(struct world *w)
+{
+	opened(w, 0, true);
+	sticky(w);
+	w->file[2] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME};
+	for (uint64_t i = 0; i < 3; i++) {
+		there_and_back(w, 10 + i);
+	}
+	assert_int_equal(record_db_stats(w->db)->became_sticky, 1);
+	assert_int_equal(record_db_stats(w->db)->pins, 1);
+}
+
+/* P2, P3: it stays as long as it is used, but not longer than that; who waits gets it then. */
+static void test_sticky_stays(void **state)
+{
+	struct world *w = *state;
+	uint32_t grants, ms;
+
+	make_sticky(w);
+	grants = w->grants;
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	for (ms = 0; ms < 1000 && w->grants == grants; ms += 10) {
+		w->busy = ms / 20 % 2 == 0; /* somebody has it */
+		later(w, 10);
+		w->busy = false;
+	}
+	assert_in_range(ms, PIN_MS - 20, PIN_MS + 40);
+	assert_int_equal(w->grants, grants + 1);
+	assert_int_equal(w->inconsistent, 0);
+}
+
+/* P3: seen in use by what is written, too; unused it goes. */
+static void test_sticky_unused_goes(void **state)
+{
+	struct world *w = *state;
+	uint32_t grants, ms;
+
+	make_sticky(w);
+	grants = w->grants;
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	for (ms = 0; ms < 1000 && w->grants == grants; ms += 5) {
+		if (ms <= 60) {
+			w->file[2].data[0]++;
+			w->file[2].len = 1;
+		}
+		later(w, 5);
+	}
+	assert_in_range(ms, 100, 140);
+}
+
+/* P1: not below the number; not for ever. Tunables count at once. */
+static void test_sticky_begins_and_ends(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	sticky(w);
+	w->file[2] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME};
+	for (uint64_t i = 0; i < 6; i++) { /* two in a second */
+		there_and_back(w, 10 + i);
+		later(w, 600);
+	}
+	assert_int_equal(record_db_stats(w->db)->pins, 0);
+	for (uint64_t i = 0; i < 6; i++) {
+		there_and_back(w, 20 + i);
+	}
+	assert_true(record_db_stats(w->db)->pins > 0);
+	later(w, 100000);
+	record_db_reset_stats(w->db);
+	there_and_back(w, 30);
+	assert_int_equal(record_db_stats(w->db)->pins, 0);
+	record_engine_set_sticky(w->engine, &(struct record_sticky){.given = 0, .pin_ms = PIN_MS, .duration_ms = 1});
+	for (uint64_t i = 0; i < 6; i++) {
+		there_and_back(w, 40 + i);
+	}
+	assert_int_equal(record_db_stats(w->db)->pins, 0);
+}
+
+/* P4; and nothing is left of a pin when nobody wants the record. */
+static void test_sticky_and_recovery(void **state)
+{
+	struct world *w = *state;
+	uint32_t grants;
+
+	make_sticky(w);
+	grants = w->grants;
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	later(w, 1);
+	assert_int_equal(w->grants, grants);
+	opened(w, 0, true);
+	later(w, 0);
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	assert_int_equal(w->grants, grants + 1);
+}
+
+static void test_sticky_comes_to_rest(void **state)
+{
+	struct world *w = *state;
+
+	make_sticky(w);
+	for (int i = 0; i < 30; i++) {
+		later(w, 10);
+	}
+	assert_false(mono_is_set(record_engine_next(w->engine)));
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	later(w, 0);
+	assert_int_equal(w->file[2].dmaster, 2);
+}
+
+/* ---- what is counted ---- */
+
+static void test_counts(void **state)
+{
+	struct world *w = *state;
+	const struct record_db_stats *s = record_db_stats(w->db);
+	struct record_copy copy = {.exists = true, .rsn = 3, .dmaster = 2};
+
+	opened(w, 0, true);
+	w->file[2] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME};
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	w->file[3] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME};
+	record_on_forward(w->db, 0, GEN, 0, key_of(3), w->now);
+	assert_true(s->hops[0] == 1 && s->hops[1] == 1 && s->locks == 0);
+	w->busy = true;
+	call(w, 0, 4);
+	later(w, 0);
+	assert_int_equal(s->locks_waiting, 1);
+	later(w, 20);
+	assert_int_equal(s->locks, 0);
+	w->busy = false;
+	later(w, 5);
+	assert_true(s->locks == 1 && s->locks_waiting == 0 && s->lock_buckets[2] == 1 && s->lock_us_min == 25000 &&
+		    s->lock_us_max == 25000 && s->lock_us == 25000);
+	record_on_grant(w->db, 2, GEN, key_of(4), &copy, w->now);
+	assert_int_equal(s->locks, 1);
+	/* One that is not waited for any more does not count for ever. */
+	w->busy = true;
+	call(w, 1, 5);
+	later(w, 0);
+	assert_int_equal(s->locks_waiting, 1);
+	record_call_cancel(w->calls[1]);
+	w->calls[1] = NULL;
+	later(w, 10);
+	assert_true(s->locks == 1 && s->locks_waiting == 0);
+	call(w, 1, 5);
+	later(w, 0);
+	assert_int_equal(s->locks_waiting, 1);
+	record_db_reset_stats(w->db);
+	assert_true(s->locks == 0 && s->hops[0] == 0 && s->locks_waiting == 1);
+	record_db_close(w->db);
+	assert_int_equal(s->locks_waiting, 0);
+}
+
+static void test_hot_key_is_told(void **state)
+{
+	struct world *w = *state;
+	uint64_t n;
+
+	opened(w, 0, true);
+	w->file[2] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME};
+	for (n = 0; n < 100 && w->hot == 0; n++) {
+		there_and_back(w, 10 + n);
+	}
+	assert_int_equal(w->hot, n);
+	assert_int_equal(n, 32);
+}
+
 /* ---- nonsense ---- */
 
 static uint64_t rnd_state;
@@ -394,7 +630,12 @@ static void packet(struct world *w)
 	uint32_t from = rnd(3) * 2 % 3, generation = rnd(9) == 0 ? 1 + rnd(100) : GEN;
 
 	copy.rsn = rnd(20) == 0 ? UINT64_MAX : copy.rsn;
-	switch (rnd(3)) {
+	switch (rnd(5)) {
+	case 3:
+	case 4:
+		record_on_readonly(w->db, from == ME ? 2 : from, generation, (enum record_ro)rnd(6), node(),
+				   key_of(rnd(KEYS)), &copy, w->now);
+		break;
 	case 0:
 		record_on_call(w->db, from == ME ? 2 : from, generation, key_of(rnd(KEYS)), w->now);
 		break;
@@ -445,7 +686,10 @@ static void test_nonsense(void **state)
 {
 	struct world *w = *state;
 
-	for (uint32_t i = 0; i < 60000; i++) {
+	record_db_set_readonly(w->db);
+	assert_int_equal(record_db_set_sticky(w->db), 0);
+	record_engine_set_sticky(w->engine, &(struct record_sticky){.given = 1, .pin_ms = 5, .duration_ms = 1000});
+	for (uint32_t i = 0; i < 200000; i++) {
 		rnd_state = rnd_state == 0 ? 88172645463325252ULL : rnd_state;
 		if (rnd(20) == 0) {
 			change(w);
@@ -459,10 +703,17 @@ static void test_nonsense(void **state)
 		}
 		assert_int_equal(w->locks, 0);
 		assert_true(record_db_pending(w->db) <= CALLS);
+		assert_true(record_db_readonly(w->db) <= KEYS);
+		assert_true(talloc_total_blocks(w->db) < 200); /* six keys, however much comes */
+	}
+	for (int i = 0; i < 6; i++) {
+		assert_true(w->readonly[i] > 10);
 	}
 	assert_true(w->grants > 100 && w->answered > 100 && w->inconsistent > 100);
 	w->busy = false;
 	w->broken = 0;
+	record_db_close(w->db);
+	assert_int_equal(record_db_strip(w->db), 0);
 	opened(w, ME, true);
 	for (uint32_t k = 0; k < KEYS; k++) { /* as after a recovery that gave us everything */
 		w->file[k] = (struct cell){.exists = true, .rsn = 9, .dmaster = ME};
@@ -474,15 +725,117 @@ static void test_nonsense(void **state)
 	assert_false(mono_is_set(record_engine_next(w->engine)));
 }
 
+/* Packets about records that nobody knows, each another one: they are refused or answered, and nothing of them is kept.
+ */
+static void unknown_key(struct world *w, uint32_t i, uint8_t *bytes)
+{
+	struct record_key key = {bytes, i % 100 == 0 ? 65536 : 2 + i % 60};
+	struct record_copy copy = {.exists = true, .rsn = i, .dmaster = 2, .data = bytes, .len = i % 9};
+
+	memcpy(bytes, &i, sizeof(i));
+	for (enum record_ro what = RECORD_RO_CALL; what <= RECORD_RO_RETRY; what++) {
+		record_on_readonly(w->db, 2, GEN, what, i, key, &copy, w->now); /* 2 is no location master */
+		record_on_readonly(w->db, 0, GEN + 1, what, 2, key, &copy, w->now);
+		if (what != RECORD_RO_CALL) {
+			record_on_readonly(w->db, 0, GEN, what, i % 300, key, &copy, w->now);
+			record_on_readonly(w->db, 0, GEN, what, i % 300, key, &copy, w->now);
+		}
+	}
+	record_on_call(w->db, 2, GEN, key, w->now);
+	record_on_forward(w->db, 0, GEN, 2, key, w->now);
+	record_on_forward(w->db, 2, GEN, 2, key, w->now);
+	record_on_grant(w->db, 2, GEN, key, &copy, w->now);
+}
+
+static void test_unknown_keys(void **state)
+{
+	static uint8_t bytes[65536];
+	struct world *w = *state;
+	size_t before;
+
+	record_db_set_readonly(w->db);
+	opened(w, 0, true);
+	before = talloc_total_size(w->db);
+	for (uint32_t i = 1; i <= 3000; i++) {
+		unknown_key(w, i, bytes);
+		assert_int_equal(talloc_total_size(w->db), before);
+	}
+	later(w, 100);
+	assert_false(mono_is_set(record_engine_next(w->engine)));
+	assert_true(w->grants == 0 && w->forwards == 0 && w->inconsistent >= 3000);
+	/* Who asks about a record that is not here is told to ask for it; who calls back what is not here is told that
+	 * it is gone. */
+	assert_true(w->readonly[RECORD_RO_RETRY] > 0 && w->readonly[RECORD_RO_REVOKED] > 0);
+	assert_true(w->readonly[RECORD_RO_COPY] == 0 && w->readonly[RECORD_RO_REVOKE] == 0);
+}
+
+/* A location master lends records that it makes for readers, up to its bound (D7). */
+static void test_lending_is_bounded(void **state)
+{
+	struct world *w = *state;
+
+	record_db_set_readonly(w->db);
+	opened(w, ME, true);
+	for (uint32_t k = 0; k < KEYS; k++) {
+		record_on_readonly(w->db, 2, GEN, RECORD_RO_CALL, RECORD_NODE_NONE, key_of(k), NULL, w->now);
+	}
+	assert_int_equal(record_db_readonly(w->db), 4);
+	assert_int_equal(w->readonly[RECORD_RO_COPY], 4);
+	assert_int_equal(w->readonly[RECORD_RO_RETRY], KEYS - 4);
+}
+
+/* Doubled, out of order, from the wrong node: the copy goes once, the writer waits for who has a copy and nobody else.
+ */
+static void test_answers_of_holders(void **state)
+{
+	struct world *w = *state;
+
+	record_db_set_readonly(w->db);
+	opened(w, ME, true);
+	record_on_readonly(w->db, 2, GEN, RECORD_RO_REVOKED, 0, key_of(0), NULL, w->now); /* of nothing */
+	assert_int_equal(w->inconsistent, 1);
+	record_on_readonly(w->db, 2, GEN, RECORD_RO_CALL, RECORD_NODE_NONE, key_of(0), NULL, w->now);
+	record_on_readonly(w->db, 2, GEN, RECORD_RO_REVOKED, 0, key_of(0), NULL, w->now); /* not asked to */
+	assert_int_equal(w->inconsistent, 2);
+	call(w, 0, 0);
+	later(w, 0);
+	assert_true(w->readonly[RECORD_RO_REVOKE] == 1 && w->answered == 0);
+	record_on_readonly(w->db, 0, GEN, RECORD_RO_REVOKED, 0, key_of(0), NULL, w->now);   /* has none */
+	record_on_readonly(w->db, 300, GEN, RECORD_RO_REVOKED, 0, key_of(0), NULL, w->now); /* is none */
+	record_on_readonly(w->db, 2, GEN + 1, RECORD_RO_REVOKED, 0, key_of(0), NULL, w->now);
+	assert_int_equal(w->inconsistent, 4);
+	assert_true((w->file[0].flags & RECORD_FLAG_HAVE_DELEGATIONS) != 0);
+	record_on_readonly(w->db, 2, GEN, RECORD_RO_REVOKED, 0, key_of(0), NULL, w->now);
+	assert_true(w->inconsistent == 4 && w->answered == 1);
+	assert_false((w->file[0].flags & RECORD_FLAG_HAVE_DELEGATIONS) != 0);
+	record_on_readonly(w->db, 2, GEN, RECORD_RO_REVOKED, 0, key_of(0), NULL, w->now);
+	assert_int_equal(w->inconsistent, 5);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_second_call_of_a_node), TEST(test_forward_to_the_owner_itself),
-		TEST(test_hint_removes),          TEST(test_hint_spares_what_was_elsewhere),
-		TEST(test_hint_before_commit),    TEST(test_hints_are_bounded),
-		TEST(test_hint_of_a_key_is_one),  TEST(test_hold_ends_unseen),
-		TEST(test_hint_ends_hold),        TEST(test_nonsense),
+		TEST(test_second_call_of_a_node),
+		TEST(test_forward_to_the_owner_itself),
+		TEST(test_hint_removes),
+		TEST(test_hint_spares_what_was_elsewhere),
+		TEST(test_hint_before_commit),
+		TEST(test_hints_are_bounded),
+		TEST(test_hint_of_a_key_is_one),
+		TEST(test_hold_ends_unseen),
+		TEST(test_hint_ends_hold),
+		TEST(test_nonsense),
+		TEST(test_unknown_keys),
+		TEST(test_lending_is_bounded),
+		TEST(test_answers_of_holders),
+		TEST(test_sticky_stays),
+		TEST(test_sticky_unused_goes),
+		TEST(test_sticky_begins_and_ends),
+		TEST(test_sticky_and_recovery),
+		TEST(test_sticky_comes_to_rest),
+		TEST(test_counts),
+		TEST(test_hot_key_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
