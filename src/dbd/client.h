@@ -74,6 +74,8 @@ struct client {
 	/* Input: bytes [0, in_len) of in. */
 	uint8_t *in;
 	size_t in_len, in_size;
+	bool held;	    /* nothing is read: the link to that node has to catch up first */
+	uint32_t held_node;
 	/* Output. */
 	struct dlist out; /* struct client_chunk */
 	size_t out_bytes;

@@ -1,6 +1,7 @@
 /* Bytes of the classic socket: packets in batches from it, gathered writes to it. */
 #include "dbd/client.h"
 #include "dbd/traverse.h"
+#include "shared/rpc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #define READ_LARGE  (1024U * 1024)
 #define CHUNK_SIZE  (16U * 1024)
 #define WRITE_PARTS 64
+#define HOLD_MS     10 /* how often it is looked whether a slow link has caught up */
 /* What one client may write in one turn. */
 #define WRITE_BATCH (4U * 1024 * 1024)
 
@@ -92,12 +94,48 @@ static bool header_ok(struct client *c, const uint8_t *p, size_t have)
 	return true;
 }
 
+static void process_input(struct client *c);
+
+/* A link that was lost has no queue. */
+static void hold_over(void *priv)
+{
+	struct client *c = priv;
+	struct dbd *dbd = c->clients->dbd;
+
+	if (c->dead) {
+		return;
+	}
+	if (lane_queued(dbd->lane, c->held_node) >= LANE_LOW && deadline_add(c, dbd, HOLD_MS, hold_over, c) != NULL) {
+		return;
+	}
+	c->held = false;
+	process_input(c);
+	if (!c->dead && !c->held) {
+		TEVENT_FD_READABLE(c->fde);
+	}
+}
+
+/* It sends faster than a link takes: the next packet has to wait. */
+static void hold_if_slow(struct client *c)
+{
+	struct dbd *dbd = c->clients->dbd;
+	uint32_t slow = lane_slow_node(dbd->lane);
+
+	if (slow != NODE_UNKNOWN && !c->dead && deadline_add(c, dbd, HOLD_MS, hold_over, c) != NULL) {
+		c->held = true;
+		c->held_node = slow;
+		TEVENT_FD_NOT_READABLE(c->fde);
+	}
+}
+
 /* Hands on every complete packet; keeps what is left at the start of the buffer. */
 static void process_input(struct client *c)
 {
 	size_t done = 0;
 
-	while (!c->dead && c->in_len - done >= 4) {
+	(void)lane_slow_node(c->clients->dbd->lane); /* what others sent is not its fault */
+
+	while (!c->dead && !c->held && c->in_len - done >= 4) {
 		const uint8_t *p = c->in + done;
 		uint32_t length = peek_u32(p);
 
@@ -110,6 +148,7 @@ static void process_input(struct client *c)
 		done += length;
 		c->clients->count.received++;
 		client_request(c, p, length);
+		hold_if_slow(c);
 	}
 	memmove(c->in, c->in + done, c->in_len - done);
 	c->in_len -= done;

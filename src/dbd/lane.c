@@ -22,6 +22,7 @@ struct lane {
 	struct link_mesh *mesh;
 	struct xdr_buf out; /* the message that is being sent; the link copies it */
 	uint64_t breaks[LANE_NODES];
+	uint32_t slow; /* lane_slow_node() */
 };
 
 /* A message to ourselves. */
@@ -245,6 +246,8 @@ int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, s
 		link_drop(l->mesh, pnn);
 		node_lost_soon(l, pnn);
 		ret = EHOSTUNREACH;
+	} else if (ret == 0 && link_queued(l->mesh, pnn) >= LANE_HIGH) {
+		l->slow = pnn;
 	}
 	return ret;
 }
@@ -366,6 +369,14 @@ size_t lane_queued(const struct lane *l, uint32_t pnn)
 	return link_queued(l->mesh, pnn);
 }
 
+uint32_t lane_slow_node(struct lane *l)
+{
+	uint32_t pnn = l->slow;
+
+	l->slow = NODE_UNKNOWN;
+	return pnn;
+}
+
 uint64_t lane_incarnation(const struct lane *l, uint32_t pnn)
 {
 	return pnn == l->dbd->d->pnn ? l->dbd->d->incarnation : link_incarnation(l->mesh, pnn);
@@ -458,7 +469,9 @@ int lane_new(TALLOC_CTX *mem, struct dbd *dbd, struct lane **lane, char **err)
 	if (l == NULL) {
 		return ENOMEM;
 	}
+	l->slow = NODE_UNKNOWN;
 	l->dbd = dbd;
+	l->slow = NODE_UNKNOWN;
 	ret = mesh_start(l, &config, err);
 	if (ret != 0) {
 		talloc_free(l);

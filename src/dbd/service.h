@@ -155,6 +155,13 @@ void records_db_attached(struct records *r, struct db *db);
 int lane_send(struct lane *l, uint32_t pnn, uint32_t proc, const uint8_t *buf, size_t len);
 bool lane_is_up(const struct lane *l, uint32_t pnn);
 size_t lane_queued(const struct lane *l, uint32_t pnn);
+/*
+ * Which node what was sent since the last call had to wait for behind LANE_HIGH bytes or more, NODE_UNKNOWN: none. Who makes others send asks
+ * (client_io.c) and is held until lane_queued() is below LANE_LOW: a link that is full (256 MiB) is given up, which costs a recovery.
+ */
+#define LANE_HIGH (32U * 1024 * 1024)
+#define LANE_LOW  (8U * 1024 * 1024)
+uint32_t lane_slow_node(struct lane *l);
 
 /* ---- receivers of lane procedures (called by lane.c; arg valid until return; from = pnn) ---- */
 void srvids_on_message(struct srvids *s, uint32_t from, const struct lane_message *m);

@@ -491,6 +491,57 @@ static void test_message_from_node(void **state)
 	close(fd);
 }
 
+static bool have_sent(void *priv)
+{
+	return fake->n_sent == *(const uint32_t *)priv;
+}
+
+/* Who floods a link that does not keep up is not read until it does, and nothing of what it says is lost. Others are
+ * served. */
+static void test_link_is_slow(void **state)
+{
+	int fd = fake_connect(), other = fake_connect();
+	uint32_t one = 1, three = 3;
+
+	fake->up[1] = true;
+	fake->lane_bytes = LANE_HIGH;
+	send_message(fd, 1, 7, "a");
+	send_message(fd, 1, 7, "b");
+	fake_until(have_sent, &one);
+	send_message(fd, 1, 7, "c");
+	fake->lane_bytes = LANE_LOW;
+	assert_int_equal(registration(other, CLASSIC_CONTROL_REGISTER_SRVID, 99), 0);
+	fake_turns(20);
+	assert_int_equal(fake->n_sent, 1);
+	fake->lane_bytes = LANE_LOW - 1;
+	fake_until(have_sent, &three);
+	for (uint32_t i = 0; i < 3; i++) {
+		struct lane_message m;
+
+		assert_int_equal(lane_message_decode(fake, fake->sent[i].buf.data, fake->sent[i].buf.len, &m), 0);
+		assert_int_equal(m.data.data[0], "abc"[i]);
+	}
+	close(fd);
+	close(other);
+}
+
+/* It goes while it is held. */
+static void test_link_is_slow_and_client_goes(void **state)
+{
+	int fd = fake_connect(), other = fake_connect();
+	uint32_t one = 1;
+
+	fake->up[1] = true;
+	fake->lane_bytes = LANE_HIGH;
+	send_message(fd, 1, 7, "a");
+	fake_until(have_sent, &one);
+	close(fd);
+	assert_int_equal(registration(other, CLASSIC_CONTROL_REGISTER_SRVID, 99), 0);
+	fake->lane_bytes = 0;
+	close(other);
+	fake_turns(20);
+}
+
 static bool heard_of_leader(void *priv)
 {
 	struct ctdb_blob b = fake_read(*(int *)priv);
@@ -678,6 +729,8 @@ int main(void)
 		TEST(test_message),
 		TEST(test_broadcast),
 		TEST(test_message_from_node),
+		TEST(test_link_is_slow),
+		TEST(test_link_is_slow_and_client_goes),
 		TEST(test_leader_message),
 		TEST(test_notify),
 		TEST(test_tunnel),

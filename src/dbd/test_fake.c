@@ -229,7 +229,12 @@ bool lane_is_up(const struct lane *l, uint32_t pnn)
 
 size_t lane_queued(const struct lane *l, uint32_t pnn)
 {
-	return 0;
+	return fake->lane_bytes;
+}
+
+uint32_t lane_slow_node(struct lane *l)
+{
+	return fake->lane_bytes >= LANE_HIGH ? fake->sent[(fake->n_sent + 63) % 64].to : NODE_UNKNOWN;
 }
 
 /* ---- workers ---- */

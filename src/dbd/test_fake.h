@@ -59,6 +59,7 @@ struct fake {
 	uint32_t wanted; /* calls of recovery_want */
 	bool up[FAKE_NODES];
 	uint32_t n_sent;
+	size_t lane_bytes; /* what lane_queued() answers */
 	struct fake_sent sent[64];
 	uint32_t n_jobs;
 	struct fake_job *jobs[64];
