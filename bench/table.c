@@ -10,6 +10,14 @@
 
 #define HEADER CTDB_WIRE_RECORD_HEADER_SIZE
 
+/* What stands before each value, in the order of this machine: Samba's processes copy it as it is. */
+struct native_header {
+	uint64_t rsn;
+	uint32_t dmaster, reserved, flags, padding;
+};
+
+_Static_assert(sizeof(struct native_header) == HEADER, "a record's header has 24 bytes");
+
 /* ---- opening ---- */
 
 static uint32_t u32_of(struct ctdb_data d, const char *what)
@@ -61,12 +69,14 @@ void table_close(struct table *t)
 static int parse(TDB_DATA key, TDB_DATA value, void *priv)
 {
 	struct entry *e = priv;
+	struct native_header h;
 
 	if (value.dsize < HEADER) {
 		return 0;
 	}
 	e->found = true;
-	ctdb_wire_get_record_header(value.dptr, &e->header);
+	memcpy(&h, value.dptr, sizeof(h));
+	e->header = (struct ctdb_record_header){.rsn = h.rsn, .dmaster = h.dmaster, .flags = h.flags};
 	e->len = value.dsize - HEADER;
 	if (e->len > e->alloc) {
 		e->alloc = 2 * e->len;
@@ -136,21 +146,10 @@ void entry_unlock(struct entry *e)
 
 void entry_store(struct entry *e, struct ctdb_data data)
 {
-	TDB_DATA value = {.dsize = HEADER + data.len};
+	struct native_header h = {.rsn = e->header.rsn, .dmaster = e->header.dmaster, .flags = e->header.flags};
+	TDB_DATA parts[2] = {{.dptr = (unsigned char *)&h, .dsize = sizeof(h)}, tdb_from(data)};
 
-	if (value.dsize > e->out_alloc) {
-		e->out_alloc = 2 * value.dsize;
-		e->out = realloc(e->out, e->out_alloc);
-		if (e->out == NULL) {
-			fail("out of memory");
-		}
-	}
-	value.dptr = e->out;
-	ctdb_wire_put_record_header(&e->header, e->out);
-	if (data.len > 0) {
-		memcpy(e->out + HEADER, data.data, data.len);
-	}
-	if (tdb_store(e->t->tdb, tdb_from(e->key), value, TDB_REPLACE) != 0) {
+	if (tdb_storev(e->t->tdb, tdb_from(e->key), parts, 2, TDB_REPLACE) != 0) {
 		fail("%s: %s", e->t->path, tdb_errorstr(e->t->tdb));
 	}
 }
@@ -164,7 +163,6 @@ void entry_delete(struct entry *e)
 void entry_free(struct entry *e)
 {
 	free(e->data);
-	free(e->out);
 	*e = (struct entry){0};
 }
 

@@ -29,8 +29,6 @@ struct entry {
 	struct ctdb_record_header header;
 	uint8_t *data; /* without header */
 	size_t len, alloc;
-	uint8_t *out; /* what is stored: header and data in one piece */
-	size_t out_alloc;
 };
 
 /* Locks it, after the daemon brought it here if need be. How often the daemon was asked. */
