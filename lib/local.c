@@ -59,7 +59,37 @@ void local_header_put(const struct classic_ltdb_header *header, uint8_t out[RECO
 
 void local_header_get(const uint8_t *in, struct classic_ltdb_header *header)
 {
-	(void)classic_ltdb_header_nview(in, RECORD_HEADER_SIZE, header, NULL); /* cannot fail with 24 bytes */
+	*header = (struct classic_ltdb_header){0};
+	memcpy(&header->rsn, in, 8);
+	memcpy(&header->dmaster, in + 8, 4);
+	memcpy(&header->reserved1, in + 12, 4);
+	memcpy(&header->flags, in + 16, 4);
+}
+
+struct look_state {
+	void (*fn)(const struct classic_ltdb_header *header, struct ctdb_data data, void *priv);
+	void *priv;
+};
+
+static int look(TDB_DATA key, TDB_DATA value, void *priv)
+{
+	const struct look_state *s = priv;
+	struct classic_ltdb_header header;
+
+	if (value.dsize >= RECORD_HEADER_SIZE) {
+		local_header_get(value.dptr, &header);
+		s->fn(&header, data_of(value.dptr + RECORD_HEADER_SIZE, value.dsize - RECORD_HEADER_SIZE), s->priv);
+	}
+	return 0;
+}
+
+int local_look(struct db_file *f, struct ctdb_data key,
+	       void (*fn)(const struct classic_ltdb_header *header, struct ctdb_data data, void *priv), void *priv)
+{
+	struct look_state s = {fn, priv};
+
+	return tdb_parse_record(f->tdb, tdb_data_of(key), look, &s) == 0 || tdb_error(f->tdb) == TDB_ERR_NOEXIST ? 0
+														 : EIO;
 }
 
 /* What tdb_parse_record() shows: bytes in the file. Too short for a header counts as no record. */

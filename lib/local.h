@@ -23,6 +23,9 @@ bool local_is_held(const struct db_file *f, struct ctdb_data key);
 /* With the lock held or not (then it is taken for the moment). 0 (also if there is none), EAGAIN, ENOMEM, EIO. data
  * below mem. */
 int local_read(struct db_file *f, struct ctdb_data key, bool locked, TALLOC_CTX *mem, struct local_record *rec);
+/* With the lock held: shows the record as it is in the file, if there is one with a header. 0 or EIO */
+int local_look(struct db_file *f, struct ctdb_data key,
+	       void (*fn)(const struct classic_ltdb_header *header, struct ctdb_data data, void *priv), void *priv);
 /* With the lock held. 0, EIO, ENOSPC */
 int local_write(struct db_file *f, struct ctdb_data key, const struct classic_ltdb_header *header,
 		struct ctdb_data data);

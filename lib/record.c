@@ -10,7 +10,12 @@ struct ctdb_record {
 	struct ctdb_db *db;
 	struct local_record rec;
 	struct ctdb_data key;
+	size_t room;     /* bytes behind the key, for data; 0: data have a block of their own */
+	uint8_t bytes[]; /* the key and room, if it was all made in one */
 };
+
+/* A record may grow by this much before its data need a block of their own. */
+#define ROOM_MORE 32U
 
 static int record_destructor(struct ctdb_record *r)
 {
@@ -134,28 +139,57 @@ int ctdb_record_lock_recv(struct tevent_req *req, TALLOC_CTX *mem, struct ctdb_r
 	return 0;
 }
 
+struct lock_now {
+	TALLOC_CTX *mem;
+	struct ctdb_db *db;
+	struct ctdb_data key;
+	struct ctdb_record *r;
+};
+
+static uint8_t *room_of(struct ctdb_record *r)
+{
+	return r->bytes + r->key.len;
+}
+
+/* In one block: nothing else is allocated for a record that is here. */
+static void lock_now_found(const struct classic_ltdb_header *header, struct ctdb_data data, void *priv)
+{
+	struct lock_now *n = priv;
+	struct local_record rec = {.found = true, .header = *header};
+	size_t room = data.len + ROOM_MORE;
+	struct ctdb_record *r;
+
+	if (!usable_for_writing(&rec, n->db->c->pnn)) {
+		return;
+	}
+	n->r = r = talloc_named_const(n->mem, sizeof(*r) + n->key.len + room, "struct ctdb_record");
+	if (r == NULL) {
+		return;
+	}
+	*r = (struct ctdb_record){.db = n->db, .rec = rec, .key = data_of(r->bytes, n->key.len), .room = room};
+	r->held.key = r->key;
+	if (n->key.len > 0) {
+		memcpy(r->bytes, n->key.data, n->key.len);
+	}
+	if (data.len > 0) {
+		r->rec.data = data_of(memcpy(room_of(r), data.data, data.len), data.len);
+	}
+}
+
 struct ctdb_record *record_lock_now(TALLOC_CTX *mem, struct ctdb_db *db, struct ctdb_data key)
 {
-	struct ctdb_record *r;
+	struct lock_now n = {.mem = mem, .db = db, .key = key};
 
 	if (db->c == NULL || local_lock(db->file, key) != 0) {
 		return NULL;
 	}
-	r = talloc_zero(mem, struct ctdb_record);
-	if (r != NULL) {
-		r->db = db;
-		r->key = data_of(talloc_memdup(r, key.data, key.len), key.len);
-		r->held.key = r->key;
-	}
-	if (r == NULL || r->key.data == NULL || local_read(db->file, key, true, r, &r->rec) != 0 ||
-	    !usable_for_writing(&r->rec, db->c->pnn)) {
-		talloc_free(r);
+	if (local_look(db->file, key, lock_now_found, &n) != 0 || n.r == NULL) {
 		local_unlock(db->file, key);
 		return NULL;
 	}
-	dlist_add_tail(&db->file->locked, &r->held.link);
-	talloc_set_destructor(r, record_destructor);
-	return r;
+	dlist_add_tail(&db->file->locked, &n.r->held.link);
+	talloc_set_destructor(n.r, record_destructor);
+	return n.r;
 }
 
 /* A record that is here and free needs no request: that is the usual case. */
@@ -204,28 +238,49 @@ struct ctdb_record_header ctdb_record_header(const struct ctdb_record *r)
 		.rsn = r->rec.header.rsn, .dmaster = r->rec.header.dmaster, .flags = r->rec.header.flags};
 }
 
+/* Where the handle keeps what is about to be written; NULL: out of memory. */
+static uint8_t *keep_place(struct ctdb_record *r, size_t len)
+{
+	return len <= r->room ? room_of(r) : talloc_size(r, len);
+}
+
+/* data may be what is kept so far. */
+static void keep(struct ctdb_record *r, uint8_t *place, struct ctdb_data data)
+{
+	struct ctdb_data old = r->rec.data;
+
+	if (data.len > 0) {
+		memmove(place, data.data, data.len);
+	}
+	r->rec.data = data_of(data.len > 0 ? place : NULL, data.len);
+	if (old.data != NULL && (r->room == 0 || old.data != room_of(r))) {
+		data_free(&old);
+	}
+}
+
 /* The header is written back as it was: the rsn orders copies of different nodes, not changes on one. */
 static int record_write(struct ctdb_record *r, struct ctdb_data data)
 {
 	struct ctdb_client *c = r->db->c;
-	uint8_t *copy;
+	uint8_t *place;
 	int err;
 
 	if (c == NULL || c->fd == -1) { /* perhaps fenced: others may own the record by now */
 		return client_fail(c, ENOTCONN, "database \"%s\": record not written: not connected to the CTDB daemon",
 				   r->db->file->name);
 	}
-	copy = talloc_memdup(r, data.data, data.len);
-	if (copy == NULL && data.len > 0) {
+	place = keep_place(r, data.len);
+	if (place == NULL) {
 		return client_fail(c, ENOMEM, "out of memory");
 	}
 	err = local_write(r->db->file, r->key, &r->rec.header, data);
 	if (err != 0) {
-		talloc_free(copy);
+		if (data.len > r->room) {
+			talloc_free(place);
+		}
 		return client_fail(c, err, "database \"%s\": record not written: %s", r->db->file->name, strerror(err));
 	}
-	data_free(&r->rec.data);
-	r->rec.data = data_of(copy, data.len);
+	keep(r, place, data);
 	return 0;
 }
 

@@ -80,6 +80,38 @@ static void test_lock_store_fetch(void **state)
 }
 
 /* A record whose copy here is old is asked for; one that never was here does not exist after that. */
+/* The handle shows what was written last, however long it is, also if that was part of what it showed before. */
+static void test_store_again_and_again(void **state)
+{
+	static const size_t lengths[] = {5, 30, 37, 38, 4000, 12, 4001, 1};
+	uint8_t bytes[5000];
+	struct setup s;
+	struct ctdb_record *r = NULL;
+	struct ctdb_data data;
+
+	begin(&s);
+	for (size_t i = 0; i < sizeof(bytes); i++) {
+		bytes[i] = (uint8_t)(i % 251);
+	}
+	for (int round = 0; round < 2; round++) { /* fetched from the daemon; here already */
+		assert_int_equal(ctdb_record_lock(s.db, S("k"), s.c, &r), 0);
+		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+			data = (struct ctdb_data){bytes + i, lengths[i]};
+			assert_int_equal(ctdb_record_store(r, data), 0);
+			assert_int_equal(ctdb_record_data(r).len, lengths[i]);
+			assert_memory_equal(ctdb_record_data(r).data, bytes + i, lengths[i]);
+			data = ctdb_record_data(r);
+			data = (struct ctdb_data){data.data + data.len / 2, data.len - data.len / 2};
+			assert_int_equal(ctdb_record_store(r, data), 0);
+			assert_memory_equal(ctdb_record_data(r).data, bytes + i + lengths[i] / 2, data.len);
+		}
+		talloc_free(r);
+		assert_int_equal(ctdb_record_fetch(s.db, S("k"), s.c, &data), 0);
+		assert_int_equal(data.len, 1);
+	}
+	end(&s);
+}
+
 static void test_fetch_remote(void **state)
 {
 	struct setup s;
@@ -383,6 +415,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lock_store_fetch),
+		cmocka_unit_test(test_store_again_and_again),
 		cmocka_unit_test(test_fetch_remote),
 		cmocka_unit_test(test_header_rules),
 		cmocka_unit_test(test_lock_gives_up),
