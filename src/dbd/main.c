@@ -125,6 +125,7 @@ int main(int argc, char **argv)
 		.prepare = prepare,
 		.setup = setup,
 		.urgent = true,
+		.many_files = true,
 		.reload = reload,
 		.stop = stop,
 	};

@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -62,23 +61,11 @@ static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint
 	return dbkeep_dispatch(&server, priv, call, proc, buf, len);
 }
 
-/* One descriptor a database: the usual soft limit of 1024 is not enough. */
-static void raise_file_limit(void)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-		r.rlim_cur = r.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &r);
-	}
-}
-
 static int setup(struct daemon *d, char **err)
 {
 	struct keep *keep;
 	int error = keep_new(d, d->conf->path.db_volatile, &keep);
 
-	raise_file_limit();
 	if (error == 0) {
 		error = msg_serve(d->msg, DBKEEP_INTERFACE, DBKEEP_VERSION, dispatch, keep);
 	}
@@ -106,6 +93,7 @@ int main(int argc, char **argv)
 		.summary = "keeps the files of volatile databases open while ctdb-dbd is started again",
 		.prepare = prepare,
 		.setup = setup,
+		.many_files = true,
 	};
 
 	return daemon_main(argc, argv, &ops);

@@ -20,7 +20,9 @@
 #include "shared/msg.h"
 #include "shared/stall.h"
 
+#define FILES_WANTED 4096U /* fewer: said in the log */
 #define URGENT_NICE  (-10)
+#define FILES_WANTED 4096U /* with fewer it is said in the log */
 #define STOP_LIMIT_S 10
 
 struct run {
@@ -349,6 +351,24 @@ static int start_events(struct run *run)
 	return 0;
 }
 
+static void raise_file_limit(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0) {
+		return;
+	}
+	if (r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &r);
+	}
+	if (r.rlim_max < FILES_WANTED) {
+		log_warning("at most %llu files can be open: clients beyond that are not served; raise the limit "
+			    "(ulimit -Hn, LimitNOFILE)",
+			    (unsigned long long)r.rlim_max);
+	}
+}
+
 static int make_incarnation(uint64_t *incarnation)
 {
 	do {
@@ -388,6 +408,9 @@ static int start(struct run *run)
 	}
 	if (ops->urgent && setpriority(PRIO_PROCESS, 0, URGENT_NICE) != 0) {
 		log_info("runs without raised priority: %s", strerror(errno));
+	}
+	if (ops->many_files) {
+		raise_file_limit();
 	}
 	if (ret == 0 && ops->setup != NULL) {
 		ret = ops->setup(d, &err);

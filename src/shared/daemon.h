@@ -57,6 +57,8 @@ struct daemon_ops {
 	 * Not inherited by programs that the daemon starts.
 	 */
 	bool urgent;
+	/* Has a descriptor for each client, database or peer: raises the soft limit of descriptors (mostly 1024) to the hard one. Its programs inherit that. */
+	bool many_files;
 	bool moves; /* prepare() deals with an address that is in no line of the nodes list */
 	bool own_nodes; /* d->nodes is the daemon's own business: neither SIGHUP nor clusterd's word changes it */
 };

@@ -60,6 +60,7 @@ int main(int argc, char **argv)
 		.stop = behave("no-stop") ? NULL : stop,
 		.switches = switches,
 		.stop_limit_s = 1,
+		.many_files = behave("many-files"),
 	};
 
 	return daemon_main(argc, argv, &ops);

@@ -41,6 +41,7 @@ int main(int argc, char **argv)
 		.summary = "keeps the links to the other nodes and carries packets over them",
 		.setup = transportd_setup,
 		.urgent = true,
+		.many_files = true,
 		.reload = transportd_reload,
 	};
 

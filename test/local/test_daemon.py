@@ -1,6 +1,7 @@
 """The daemon template: command line, readiness, configuration, signals, stop."""
 
 import os
+import resource
 import signal
 import subprocess
 
@@ -112,6 +113,14 @@ def test_readiness(daemon):
     assert os.read(ready_read, 10) == b"R"
     assert os.read(ready_read, 10) == b""
     os.close(ready_read)
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("many, soft", [(True, 512), (False, 128)])
+def test_limit_of_descriptors(daemon, many, soft):
+    daemon.start(behaviour="many-files" if many else "", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 512)))
+    assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == (soft, 512)
+    assert ("at most 512 files can be open" in daemon.read("log.ctdb")) == many
     assert daemon.stop() == 0
 
 
