@@ -18,7 +18,7 @@
 #define ENTRY_MAGIC 0x31544E4542445443ULL /* "CTDBENT1" */
 #define MARK_MAGIC  0x454E4F4442445443ULL /* "CTDBDONE" */
 #define VERSION     1U
-#define STEP        (1024U * 1024U) /* of zeros at once */
+#define STEP        (256U * 1024U) /* of zeros at once */
 #define BOOT_ID_LEN 36U
 #define BUFFER      (256U * 1024U)
 
@@ -51,6 +51,7 @@ struct journal {
 	uint64_t number; /* of the last entry */
 	uint64_t end;    /* where the next one begins */
 	uint64_t size;   /* written with zeros so far */
+	bool own;        /* begun here: its name is synced, also before it has an entry */
 };
 
 static const char *boot_id_file = "/proc/sys/kernel/random/boot_id";
@@ -352,6 +353,7 @@ int journal_begin(TALLOC_CTX *mem, const char *path, uint32_t db_id, int tdb_fd,
 	}
 	j->id = h.id;
 	j->base_size = h.base_size;
+	j->own = true;
 	*result = j;
 	return 0;
 }
@@ -413,7 +415,8 @@ static size_t padded(size_t len)
 	return (len + 7) & ~(size_t)7;
 }
 
-/* The kernel's copy of the file is whole: only the end needs to be understood. */
+/* The kernel's copy of the file is whole: only the end needs to be understood. Without an entry, who began it may have
+ * been killed before its name was synced. */
 int journal_follow(struct journal *j)
 {
 	union {
@@ -442,7 +445,7 @@ int journal_follow(struct journal *j)
 		if (got >= sizeof(u.m) && u.m.magic == MARK_MAGIC && u.m.number == j->number) {
 			return 0;
 		}
-		return j->number == 0 && got == sizeof(u) && u.m.magic == 0 ? 0 : EUCLEAN;
+		return j->own && j->number == 0 && got == sizeof(u) && u.m.magic == 0 ? 0 : EUCLEAN;
 	}
 }
 

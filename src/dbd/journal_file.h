@@ -52,7 +52,7 @@ int journal_begin(TALLOC_CTX *mem, const char *path, uint32_t db_id, int tdb_fd,
 /* ENOENT: there is none. EBADMSG: its head is damaged, or it is not of this database. ESTALE: J7, or another kernel's. */
 int journal_open(TALLOC_CTX *mem, const char *path, uint32_t db_id, struct journal **j);
 bool journal_is_named(const struct journal *j); /* else it was ended by somebody else */
-/* Looks at what others have appended. EUCLEAN: the last entry has no mark, or what follows is no entry: to be ended (J3). */
+/* Looks at what others have appended. EUCLEAN: the last entry has no mark, or there is none (J1: who began it may not have come to sync its name): to be ended (J3). */
 int journal_follow(struct journal *j);
 bool journal_has_room(const struct journal *j, size_t len); /* for an entry; else it is time to end it */
 /* Synced on return. After an error the journal has to be ended (J7), before the next transaction. */

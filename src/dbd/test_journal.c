@@ -1,6 +1,6 @@
 /* Tests of journals of persistent databases: kills and power cuts at every step, and what is found at the next start.
  */
-#include "dbd/test_worker_util.h"
+#include "dbd/test_journal_util.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,143 +15,16 @@
 #include "dbd/journal.h"
 #include "dbd/journal_file.h"
 
-#define KEYS  7U
-#define PAGE  4096U
-#define NAME  "j.tdb"
-#define LARGE 6000U
-
-static unsigned char seqnum_key[] = "__db_sequence_number__";
-
-/* ---- transactions: the n-th writes key n % KEYS and the sequence number ---- */
-
-static void append(TALLOC_CTX *mem, struct ctdb_blob *b, const void *key, size_t keylen, uint64_t rsn, const void *data,
-		   size_t len)
-{
-	struct rec_header h = {.rsn = rsn, .dmaster = 3};
-	uint8_t *value = talloc_size(mem, REC_HEADER_SIZE + len);
-	size_t n = recdata_size(keylen, REC_HEADER_SIZE + len);
-
-	rec_header_put(value, &h);
-	memcpy(value + REC_HEADER_SIZE, data, len);
-	b->data = talloc_realloc(mem, b->data, uint8_t, b->len + n);
-	recdata_put(b->data + b->len, 0, key, (uint32_t)keylen, value, (uint32_t)(REC_HEADER_SIZE + len));
-	b->len += (uint32_t)n;
-}
-
-/* Some are several pages long, so that files grow and shrink within. */
-static size_t value_of(uint64_t n, char *value)
-{
-	size_t len = 20 + (size_t)(n * 577) % LARGE;
-
-	memset(value, 'a' + (int)(n % 26), len);
-	memcpy(value, &n, sizeof(n));
-	return len;
-}
-
-static struct ctdb_blob transaction(TALLOC_CTX *mem, uint32_t db_id, uint64_t n)
-{
-	struct ctdb_blob b = {.len = RECBUF_HEAD, .data = talloc_size(mem, RECBUF_HEAD)};
-	char key[16], value[LARGE + 20];
-	uint32_t count = 2;
-
-	snprintf(key, sizeof(key), "key %u", (unsigned)(n % KEYS));
-	memcpy(b.data, &db_id, 4);
-	memcpy(b.data + 4, &count, 4);
-	append(mem, &b, key, strlen(key), n, value, value_of(n, value));
-	append(mem, &b, seqnum_key, sizeof(seqnum_key), n, &n, sizeof(n));
-	return b;
-}
-
-static int get_seqnum(TDB_DATA key, TDB_DATA data, void *priv)
-{
-	assert_int_equal(data.dsize, REC_HEADER_SIZE + sizeof(uint64_t));
-	memcpy(priv, data.dptr + REC_HEADER_SIZE, sizeof(uint64_t));
-	return 0;
-}
-
-/* How many transactions it has; fails the test unless it has exactly these. */
-static uint64_t state_of(struct tdb_context *tdb)
-{
-	TDB_DATA k = {.dptr = seqnum_key, .dsize = sizeof(seqnum_key)};
-	uint64_t n = 0, i;
-
-	assert_int_equal(tdb_check(tdb, NULL, NULL), 0);
-	(void)tdb_parse_record(tdb, k, get_seqnum, &n);
-	for (i = 0; i < KEYS; i++) {
-		uint64_t last = n >= i ? n - (n - i) % KEYS : 0, rsn = 0;
-		char key[16], value[LARGE + 20];
-		TDB_DATA have;
-
-		snprintf(key, sizeof(key), "key %u", (unsigned)i);
-		have = tdb_fetch(tdb, (TDB_DATA){.dptr = (unsigned char *)key, .dsize = strlen(key)});
-		if (last == 0) {
-			assert_null(have.dptr);
-			continue;
-		}
-		assert_non_null(have.dptr);
-		memcpy(&rsn, have.dptr, sizeof(rsn));
-		assert_int_equal(rsn, last);
-		assert_int_equal(have.dsize, REC_HEADER_SIZE + value_of(last, value));
-		assert_memory_equal(have.dptr + REC_HEADER_SIZE, value, have.dsize - REC_HEADER_SIZE);
-		free(have.dptr);
-	}
-	return n;
-}
-
-/* ---- a database ---- */
-
 static struct db *scene(struct test_dir *t)
 {
 	t->d->conf->database.journal = true;
 	test_dbs_open(t);
-	return test_attach(t, NAME, DB_PERSISTENT);
-}
-
-/* often: as if many had been done in the last seconds; else as if this was the first. */
-static int commit(struct test_dir *t, struct worker_pool *pool, struct db *db, uint64_t n, bool often)
-{
-	struct ctdb_blob b = transaction(t, db->id, n);
-	int error;
-
-	db->writes->window = mono_now();
-	db->writes->updates = often ? 1000 : 0;
-	error = test_update(t, pool, db, b);
-	talloc_free(b.data);
-	return error;
+	return test_attach(t, TEST_JOURNAL_NAME, DB_PERSISTENT);
 }
 
 static char *beside(TALLOC_CTX *mem, const struct db *db, const char *what)
 {
 	return talloc_asprintf(mem, "%s.%s", db->path, what);
-}
-
-static bool exists(TALLOC_CTX *mem, const struct db *db, const char *what)
-{
-	return access(beside(mem, db, what), F_OK) == 0;
-}
-
-static void assert_journal(struct test_dir *t, const struct db *db, bool there)
-{
-	assert_int_equal(exists(t, db, "journal"), there);
-	assert_int_equal(exists(t, db, "base"), there);
-	assert_false(exists(t, db, "journal.new"));
-	assert_false(exists(t, db, "base.new"));
-}
-
-/* Another boot of the machine. */
-static void reboot(struct test_dir *t, unsigned n)
-{
-	char *path = talloc_asprintf(t, "%s/boot-id", t->path);
-	FILE *f = fopen(path, "w");
-
-	fprintf(f, "%08x-aaaa-bbbb-cccc-0123456789ab\n", n);
-	fclose(f);
-	journal_set_boot_id_file(path);
-}
-
-static void same_boot(void)
-{
-	journal_set_boot_id_file("/proc/sys/kernel/random/boot_id");
 }
 
 /* The daemon starts again. */
@@ -161,7 +34,7 @@ static struct db *again(struct test_dir *t)
 
 	test_dbs_close(t);
 	test_dbs_open(t);
-	db = db_find_name(t->dbs, NAME);
+	db = db_find_name(t->dbs, TEST_JOURNAL_NAME);
 	assert_non_null(db);
 	return db;
 }
@@ -177,28 +50,28 @@ static void test_begins_and_ends(void **state)
 	uint64_t n;
 
 	for (n = 1; n <= 8; n++) {
-		assert_journal(t, db, false);
+		test_assert_journal(t, db, false);
 		assert_false(db->writes->journal && n > 1);
 		db->writes->window = mono_now();
-		assert_int_equal(test_update(t, pool, db, transaction(t, db->id, n)), 0);
+		assert_int_equal(test_update(t, pool, db, test_transaction(t, db->id, n)), 0);
 	}
-	assert_journal(t, db, true);
+	test_assert_journal(t, db, true);
 	assert_true(db->writes->journal);
 	for (; n <= 40; n++) {
-		assert_int_equal(commit(t, pool, db, n, n % 2), 0);
+		assert_int_equal(test_journal_commit(t, pool, db, n, n % 2), 0);
 	}
 	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, &s), 0);
 	assert_int_equal(s.seqnum, 40);
-	assert_journal(t, db, true);
-	assert_int_equal(state_of(db->tdb), 40);
+	test_assert_journal(t, db, true);
+	assert_int_equal(test_journal_state(db->tdb), 40);
 	/* A transaction that is refused leaves no trace. */
-	assert_int_equal(commit(t, pool, db, 33, true), EEXIST);
-	assert_int_equal(state_of(db->tdb), 40);
+	assert_int_equal(test_journal_commit(t, pool, db, 33, true), EEXIST);
+	assert_int_equal(test_journal_state(db->tdb), 40);
 	assert_int_equal(test_run(t, pool, db, WORKER_SETTLE, NULL), 0);
-	assert_journal(t, db, false);
-	assert_int_equal(commit(t, pool, db, 41, false), 0);
-	assert_journal(t, db, false);
-	assert_int_equal(state_of(db->tdb), 41);
+	test_assert_journal(t, db, false);
+	assert_int_equal(test_journal_commit(t, pool, db, 41, false), 0);
+	test_assert_journal(t, db, false);
+	assert_int_equal(test_journal_state(db->tdb), 41);
 }
 
 static void test_switched_off(void **state)
@@ -207,12 +80,12 @@ static void test_switched_off(void **state)
 	struct worker_pool *pool = test_pool(t, 1);
 	struct db *db = scene(t);
 
-	assert_int_equal(commit(t, pool, db, 1, true), 0);
-	assert_journal(t, db, true);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, true), 0);
+	test_assert_journal(t, db, true);
 	t->d->conf->database.journal = false;
-	assert_int_equal(commit(t, pool, db, 2, true), 0);
-	assert_journal(t, db, false);
-	assert_int_equal(state_of(db->tdb), 2);
+	assert_int_equal(test_journal_commit(t, pool, db, 2, true), 0);
+	test_assert_journal(t, db, false);
+	assert_int_equal(test_journal_state(db->tdb), 2);
 }
 
 /* What changes the file in another way ends it before. */
@@ -225,20 +98,20 @@ static void test_other_changes(void **state)
 	struct tevent_req *req;
 	struct ctdb_blob r;
 
-	assert_int_equal(commit(t, pool, db, 1, true), 0);
-	assert_journal(t, db, true);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, true), 0);
+	test_assert_journal(t, db, true);
 	assert_int_equal(test_run(t, pool, db, WORKER_WIPE, NULL), 0);
-	assert_journal(t, db, false);
-	assert_int_equal(commit(t, pool, db, 1, true), 0);
+	test_assert_journal(t, db, false);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, true), 0);
 	req = test_send(t, pool, db, WORKER_REPLACE, &job);
 	r = test_records(t, "x 1 y", NULL);
 	worker_job_feed(job, r.data, r.len, true);
 	assert_int_equal(test_wait(t, req, NULL), 0);
-	assert_journal(t, db, false);
-	reboot(t, 1);
+	test_assert_journal(t, db, false);
+	test_reboot(t, 1);
 	db = again(t);
 	assert_string_equal(test_fetch(t, db->tdb, "x", NULL), "y");
-	same_boot();
+	test_same_boot();
 }
 
 /* Workers take turns, as they do when several databases are written. */
@@ -250,10 +123,10 @@ static void test_workers_take_turns(void **state)
 	struct stat first, last;
 	uint64_t n;
 
-	assert_int_equal(commit(t, pool[0], db, 1, true), 0);
+	assert_int_equal(test_journal_commit(t, pool[0], db, 1, true), 0);
 	assert_int_equal(stat(beside(t, db, "journal"), &first), 0);
 	for (n = 2; n <= 60; n++) {
-		assert_int_equal(commit(t, pool[n * n % 3], db, n, true), 0);
+		assert_int_equal(test_journal_commit(t, pool[n * n % 3], db, n, true), 0);
 		if (n % 20 == 0) {
 			TALLOC_FREE(pool[1]);
 			pool[1] = test_pool(t, 1);
@@ -261,12 +134,12 @@ static void test_workers_take_turns(void **state)
 	}
 	assert_int_equal(stat(beside(t, db, "journal"), &last), 0);
 	assert_int_equal(first.st_ino, last.st_ino);
-	assert_int_equal(state_of(db->tdb), 60);
-	reboot(t, 1);
+	assert_int_equal(test_journal_state(db->tdb), 60);
+	test_reboot(t, 1);
 	db = again(t);
-	assert_journal(t, db, false);
-	assert_int_equal(state_of(db->tdb), 60);
-	same_boot();
+	test_assert_journal(t, db, false);
+	assert_int_equal(test_journal_state(db->tdb), 60);
+	test_same_boot();
 }
 
 /* Larger than a journal may be: it ends, and another begins. A transaction that is too large is done without. */
@@ -301,11 +174,11 @@ static void test_full(void **state)
 	b = test_recbuf(t, db->id, big, big, NULL);
 	assert_true(b.len > JOURNAL_ENTRY_MAX);
 	assert_int_equal(test_update(t, pool, db, b), 0);
-	assert_journal(t, db, false);
-	reboot(t, 1);
+	test_assert_journal(t, db, false);
+	test_reboot(t, 1);
 	db = again(t);
 	assert_int_equal(test_fetch(t, db->tdb, "big", NULL)[5], 'x');
-	same_boot();
+	test_same_boot();
 }
 
 static void settled(void *priv)
@@ -323,15 +196,15 @@ static void test_stop(void **state)
 	bool done = false;
 
 	assert_int_equal(journals_new(t, t->dbs, pool, &js), 0);
-	assert_int_equal(commit(t, pool, db, 1, true), 0);
-	assert_int_equal(commit(t, pool, other, 1, true), 0);
-	assert_journal(t, db, true);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, true), 0);
+	assert_int_equal(test_journal_commit(t, pool, other, 1, true), 0);
+	test_assert_journal(t, db, true);
 	journals_stop(js, settled, &done);
 	test_loop_until(t, &done);
-	assert_journal(t, db, false);
-	assert_journal(t, other, false);
-	assert_int_equal(commit(t, pool, db, 2, true), 0);
-	assert_journal(t, db, false);
+	test_assert_journal(t, db, false);
+	test_assert_journal(t, other, false);
+	assert_int_equal(test_journal_commit(t, pool, db, 2, true), 0);
+	test_assert_journal(t, db, false);
 	done = false;
 	journals_stop(js, settled, &done);
 	test_loop_until(t, &done);
@@ -346,13 +219,13 @@ static void test_idle(void **state)
 	struct journals *js;
 
 	assert_int_equal(journals_new(t, t->dbs, pool, &js), 0);
-	assert_int_equal(commit(t, pool, db, 1, true), 0);
-	assert_journal(t, db, true);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, true), 0);
+	test_assert_journal(t, db, true);
 	db->writes->updated = (struct mono){mono_now().ns - 9 * MONO_NS_PER_MS * 1000};
 	while (db->writes->journal) {
 		tevent_loop_once(t->d->ev);
 	}
-	assert_journal(t, db, false);
+	test_assert_journal(t, db, false);
 	talloc_free(js);
 }
 
@@ -375,11 +248,11 @@ static char *stopped_with(struct test_dir *t, uint64_t n)
 	char *path = talloc_strdup(t, db->path);
 	uint64_t i;
 
-	assert_int_equal(commit(t, pool, db, 1, false), 0);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, false), 0);
 	for (i = 2; i <= n; i++) {
-		assert_int_equal(commit(t, pool, db, i, true), 0);
+		assert_int_equal(test_journal_commit(t, pool, db, i, true), 0);
 	}
-	assert_journal(t, db, true);
+	test_assert_journal(t, db, true);
 	talloc_free(pool);
 	test_dbs_close(t);
 	return path;
@@ -390,9 +263,9 @@ static struct db *started(struct test_dir *t)
 	struct db *db;
 
 	test_dbs_open(t);
-	db = db_find_name(t->dbs, NAME);
+	db = db_find_name(t->dbs, TEST_JOURNAL_NAME);
 	assert_non_null(db);
-	assert_journal(t, db, false);
+	test_assert_journal(t, db, false);
 	return db;
 }
 
@@ -401,7 +274,7 @@ static void test_killed(void **state)
 	struct test_dir *t = *state;
 
 	stopped_with(t, 20);
-	assert_int_equal(state_of(started(t)->tdb), 20);
+	assert_int_equal(test_journal_state(started(t)->tdb), 20);
 }
 
 /* Whatever is in the file: it is built again. */
@@ -414,11 +287,11 @@ static void test_power_cut(void **state)
 
 	memset(junk, 0x5a, sizeof(junk));
 	put_bytes(path, 2000, junk, sizeof(junk));
-	reboot(t, 1);
+	test_reboot(t, 1);
 	db = started(t);
 	assert_null(db->health);
-	assert_int_equal(state_of(db->tdb), 20);
-	same_boot();
+	assert_int_equal(test_journal_state(db->tdb), 20);
+	test_same_boot();
 }
 
 /* The same kernel, but the file does not pass its check. */
@@ -433,7 +306,7 @@ static void test_file_damaged(void **state)
 	put_bytes(path, 2000, junk, sizeof(junk));
 	db = started(t);
 	assert_null(db->health);
-	assert_int_equal(state_of(db->tdb), 20);
+	assert_int_equal(test_journal_state(db->tdb), 20);
 }
 
 static void test_sync_had_failed(void **state)
@@ -442,17 +315,17 @@ static void test_sync_had_failed(void **state)
 	struct worker_pool *pool = test_pool(t, 1), *second = test_pool(t, 1);
 	struct db *db = scene(t);
 
-	assert_int_equal(commit(t, pool, db, 1, true), 0);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, true), 0);
 	assert_int_equal(journal_distrust(db->path), 0);
 	/* Who does not know it yet may go on; it cannot be ended. */
 	assert_int_equal(test_run(t, pool, db, WORKER_SETTLE, NULL), EIO);
-	assert_int_equal(commit(t, second, db, 2, true), EIO);
+	assert_int_equal(test_journal_commit(t, second, db, 2, true), EIO);
 	assert_int_equal(test_run(t, second, db, WORKER_WIPE, NULL), EIO);
 	assert_int_equal(test_run(t, second, db, WORKER_SEQNUM, NULL), EIO);
-	assert_journal(t, db, true);
+	test_assert_journal(t, db, true);
 	db = again(t);
-	assert_journal(t, db, false);
-	assert_int_equal(state_of(db->tdb), 1);
+	test_assert_journal(t, db, false);
+	assert_int_equal(test_journal_state(db->tdb), 1);
 }
 
 /* Where its entries begin, by their magic number; behind them the mark. */
@@ -491,9 +364,9 @@ static void test_torn_end(void **state)
 	fclose(f);
 	memcpy(entry + 8, &number, sizeof(number));
 	put_bytes(journal, at[18], entry, sizeof(entry)); /* over the mark */
-	reboot(t, 1);
-	assert_int_equal(state_of(started(t)->tdb), 19);
-	same_boot();
+	test_reboot(t, 1);
+	assert_int_equal(test_journal_state(started(t)->tdb), 19);
+	test_same_boot();
 }
 
 static void check_damaged(struct test_dir *t, const char *path)
@@ -503,11 +376,11 @@ static void check_damaged(struct test_dir *t, const char *path)
 	struct dirent *e;
 	unsigned aside = 0;
 
-	reboot(t, 1);
+	test_reboot(t, 1);
 	db = started(t);
 	assert_non_null(db->health);
 	assert_non_null(strstr(db->health, "journal"));
-	assert_int_equal(state_of(db->tdb), 0);
+	assert_int_equal(test_journal_state(db->tdb), 0);
 	dir = opendir(t->d->conf->path.db_persistent);
 	while ((e = readdir(dir)) != NULL) {
 		aside += strstr(e->d_name, "corrupted") != NULL;
@@ -515,7 +388,7 @@ static void check_damaged(struct test_dir *t, const char *path)
 	closedir(dir);
 	assert_true(aside >= 2);
 	assert_int_equal(access(path, F_OK), 0);
-	same_boot();
+	test_same_boot();
 }
 
 static void test_damaged_middle(void **state)
@@ -571,17 +444,17 @@ static void test_changed_by_others(void **state)
 	assert_int_equal(rename(journal, hidden[0]), 0);
 	assert_int_equal(rename(base, hidden[1]), 0);
 	test_dbs_open(t);
-	db = db_find_name(t->dbs, NAME);
-	assert_int_equal(commit(t, pool, db, 21, false), 0);
-	assert_int_equal(commit(t, pool, db, 22, false), 0);
+	db = db_find_name(t->dbs, TEST_JOURNAL_NAME);
+	assert_int_equal(test_journal_commit(t, pool, db, 21, false), 0);
+	assert_int_equal(test_journal_commit(t, pool, db, 22, false), 0);
 	test_dbs_close(t);
 	assert_int_equal(rename(hidden[0], journal), 0);
 	assert_int_equal(rename(hidden[1], base), 0);
-	reboot(t, 1);
+	test_reboot(t, 1);
 	db = started(t);
 	assert_null(db->health);
-	assert_int_equal(state_of(db->tdb), 22);
-	same_boot();
+	assert_int_equal(test_journal_state(db->tdb), 22);
+	test_same_boot();
 }
 
 /* The file was removed: what is left of its journal does not belong to the new one. */
@@ -594,11 +467,11 @@ static void test_file_removed(void **state)
 
 	assert_int_equal(unlink(path), 0);
 	test_dbs_open(t);
-	assert_null(db_find_name(t->dbs, NAME));
-	db = test_attach(t, NAME, DB_PERSISTENT);
-	assert_journal(t, db, false);
-	assert_int_equal(commit(t, pool, db, 1, true), 0);
-	assert_int_equal(state_of(db->tdb), 1);
+	assert_null(db_find_name(t->dbs, TEST_JOURNAL_NAME));
+	db = test_attach(t, TEST_JOURNAL_NAME, DB_PERSISTENT);
+	test_assert_journal(t, db, false);
+	assert_int_equal(test_journal_commit(t, pool, db, 1, true), 0);
+	assert_int_equal(test_journal_state(db->tdb), 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_dir_setup, test_dir_teardown)
