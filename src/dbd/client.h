@@ -14,6 +14,10 @@
 #define CLIENT_REGISTRATIONS_MAX 65536U /* of message addresses, of one connection */
 #define CLIENT_CALLS_MAX         65536U /* calls of one connection that wait for their answer */
 #define CLIENT_CONTROLS_MAX      4096U  /* controls of one connection that wait for other nodes */
+/* Controls that are not answered yet, of one connection, or of one other node. */
+#define CONTROLS_WAIT_MAX       4096U
+#define CONTROLS_WAIT_PEER_MAX  65536U
+#define CONTROLS_WAIT_BYTES_MAX (256U * 1024 * 1024) /* and the last one */
 
 struct client_chunk;
 struct control_set;  /* control.c */
@@ -33,6 +37,11 @@ struct client_counters {
 	uint32_t timeouts_control, timeouts_traverse;
 	uint32_t call_latency_n;
 	double call_latency_min, call_latency_max, call_latency_total; /* seconds */
+};
+
+struct control_load {
+	uint32_t n;
+	size_t bytes;
 };
 
 struct clients {
@@ -57,6 +66,7 @@ struct clients {
 	struct dlist gateway; /* gateway.c: requests to daemons that wait for their answer */
 	struct dlist tunnels; /* registered tunnel ids of this node */
 	struct deadlines *deadlines;
+	struct control_load peers[LANE_NODES]; /* controls of other nodes that wait here */
 	uint32_t n_pushes; /* pushed records that are not stored yet (control_record.c) */
 	bool closing;      /* being freed: the parts that were made later are gone, nothing is sent any more */
 	bool was_normal;   /* a recovery has ended since start */
@@ -85,6 +95,7 @@ struct client {
 	struct dlist notifies; /* control_message.c: messages to send when it goes */
 	uint32_t n_calls;
 	uint32_t n_controls; /* that wait for other nodes */
+	struct control_load load; /* controls that wait here */
 	uint32_t n_gateway; /* gateway.c: requests to daemons that wait for their answer */
 	uint32_t n_updates; /* START_PERSISTENT_UPDATE that were not cancelled */
 	bool uses_databases; /* it has asked for one: it may hold records */

@@ -117,6 +117,30 @@ static void run(struct control *ctl)
 	e->handler(ctl);
 }
 
+static int control_destructor(struct control *ctl)
+{
+	ctl->load->n--;
+	ctl->load->bytes -= ctl->len;
+	return 0;
+}
+
+/* What waits may keep its payload. Who asks without waiting for answers is refused at some point. */
+static bool admit(struct control *ctl, struct control_load *load, uint32_t max)
+{
+	if (load->n >= max || load->bytes > CONTROLS_WAIT_BYTES_MAX) {
+		log_ratelimited(LOG_LVL_WARNING, 10000,
+				"control %u of node %u is refused: %u controls with %zu bytes of it wait already",
+				ctl->opcode, ctl->from, load->n, load->bytes);
+		control_reply(ctl, -1, NULL, 0, "too many controls wait here");
+		return false;
+	}
+	ctl->load = load;
+	load->n++;
+	load->bytes += ctl->len;
+	talloc_set_destructor(ctl, control_destructor);
+	return true;
+}
+
 static void run_for_client(struct client *c, uint32_t reqid, const struct classic_req_control *r)
 {
 	struct control *ctl = talloc(c, struct control);
@@ -138,7 +162,9 @@ static void run_for_client(struct client *c, uint32_t reqid, const struct classi
 		.data = r->data.data,
 		.len = r->data.len,
 	};
-	run(ctl);
+	if (admit(ctl, &c->load, CONTROLS_WAIT_MAX)) {
+		run(ctl);
+	}
 }
 
 void controls_on_control(struct clients *cs, uint32_t from, const struct lane_control *m)
@@ -162,6 +188,9 @@ void controls_on_control(struct clients *cs, uint32_t from, const struct lane_co
 		.data = m->data.data,
 		.len = m->data.len,
 	};
+	if (!admit(ctl, &cs->peers[from % LANE_NODES], CONTROLS_WAIT_PEER_MAX)) {
+		return;
+	}
 	if (m->opcode == CONTROL_TUNNEL_PACKET) {
 		control_tunnel_packet(ctl);
 	} else {

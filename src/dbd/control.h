@@ -24,6 +24,7 @@ struct control {
 	uint64_t srvid;
 	const uint8_t *data; /* valid until the handler returns */
 	size_t len;
+	struct control_load *load; /* where it counts */
 };
 
 /* Answers and frees ctl. text may be NULL. */

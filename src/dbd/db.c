@@ -182,6 +182,11 @@ int db_attach_new(struct dbs *dbs, const char *name, uint32_t flags, bool kept, 
 				       name, id, db->name);
 		return EEXIST;
 	}
+	if (dbs_count(dbs) >= DBS_MAX) {
+		*err = talloc_asprintf(dbs, "database \"%s\": there are %u databases already, more are not possible",
+				       name, DBS_MAX);
+		return ENOSPC;
+	}
 	db = db_new(dbs, name, flags, id);
 	if (db == NULL) {
 		return ENOMEM;

@@ -91,6 +91,7 @@ struct db *db_find(struct dbs *dbs, uint32_t id);
 struct db *db_find_name(struct dbs *dbs, const char *name);
 struct dlist *dbs_list(struct dbs *dbs); /* newest first; entries: struct db, member link */
 uint32_t dbs_count(const struct dbs *dbs);
+#define DBS_MAX 4096U /* attaching more: ENOSPC; what a recovery can name (LANE_DBS) */
 
 static inline bool db_is_volatile(const struct db *db)
 {

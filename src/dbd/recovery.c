@@ -12,6 +12,8 @@
 #define SRVID_RECONFIGURE 0xF200000000000000ULL
 #define DEST_CONNECTED    0xF0000004U
 
+_Static_assert(DBS_MAX == LANE_DBS, "a recovery names all databases");
+
 /* ---- what the other parts ask ---- */
 
 bool recovery_is_normal(const struct recovery *r)
@@ -63,8 +65,11 @@ static void op_send(void *priv, uint32_t node, enum lane_proc proc, const void *
 	}
 	ret = ret == ENOENT ? lane_post(r->dbd->lane, node, proc, msg) : ret;
 
-	if (ret != 0) {
+	if (ret == EHOSTUNREACH) {
 		log_debug("recovery: %s to node %u: %s", lane_proc_name(proc), node, strerror(ret));
+	} else if (ret != 0) {
+		log_ratelimited(LOG_LVL_ERROR, 1000, "recovery: %s to node %u cannot be sent: %s", lane_proc_name(proc),
+				node, strerror(ret));
 	}
 }
 

@@ -665,6 +665,38 @@ static void test_empty_answers(void **state)
 	close(fd);
 }
 
+/* Who does not wait for answers is refused at some point, a client and a node. What is answered counts no more. */
+static void test_too_many_wait(void **state)
+{
+	struct clients *cs = fake->dbd->clients;
+	struct lane_control m = {.id = 3, .opcode = CLASSIC_CONTROL_GET_PNN};
+	struct lane_control_reply r;
+	int fd = fake_connect();
+	struct control_load *load;
+
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_PNN, NULL, 0).status, 0);
+	load = &dlist_entry(dlist_first(&cs->list), struct client, link)->load;
+	assert_int_equal(load->n + load->bytes, 0);
+	load->n = CONTROLS_WAIT_MAX;
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_PNN, NULL, 0).status, -1);
+	assert_int_equal(load->n, CONTROLS_WAIT_MAX);
+	*load = (struct control_load){.bytes = (size_t)CONTROLS_WAIT_BYTES_MAX + 1};
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_PNN, NULL, 0).status, -1);
+	*load = (struct control_load){0};
+	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GET_PNN, NULL, 0).status, 0);
+
+	cs->peers[1].n = CONTROLS_WAIT_PEER_MAX;
+	controls_on_control(cs, 1, &m);
+	assert_int_equal(lane_control_reply_decode(fake, fake->sent[0].buf.data, fake->sent[0].buf.len, &r), 0);
+	assert_int_equal(r.status, -1);
+	cs->peers[1].n = 0;
+	controls_on_control(cs, 1, &m);
+	assert_int_equal(lane_control_reply_decode(fake, fake->sent[1].buf.data, fake->sent[1].buf.len, &r), 0);
+	assert_int_equal(r.status, 0);
+	assert_int_equal(cs->peers[1].n + cs->peers[1].bytes, 0);
+	close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_setup, fake_teardown)
 
 int main(void)
@@ -672,6 +704,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_every_number_and_size),
 		TEST(test_local_only),
+		TEST(test_too_many_wait),
 		TEST(test_no_reply),
 		TEST(test_remote),
 		TEST(test_remote_bounded),
