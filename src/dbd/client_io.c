@@ -12,7 +12,11 @@
 /* What one event may read of one client: the loop then looks after the others. */
 #define READ_BATCH (32U * 1024)
 /* ... when the rest of one large packet is awaited. */
-#define READ_LARGE  (1024U * 1024)
+#define READ_LARGE (1024U * 1024)
+/* After so many packets in one go a client has a rest: else one that sends without waiting for answers takes the time
+ * of all others, here and on their way through other nodes. */
+#define BURST       128U
+#define BURST_MS    1U
 #define CHUNK_SIZE  (16U * 1024)
 #define WRITE_PARTS 64
 #define HOLD_MS     10 /* how often it is looked whether a slow link has caught up */
@@ -96,6 +100,11 @@ static bool header_ok(struct client *c, const uint8_t *p, size_t have)
 
 static void process_input(struct client *c);
 
+static bool hold_goes_on(const struct client *c)
+{
+	return c->held_node != NODE_UNKNOWN && lane_queued(c->clients->dbd->lane, c->held_node) >= LANE_LOW;
+}
+
 /* A link that was lost has no queue. */
 static void hold_over(void *priv)
 {
@@ -105,7 +114,7 @@ static void hold_over(void *priv)
 	if (c->dead) {
 		return;
 	}
-	if (lane_queued(dbd->lane, c->held_node) >= LANE_LOW && deadline_add(c, dbd, HOLD_MS, hold_over, c) != NULL) {
+	if (hold_goes_on(c) && deadline_add(c, dbd, HOLD_MS, hold_over, c) != NULL) {
 		return;
 	}
 	c->held = false;
@@ -115,22 +124,30 @@ static void hold_over(void *priv)
 	}
 }
 
-/* It sends faster than a link takes: the next packet has to wait. */
+/* The next packet has to wait. */
+static void hold(struct client *c, uint32_t node, uint32_t ms)
+{
+	if (!c->dead && !c->held && deadline_add(c, c->clients->dbd, ms, hold_over, c) != NULL) {
+		c->held = true;
+		c->held_node = node;
+		TEVENT_FD_NOT_READABLE(c->fde);
+	}
+}
+
+/* It sends faster than a link takes. */
 static void hold_if_slow(struct client *c)
 {
-	struct dbd *dbd = c->clients->dbd;
-	uint32_t slow = lane_slow_node(dbd->lane);
+	uint32_t slow = lane_slow_node(c->clients->dbd->lane);
 
-	if (slow != NODE_UNKNOWN && !c->dead && deadline_add(c, dbd, HOLD_MS, hold_over, c) != NULL) {
-		c->held = true;
-		c->held_node = slow;
-		TEVENT_FD_NOT_READABLE(c->fde);
+	if (slow != NODE_UNKNOWN) {
+		hold(c, slow, HOLD_MS);
 	}
 }
 
 /* Hands on every complete packet; keeps what is left at the start of the buffer. */
 static void process_input(struct client *c)
 {
+	unsigned int n = 0;
 	size_t done = 0;
 
 	(void)lane_slow_node(c->clients->dbd->lane); /* what others sent is not its fault */
@@ -149,6 +166,9 @@ static void process_input(struct client *c)
 		c->clients->count.received++;
 		client_request(c, p, length);
 		hold_if_slow(c);
+		if (++n == BURST) {
+			hold(c, NODE_UNKNOWN, BURST_MS);
+		}
 	}
 	memmove(c->in, c->in + done, c->in_len - done);
 	c->in_len -= done;

@@ -328,6 +328,38 @@ static void test_pieces(void **state)
 	close(fd);
 }
 
+static bool can_read(void *priv)
+{
+	char byte;
+
+	return recv(*(int *)priv, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+/* Who sends very much in one go does not keep the others from being served. */
+static void test_burst(void **state)
+{
+	struct ctdb_blob one = fake_hex("3c000000 42445443 01000000 00000000 07000000 010000f0 00000000 01000000"
+					"23000000 00000000 00000000 00000000 00000000 00000000 00000000");
+	int many = fake_connect(), single = fake_connect();
+	uint8_t *burst = talloc_size(fake, 1000 * one.len);
+	uint64_t before = fake->dbd->clients->count.received;
+
+	for (uint32_t i = 0; i < 1000; i++) {
+		memcpy(burst + i * one.len, one.data, one.len);
+		poke_u32(burst + i * one.len + 28, i);
+	}
+	assert_int_equal(write(many, burst, 1000 * one.len), 1000 * one.len);
+	assert_int_equal(write(single, one.data, one.len), one.len);
+	fake_until(can_read, &single);
+	assert_true(fake->dbd->clients->count.received - before < 300);
+	assert_int_equal(fake_reply(single, 1).status, 0);
+	for (uint32_t i = 0; i < 1000; i++) {
+		assert_int_equal(fake_reply(many, i).status, 0);
+	}
+	close(many);
+	close(single);
+}
+
 static void test_large_packet(void **state)
 {
 	size_t len = 900 * 1024;
@@ -724,6 +756,7 @@ int main(void)
 		TEST(test_mutations),
 		TEST(test_good_then_bad),
 		TEST(test_pieces),
+		TEST(test_burst),
 		TEST(test_large_packet),
 		TEST(test_queue_limit),
 		TEST(test_message),
