@@ -1,6 +1,7 @@
 /* What another dbd sends: [procedure] [length] [argument], again and again. Arguments are decoded, encoded again and
- * compared; those of the client side are also given to it. */
+ * compared; those of the client side are also given to it, those about records to a record engine. */
 #include "fuzz_dbd.h"
+#include "fuzz_engine.h"
 
 #include "base/xdr_talloc.h"
 #include "dbd/foreign.h"
@@ -12,6 +13,7 @@ struct feed {
 	struct xdr_buf buf;
 	const uint8_t *frame;
 	size_t len;
+	struct fuzz_engine *engine;
 };
 
 /* What was decoded is what was sent: the same bytes, but for a tail that a newer version may have added. */
@@ -75,8 +77,15 @@ static void turn_twice(const struct lane_control *m)
 	talloc_free(copy);
 }
 
-ON(call, lane_call, (void)0)
-ON(grant, lane_grant, (void)0)
+ON(call, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_CALL, m))
+ON(forward, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_FORWARD, m))
+ON(grant, lane_grant, fuzz_engine_copy(f->engine, f->from, LANE_PROC_GRANT, m))
+ON(ro_call, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_RO_CALL, m))
+ON(ro_forward, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_RO_FORWARD, m))
+ON(ro_copy, lane_grant, fuzz_engine_copy(f->engine, f->from, LANE_PROC_RO_COPY, m))
+ON(ro_revoke, lane_grant, fuzz_engine_copy(f->engine, f->from, LANE_PROC_RO_REVOKE, m))
+ON(ro_revoked, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_RO_REVOKED, m))
+ON(ro_retry, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_RO_RETRY, m))
 ON(message, lane_message, srvids_on_message(fake->dbd->srvids, f->from, m))
 ON(control, lane_control, turn_twice(m); controls_on_control(fake->dbd->clients, f->from, m))
 ON(control_reply, lane_control_reply, controls_on_reply(fake->dbd->clients, f->from, m))
@@ -104,14 +113,14 @@ ON(rec_wanted, rec_wanted, (void)0)
 
 static const struct lane_server server = {
 	.call = on_call,
-	.forward = on_call,
+	.forward = on_forward,
 	.grant = on_grant,
-	.ro_call = on_call,
-	.ro_forward = on_call,
-	.ro_copy = on_grant,
-	.ro_revoke = on_grant,
-	.ro_revoked = on_call,
-	.ro_retry = on_call,
+	.ro_call = on_ro_call,
+	.ro_forward = on_ro_forward,
+	.ro_copy = on_ro_copy,
+	.ro_revoke = on_ro_revoke,
+	.ro_revoked = on_ro_revoked,
+	.ro_retry = on_ro_retry,
 	.message = on_message,
 	.control = on_control,
 	.control_reply = on_control_reply,
@@ -162,6 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct feed f = {.from = how & 1 ? 2 : 1};
 	int fd = fuzz_dbd_begin();
 
+	f.engine = fuzz_engine_new(how);
 	fake->normal = (how & 2) == 0;
 	fake->up[1] = true;
 	while (in.left > 0 && fake->n_jobs < 32 && fake->n_sent < 32) {
@@ -177,6 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		controls_node_lost(fake->dbd->clients, f.from);
 	}
 	fuzz_dbd_finish_work(&in);
+	fuzz_engine_end(f.engine);
 	fuzz_dbd_end(fd);
 	talloc_free(f.buf.data);
 	return 0;
