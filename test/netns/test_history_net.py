@@ -103,6 +103,8 @@ class Story:
 
     def fault(self, pnn, what):
         self.say(f"node {pnn}: {what}")
+        if what == "kill:ctdbd":  # dbkeep ends with it, and the volatile files with dbkeep: as if the power had gone
+            self.off.append((pnn, time.monotonic(), time.monotonic()))
         try:
             self.cluster.fault(pnn, what)
         except ClusterError as e:  # a daemon that is just being started again
