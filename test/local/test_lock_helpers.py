@@ -421,7 +421,7 @@ def test_etcd_authentication(etcd, etcd_program, base, start):
         return path
 
     def refused(*options):
-        helper = start(etcd_program, "--endpoints", etcd.endpoint, *options)
+        helper = start(etcd_program, "--endpoints", etcd.endpoint, "--ttl", "60", *options)  # each request has a fifth of that: passwords take etcd some time
         assert helper.answer() == "3"
         return helper.ended()[1]
 
