@@ -203,7 +203,8 @@ static int attach_here(struct dbd *dbd, const char *name, uint32_t flags, struct
 	bool created;
 	int rc = db_attach(dbd->dbs, name, flags, db, &created, err);
 
-	if (rc == 0 && (*db)->generation == GENERATION_NONE && !(*db)->frozen && recovery_is_normal(dbd->recovery)) {
+	if (rc == 0 && (*db)->generation == GENERATION_NONE && !(*db)->needs_recovery &&
+	    recovery_is_normal(dbd->recovery)) {
 		(*db)->generation = recovery_generation(dbd->recovery);
 		records_db_attached(dbd->records, *db);
 	}

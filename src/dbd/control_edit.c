@@ -139,11 +139,17 @@ static int edit_destructor(struct edit *e)
 	return 0;
 }
 
+static void touch(struct edit *e);
+
 static void idle_over(void *priv)
 {
 	struct edit *e = priv;
 
 	e->idle = NULL;
+	if (e->state == EDIT_COMMITTING) {
+		touch(e); /* it is the disk that takes so long */
+		return;
+	}
 	drop(e, "nobody has gone on with it");
 }
 
@@ -172,7 +178,8 @@ static void end(struct edit *e, const char *error)
 static void drop(struct edit *e, const char *why)
 {
 	if (e->state != EDIT_COMMITTED) {
-		log_warning("database %s: the freeze by a tool ends, its changes are taken back: %s", e->db->name, why);
+		log_warning("database %s: the freeze by a tool ends, its changes %s: %s", e->db->name,
+			    e->state == EDIT_COMMITTING ? "were being stored and may be there" : "are taken back", why);
 	}
 	end(e, why);
 }
@@ -240,7 +247,8 @@ static struct edit *start(struct edits *all, struct db *db)
 	worker_job_set_drain(e->job, pushed_drained, e);
 	dlist_add_tail(&all->list, &e->link);
 	talloc_set_destructor(e, edit_destructor);
-	db->frozen = true;
+	db->frozen = db->needs_recovery = true;
+	db->freezes++;
 	db->generation = GENERATION_NONE;
 	records_close(dbd->records, db);
 	touch(e);
@@ -378,6 +386,10 @@ void control_db_thaw(struct control *ctl)
 		return;
 	}
 	e = find(ctl->clients->edits, db);
+	if (e != NULL && e->state == EDIT_COMMITTING) {
+		control_reply(ctl, -1, NULL, 0, "its changes are being stored");
+		return;
+	}
 	if (e != NULL) {
 		end(e, "it was thawed");
 	}

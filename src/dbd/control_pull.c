@@ -15,6 +15,8 @@ struct pull {
 	uint64_t srvid;
 	struct worker_job *job;
 	uint32_t count;
+	uint32_t freeze; /* during which it began */
+	const char *error;
 };
 
 static bool has_room(const struct pull *p)
@@ -58,7 +60,8 @@ static bool pull_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 	p->job = job;
 	if (buf == NULL) {
 		log_error("no memory for records of database 0x%08x that node %u pulls", p->db_id, p->ctl->from);
-		return false; /* the asker's time-out ends it */
+		p->error = "no memory";
+		return true;
 	}
 	poke_u32(buf, p->db_id);
 	poke_u32(buf + 4, n);
@@ -72,10 +75,14 @@ static bool pull_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 static void pull_done(struct tevent_req *req)
 {
 	struct pull *p = tevent_req_callback_data(req, struct pull);
+	const struct db *db = db_find(p->ctl->dbd->dbs, p->db_id);
 	int rc = worker_job_recv(req, NULL);
 
-	if (rc != 0) {
-		control_reply(p->ctl, -1, NULL, 0, strerror(rc));
+	if (db == NULL || !db->frozen || db->freezes != p->freeze) {
+		p->error = "the database was thawed meanwhile";
+	}
+	if (rc != 0 || p->error != NULL) {
+		control_reply(p->ctl, -1, NULL, 0, rc != 0 ? strerror(rc) : p->error);
 	} else {
 		control_reply_u32(p->ctl, p->count);
 	}
@@ -97,7 +104,8 @@ void control_db_pull(struct control *ctl)
 	}
 	p = talloc_zero(ctl, struct pull);
 	if (p != NULL) {
-		*p = (struct pull){.ctl = ctl, .db_id = db->id, .srvid = peek_u64(ctl->data + 8)};
+		*p = (struct pull){
+			.ctl = ctl, .db_id = db->id, .srvid = peek_u64(ctl->data + 8), .freeze = db->freezes};
 		req = worker_job_send(p, ctl->dbd->d->ev, ctl->dbd->workers, db, &args, pull_batch, p, &p->job);
 	}
 	if (req == NULL) {

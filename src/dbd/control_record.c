@@ -324,8 +324,8 @@ static bool try_push(void *priv)
 	rc = store_pushed(p, db);
 	tdb_chainunlock(db->tdb, key);
 	if (rc != 0) {
-		log_error("a record of %s that node %u spreads cannot be stored: %s", db->name, p->header.dmaster,
-			  tdb_errorstr(db->tdb));
+		log_ratelimited(LOG_LVL_ERROR, 1000, "a record of %s that node %u spreads cannot be stored: %s",
+				db->name, p->header.dmaster, tdb_errorstr(db->tdb));
 	}
 	talloc_free(p);
 	return true;
@@ -335,8 +335,10 @@ static void push_expired(void *priv)
 {
 	struct push *p = priv;
 
-	log_warning("a record of database 0x%08x that node %u spreads is not stored: its chain was locked for %u ms",
-		    p->db_id, p->header.dmaster, PUSH_TIMEOUT_MS);
+	log_ratelimited(
+		LOG_LVL_WARNING, 1000,
+		"a record of database 0x%08x that node %u spreads is not stored: its chain was locked for %u ms",
+		p->db_id, p->header.dmaster, PUSH_TIMEOUT_MS);
 	talloc_free(p);
 }
 
@@ -358,7 +360,9 @@ static struct push *push_new(struct clients *cs, struct db *db, const struct cla
 			   .valuelen = REC_HEADER_SIZE + arg->value.len};
 	p->header = (struct rec_header){.rsn = arg->header.rsn,
 					.dmaster = arg->header.dmaster,
-					.flags = arg->header.flags | CLASSIC_REC_MIGRATED_WITH_DATA};
+					/* a copy that nobody has given out */
+					.flags = (arg->header.flags & ~(uint32_t)CLASSIC_REC_RO_FLAGS) |
+						 CLASSIC_REC_MIGRATED_WITH_DATA};
 	p->key = talloc_memdup(p, arg->key.data, arg->key.len);
 	p->value = talloc_size(p, p->valuelen);
 	if (p->key == NULL || p->value == NULL) {

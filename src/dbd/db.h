@@ -52,6 +52,8 @@ struct db {
 	/* Every member of the present generation is known to have it attached: set after an attach round or a recovery. */
 	bool everywhere;
 	/* Owned by control_edit.c: locked by order of a classic tool. Its generation is GENERATION_NONE until the next recovery. */
+	bool needs_recovery; /* was frozen: its copies may differ, nothing is served before the next recovery */
+	uint32_t freezes;    /* how often it was frozen */
 	bool frozen;
 	/* Owned by records.c: the record engine's part; NULL for persistent and replicated. */
 	struct record_db *records;

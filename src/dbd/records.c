@@ -12,9 +12,9 @@
 #include "shared/log.h"
 #include "shared/mono_timer.h"
 
-#define HEADER_SIZE  24U
-#define HOLD_MIN_US  500U
-#define HOLD_MAX_US  20000U
+#define HEADER_SIZE 24U
+#define HOLD_MIN_US 500U
+#define HOLD_MAX_US 20000U
 /* A client that says that it has deleted a record is about to unlock it. */
 #define RETRY_MIN_US 30U
 #define RETRY_MAX_US 5000U
@@ -305,16 +305,21 @@ uint32_t records_pending(const struct records *r, const struct db *db)
 
 /* ---- packets ---- */
 
-static struct db *db_for(struct records *r, uint32_t db_id)
+static struct db *db_for(struct records *r, uint32_t from, uint32_t db_id, uint32_t generation)
 {
 	struct db *db = db_find(r->dbd->dbs, db_id);
 
+	if (db == NULL) {
+		/* Detached here and not there: whoever asks would wait for ever. A recovery makes all have the same. */
+		recovery_want(r->dbd->recovery, generation, "node %u has a database 0x%08x that is not attached here",
+			      from, db_id);
+	}
 	return db != NULL && db->records != NULL ? db : NULL;
 }
 
 void records_on_call(struct records *r, uint32_t from, const struct lane_call *m)
 {
-	struct db *db = db_for(r, m->db_id);
+	struct db *db = db_for(r, from, m->db_id, m->generation);
 
 	if (db != NULL) {
 		record_on_call(db->records, from, m->generation, (struct record_key){m->key.data, m->key.len},
@@ -325,7 +330,7 @@ void records_on_call(struct records *r, uint32_t from, const struct lane_call *m
 
 void records_on_forward(struct records *r, uint32_t from, const struct lane_call *m)
 {
-	struct db *db = db_for(r, m->db_id);
+	struct db *db = db_for(r, from, m->db_id, m->generation);
 
 	if (db != NULL) {
 		record_on_forward(db->records, from, m->generation, m->requester,
@@ -336,7 +341,7 @@ void records_on_forward(struct records *r, uint32_t from, const struct lane_call
 
 void records_on_grant(struct records *r, uint32_t from, const struct lane_grant *m)
 {
-	struct db *db = db_for(r, m->db_id);
+	struct db *db = db_for(r, from, m->db_id, m->generation);
 	struct record_copy copy = {
 		.exists = true, .rsn = m->rsn, .flags = m->flags, .data = m->data.data, .len = m->data.len};
 

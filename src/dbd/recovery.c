@@ -239,6 +239,7 @@ static void op_committed(void *priv, void *handle, const struct recovery_id *id,
 	db->generation = generation;
 	db->everywhere = true;
 	db->rewritten = false;
+	db->needs_recovery = false;
 	records_serve(r->dbd->records, db);
 	if (r->normal) { /* it was late */
 		log_notice("database %s: its part of the recovery has ended, too", db->name);

@@ -517,13 +517,23 @@ static int32_t push(int fd, const struct db *db, uint32_t generation, uint64_t r
 {
 	struct classic_push_record arg = {.generation = generation,
 					  .db_id = db->id,
-					  .header = {.rsn = rsn, .dmaster = dmaster, .flags = 1},
+					  .header = {.rsn = rsn, .dmaster = dmaster, .flags = 1 | CLASSIC_REC_RO_FLAGS},
 					  .key = blob_of("k", 1),
 					  .value = blob_of(data, strlen(data))};
 	struct ctdb_blob b;
 
 	assert_int_equal(classic_push_record_nencode(fake, &arg, &b), 0);
 	return fake_ask(fd, CLASSIC_CONTROL_PUSH_RECORD, b.data, b.len).status;
+}
+
+static uint32_t flags_of(const struct db *db)
+{
+	TDB_DATA v = tdb_fetch(db->tdb, tdb_data_of("k", 1));
+	struct rec_header h;
+
+	assert_true(v.dptr != NULL && rec_header_get(v.dptr, v.dsize, &h));
+	free(v.dptr);
+	return h.flags;
 }
 
 static void test_push(void **state)
@@ -542,6 +552,7 @@ static void test_push(void **state)
 	}
 	assert_int_equal(push(fd, db, FAKE_GENERATION, 5, 1, "pushed"), 0);
 	expect(db, 5, 1, "pushed");
+	assert_int_equal(flags_of(db) & CLASSIC_REC_RO_FLAGS, 0);
 	/* Older, equal, another generation, own: nothing changes. */
 	assert_int_equal(push(fd, db, FAKE_GENERATION, 4, 1, "older"), 0);
 	assert_int_equal(push(fd, db, FAKE_GENERATION, 5, 1, "equal"), 0);

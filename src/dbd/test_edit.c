@@ -178,6 +178,8 @@ static void test_worker_fails(void **state)
 	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_TRANSACTION_START, db, 8).status, 0);
 	fake_control(fd, CLASSIC_CONTROL_DB_TRANSACTION_COMMIT, CLASSIC_NODE_CURRENT, 0, 0, 9, b.data, b.len);
 	fake_until(committing, job);
+	/* It is too late to take it back. */
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_THAW, db, 4).status, -1);
 	fake_job_end(job, 28);
 	assert_int_equal(fake_reply(fd, 9).status, -1);
 	expect_thawed(db, 1);
@@ -303,6 +305,12 @@ static void test_attach_of_frozen(void **state)
 	assert_int_equal(peek_u32(fake_ask(fd, CLASSIC_CONTROL_DB_ATTACH, "edit.tdb", 9).data.data), db->id);
 	assert_int_equal(db->generation, GENERATION_NONE);
 	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_THAW, db, 4).status, 0);
+	/* Nor before the recovery that makes its copies equal. */
+	assert_int_equal(peek_u32(fake_ask(fd, CLASSIC_CONTROL_DB_ATTACH, "edit.tdb", 9).data.data), db->id);
+	assert_int_equal(db->generation, GENERATION_NONE);
+	db->needs_recovery = false;
+	assert_int_equal(peek_u32(fake_ask(fd, CLASSIC_CONTROL_DB_ATTACH, "edit.tdb", 9).data.data), db->id);
+	assert_int_equal(db->generation, FAKE_GENERATION);
 	close(fd);
 }
 
@@ -329,6 +337,27 @@ static void test_pull(void **state)
 	assert_int_equal(peek_u32(p.data + 48), 1);
 	assert_memory_equal(p.data + 52, rec.data + RECBUF_HEAD, rec.len - RECBUF_HEAD);
 	assert_int_equal(peek_u32(fake_reply(fd, 3).data.data), 1);
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_THAW, db, 4).status, 0);
+	close(fd);
+}
+
+/* What was pulled before and after it is not one state. */
+static void test_pull_of_two_freezes(void **state)
+{
+	struct db *db = fake_db("edit.tdb", 0);
+	struct ctdb_blob b = words(db->id, 0, SRVID, 16);
+	int fd = fake_connect();
+	struct fake_job *job;
+	uint32_t two = 2;
+
+	freeze(fd, db, 1);
+	fake_control(fd, CLASSIC_CONTROL_DB_PULL, CLASSIC_NODE_CURRENT, 0, 0, 3, b.data, b.len);
+	fake_until(has_job, &two);
+	job = newest();
+	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_THAW, db, 4).status, 0);
+	freeze(fd, db, 2);
+	fake_job_end(job, 0);
+	assert_int_equal(fake_reply(fd, 3).status, -1);
 	assert_int_equal(ask(fd, CLASSIC_CONTROL_DB_THAW, db, 4).status, 0);
 	close(fd);
 }
@@ -404,6 +433,7 @@ int main(void)
 		TEST(test_freeze_all),
 		TEST(test_attach_of_frozen),
 		TEST(test_pull),
+		TEST(test_pull_of_two_freezes),
 		TEST(test_detach),
 	};
 

@@ -60,6 +60,7 @@ struct part {
 	uint32_t credits;
 	bool paused;
 	struct deadline *deadline;
+	int error; /* what could not be sent */
 };
 
 struct traverses {
@@ -479,7 +480,8 @@ static bool part_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 		talloc_free(packet.data);
 	}
 	if (rc != 0) {
-		log_error("traverse for node %u: records are lost: %s", p->to, strerror(rc));
+		log_ratelimited(LOG_LVL_ERROR, 1000, "traverse for node %u: records are lost: %s", p->to, strerror(rc));
+		p->error = rc;
 	} else if (p->credits > 0) {
 		p->credits--;
 	}
@@ -492,7 +494,7 @@ static void part_done(struct tevent_req *req)
 	struct part *p = tevent_req_callback_data(req, struct part);
 	int rc = worker_job_recv(req, NULL);
 
-	send_end(p->all, p->to, p->id, rc);
+	send_end(p->all, p->to, p->id, rc != 0 ? rc : p->error);
 	talloc_free(p);
 }
 
