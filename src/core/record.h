@@ -127,7 +127,7 @@ struct record_ops {
 struct record_config {
 	uint32_t own_pnn;
 	uint32_t hold_min_us, hold_max_us;     /* R6: 500, 20000 */
-	uint32_t retry_min_us, retry_max_us;   /* R7: 30, 5000 */
+	uint32_t retry_min_us, retry_max_us;   /* R7: 100, 5000 */
 	uint32_t max_hints;		       /* deletion hints kept a database; more are dropped (a later full scan finds them): 10000 */
 	uint32_t max_readonly;		       /* D7: records a database that are lent, or are copies: 100000; 0: no read-only copies */
 };

@@ -16,7 +16,7 @@
 #define HOLD_MIN_US 500U
 #define HOLD_MAX_US 20000U
 /* A client that says that it has deleted a record is about to unlock it. */
-#define RETRY_MIN_US 30U
+#define RETRY_MIN_US 100U
 #define RETRY_MAX_US 5000U
 #define HINTS_MAX    10000U
 #define READONLY_MAX 100000U
