@@ -63,7 +63,7 @@ FAILS_ALONE = {
 # Where the failures are listed here; of the long ones only the difference counts.
 LISTED = {**ONE_NODE, **TWO_NODES}
 GROUPS = {**LISTED, **(LONG_ONE_NODE if LONG else {}), **(LONG_TWO_NODES if LONG else {})}
-LIMIT = 900 if LONG else 240
+LIMIT = 1200 if LONG else 480
 
 
 class Run:
@@ -76,7 +76,7 @@ class Run:
             f.writelines(f"//{address}/{share}\n" for address in addresses)
         # After the nodes, here and of the test beside this one: all these clients at once are a load.
         argv, env = cluster.client_command(["nice", "-n", "5", "smbtorture", f"//{addresses[0]}/{share}", "-U%", f"--unclist={servers}",
-                                            "--option=torture:progress=no", "--option=client min protocol=NT1", *GROUPS[group]])
+                                            f"--basedir={base}", "--option=torture:progress=no", "--option=client min protocol=NT1", *GROUPS[group]])
         self.name = f"{' '.join(GROUPS[group])} against {' and '.join(sorted(set(addresses)))}"
         self.output = open(servers + ".output", "w+b")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT)
