@@ -33,10 +33,12 @@ static bool is_persistent(const struct db *db)
 	return (db->flags & DB_PERSISTENT) != 0;
 }
 
+/* NULL in, NULL out: appending to NULL would begin a new text. */
 static char *append_id(char *line, const struct recovery_id *id)
 {
-	return talloc_asprintf_append_buffer(line, " %" PRIu64 ".%" PRIu64 ".%" PRIu32, id->term, id->number,
-					     id->attempt);
+	return line == NULL ? NULL
+			    : talloc_asprintf_append_buffer(line, " %" PRIu64 ".%" PRIu64 ".%" PRIu32, id->term,
+							    id->number, id->attempt);
 }
 
 static char *append_db(char *text, const struct db *db)
@@ -51,20 +53,25 @@ static char *append_db(char *text, const struct db *db)
 	for (uint32_t i = 0; i < l->n_told; i++) {
 		text = append_id(text, &l->told[i]);
 	}
-	return talloc_strdup_append_buffer(text, "\n");
+	return text == NULL ? NULL : talloc_strdup_append_buffer(text, "\n");
 }
 
+/* All or nothing. */
 static char *text_of(const struct recovery *r, TALLOC_CTX *mem, bool persistent)
 {
-	char *text = talloc_strdup(mem, "");
+	TALLOC_CTX *tmp = talloc_new(mem);
+	char *text = tmp != NULL ? talloc_strdup(tmp, "") : NULL;
 
 	dlist_for_each(e, dbs_list(r->dbd->dbs))
 	{
 		const struct db *db = dlist_entry(e, struct db, link);
-		char *longer = is_persistent(db) == persistent ? append_db(text, db) : text;
 
-		text = longer != NULL ? longer : text;
+		if (text != NULL && is_persistent(db) == persistent) {
+			text = append_db(text, db);
+		}
 	}
+	text = talloc_steal(mem, text);
+	talloc_free(tmp);
 	return text;
 }
 
@@ -106,60 +113,58 @@ static struct lineage_file *file_new(const char *path, const char *text)
 	return f;
 }
 
-/* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is safe. */
-static int replace(const char *path, const char *text, bool persistent)
-{
-	int ret = file_replace(path, text, strlen(text), 0600, persistent ? FILE_REPLACE_DURABLE : 0);
-
-	if (ret != 0) {
-		(void)unlink(path);
-	}
-	return ret;
-}
-
+/* Failed: the old file stays. It is true as long as what it does not say is told to nobody (lineage_hold()). */
 static int file_run(void *arg)
 {
 	struct lineage_file *f = arg;
 
-	return replace(f->path, f->text, true);
+	return file_replace(f->path, f->text, strlen(f->text), 0600, FILE_REPLACE_DURABLE);
 }
 
 static void not_written(struct recovery *r, bool persistent, int ret)
 {
 	char *path = file_name(r, r, persistent);
 
-	log_error("cannot write %s: %s; a restarted ctdb-dbd will fetch this node's records again",
-		  path != NULL ? path : "the file of lineages", strerror(ret));
+	log_ratelimited(LOG_LVL_ERROR, 1000, "cannot write %s: %s; %s", path != NULL ? path : "the file of lineages",
+			strerror(ret),
+			persistent ? "until it can be written, recoveries fail: is the disk full, or damaged?"
+				   : "a restarted ctdb-dbd will fetch this node's records again");
 	talloc_free(path);
 }
 
-/* The newest text; NULL: the file has it, or it has been given to a thread, or there is no memory (said). */
-static char *text_to_save(struct recovery *r, bool persistent)
+/* *text: what the file has to say; NULL: it does so, or a thread writes it. 0 or ENOMEM. */
+static int text_to_save(struct recovery *r, bool persistent, const char **text)
 {
-	char *text = text_of(r, r, persistent);
+	char *newest = text_of(r, r, persistent);
 	char **saved = &r->lineage_saved[persistent];
 
-	if (text != NULL && *saved != NULL && strcmp(text, *saved) == 0) {
-		talloc_free(text);
-		return NULL;
+	*text = NULL;
+	if (newest != NULL && *saved != NULL && strcmp(newest, *saved) == 0) {
+		talloc_free(newest);
+		return 0;
 	}
-	TALLOC_FREE(*saved);
-	if (text == NULL) {
-		log_error("out of memory: lineages are not written");
-	}
-	*saved = text;
-	return text;
+	talloc_free(*saved);
+	*saved = newest;
+	*text = newest;
+	return newest != NULL ? 0 : ENOMEM;
 }
 
+/* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is safe. */
 static void save_now(struct recovery *r)
 {
-	char *text = text_to_save(r, false);
-	char *path = text != NULL ? file_name(r, r, false) : NULL;
-	int ret = text == NULL ? 0 : path == NULL ? ENOMEM : replace(path, text, false);
+	char *path = file_name(r, r, false);
+	const char *text = NULL;
+	int ret = text_to_save(r, false, &text);
 
+	if (ret == 0 && text != NULL) {
+		ret = path != NULL ? file_replace(path, text, strlen(text), 0600, 0) : ENOMEM;
+	}
 	if (ret != 0) {
 		not_written(r, false, ret);
 		TALLOC_FREE(r->lineage_saved[false]);
+		if (path != NULL) {
+			(void)unlink(path);
+		}
 	}
 	talloc_free(path);
 }
@@ -182,46 +187,101 @@ static void send_held(struct recovery *r)
 	}
 }
 
-/* Failed: there is no file any more, which is safe, too. */
+static uint32_t db_of(enum lane_proc proc, const void *msg)
+{
+	return proc == LANE_PROC_REC_CONTENT_STATE ? ((const struct rec_content_state *)msg)->db_id
+						   : ((const struct rec_db *)msg)->db_id;
+}
+
+static const struct recovery_id *recovery_of(enum lane_proc proc, const void *msg)
+{
+	return proc == LANE_PROC_REC_CONTENT_STATE ? &((const struct rec_content_state *)msg)->id
+						   : &((const struct rec_db *)msg)->id;
+}
+
+static void held_failed(struct recovery *r, struct held *h, int status)
+{
+	struct db *db;
+
+	if (h->proc == LANE_PROC_REC_BEGIN_REPLY) {
+		struct rec_begin_reply *reply = h->msg;
+
+		reply->status = (uint32_t)status;
+		reply->dbs.n = 0;
+		(void)lane_post(r->dbd->lane, h->node, h->proc, reply);
+		return;
+	}
+	db = db_find(r->dbd->dbs, db_of(h->proc, h->msg));
+	if (db != NULL && recovery_id_cmp(recovery_of(h->proc, h->msg), rec_member_id(r->member)) == 0) {
+		rec_member_job_done(r->member, db, status, mono_now());
+	}
+}
+
+/*
+ * What needs a version up to this one cannot be said: others would rely on a lineage that a power cut takes back, and
+ * older contents could win then. The leader hears of a failure instead: it begins again, and blames this node.
+ */
+static void fail_held(struct recovery *r, uint64_t version, int status)
+{
+	while (!dlist_empty(&r->lineage_held)) {
+		struct held *h = dlist_entry(dlist_first(&r->lineage_held), struct held, link);
+
+		if (h->version > version) {
+			break;
+		}
+		dlist_remove(&h->link);
+		held_failed(r, h, status);
+		talloc_free(h);
+	}
+	recovery_kick(r);
+}
+
+/* Tried again when something waits for it: at the latest with the next recovery. */
+static void write_failed(struct recovery *r, int ret)
+{
+	not_written(r, true, ret);
+	TALLOC_FREE(r->lineage_saved[true]);
+	fail_held(r, r->lineage_writing, ret == EAGAIN ? ENOMEM : ret); /* no thread; for a leader it means "not yet" */
+	if (!dlist_empty(&r->lineage_held)) {
+		write_soon(r);
+	}
+}
+
 static void write_done(struct tevent_req *req)
 {
 	struct recovery *r = tevent_req_callback_data(req, struct recovery);
 	int ret = thread_job_recv(req);
 
 	TALLOC_FREE(r->lineage_write);
+	if (ret != 0) {
+		write_failed(r, ret);
+		return;
+	}
 	r->lineage_written = r->lineage_writing;
-	if (ret != 0) {
-		not_written(r, true, ret);
-	}
 	send_held(r);
-	if (ret != 0) {
-		TALLOC_FREE(r->lineage_saved[true]); /* the next change is written, whatever it is */
-	}
 	if (r->lineage_written != r->lineage_version) {
 		write_soon(r);
 	}
 }
 
-static void write_settled(struct recovery *r)
+static void watch_write(struct recovery *r)
 {
-	r->lineage_written = r->lineage_version;
-	send_held(r);
+	mono_timer_set_earlier(r->patience_timer, mono_add_ms(r->lineage_since, recovery_patience_ms(r)));
 }
 
 static void write_start(struct recovery *r, const char *text)
 {
 	char *path = file_name(r, r, true);
 
-	r->lineage_writing = r->lineage_version;
+	r->lineage_since = mono_now();
 	r->lineage_write = thread_job_send(r, r->dbd->d->ev, file_run, file_new(path, text), file_free);
 	talloc_free(path);
 	if (r->lineage_write == NULL) {
-		not_written(r, true, ENOMEM);
-		TALLOC_FREE(r->lineage_saved[true]);
-		write_settled(r);
+		write_failed(r, ENOMEM);
 		return;
 	}
 	tevent_req_set_callback(r->lineage_write, write_done, r);
+	watch_write(r);
 }
 
 /* One at a time, and not before the present event is done with: what comes meanwhile goes into the next one. */
@@ -229,17 +289,22 @@ static void write_begin(struct tevent_context *ev, struct tevent_immediate *im, 
 {
 	struct recovery *r = priv;
 	const char *text;
+	int ret;
 
 	talloc_free(im);
 	r->lineage_soon = false;
 	if (r->lineage_write != NULL) {
 		return;
 	}
-	text = text_to_save(r, true);
-	if (text != NULL) {
+	r->lineage_writing = r->lineage_version;
+	ret = text_to_save(r, true, &text);
+	if (ret != 0) {
+		write_failed(r, ret);
+	} else if (text != NULL) {
 		write_start(r, text);
 	} else {
-		write_settled(r);
+		r->lineage_written = r->lineage_version;
+		send_held(r);
 	}
 }
 
@@ -253,10 +318,31 @@ static void write_soon(struct recovery *r)
 	im = tevent_create_immediate(r);
 	if (im == NULL) {
 		not_written(r, true, ENOMEM);
-		return; /* what waits goes on waiting, until the next change */
+		mono_timer_set(r->patience_timer, mono_now()); /* what waits fails, but not from within its own call */
+		return;
 	}
 	r->lineage_soon = true;
 	tevent_schedule_immediate(im, r->dbd->d->ev, write_begin, r);
+}
+
+/* A disk that answers no more must not hold up the other nodes. The thread stays: if it ends, all goes on. */
+struct mono lineage_patience(struct recovery *r, struct mono now)
+{
+	struct mono end = mono_add_ms(r->lineage_since, recovery_patience_ms(r));
+
+	if (dlist_empty(&r->lineage_held) || r->lineage_soon) {
+		return MONO_NEVER;
+	}
+	if (r->lineage_write == NULL) {
+		fail_held(r, r->lineage_version, ENOMEM);
+	} else if (mono_before(now, end)) {
+		return end;
+	} else {
+		log_error("lineages of persistent databases are not on disk after %u s: is the disk of %s well?",
+			  recovery_patience_ms(r) / 1000, r->dbd->d->conf->path.db_persistent);
+		fail_held(r, r->lineage_version, ETIMEDOUT);
+	}
+	return MONO_NEVER;
 }
 
 static void save_later(struct recovery *r)
@@ -278,7 +364,6 @@ void lineage_save(struct recovery *r, const struct db *db)
 /* What says, or lets others conclude, that the lineage has moved. Of volatile databases it is in its file at once. */
 static bool must_wait(const struct recovery *r, enum lane_proc proc, const void *msg)
 {
-	uint32_t id;
 	const struct db *db;
 
 	if (r->lineage_written == r->lineage_version) {
@@ -286,17 +371,18 @@ static bool must_wait(const struct recovery *r, enum lane_proc proc, const void 
 	}
 	switch ((int)proc) {
 	case LANE_PROC_REC_BEGIN_REPLY:
-		return true;
+		return ((const struct rec_begin_reply *)msg)->status == 0;
 	case LANE_PROC_REC_CONTENT_STATE:
-		id = ((const struct rec_content_state *)msg)->db_id;
 		break;
 	case LANE_PROC_REC_DB_PREPARED:
-		id = ((const struct rec_db *)msg)->db_id;
+		if (((const struct rec_db *)msg)->status != 0) {
+			return false;
+		}
 		break;
 	default:
 		return false;
 	}
-	db = db_find(r->dbd->dbs, id);
+	db = db_find(r->dbd->dbs, db_of(proc, msg));
 	return db == NULL || is_persistent(db);
 }
 
@@ -327,6 +413,9 @@ int lineage_hold(struct recovery *r, uint32_t node, enum lane_proc proc, const v
 	if (!must_wait(r, proc, msg)) {
 		return ENOENT;
 	}
+	if (proc == LANE_PROC_REC_BEGIN_REPLY) {
+		lineage_forget_held(r); /* of former recoveries */
+	}
 	h = talloc_zero(r, struct held);
 	if (h == NULL) {
 		return ENOMEM;
@@ -337,6 +426,10 @@ int lineage_hold(struct recovery *r, uint32_t node, enum lane_proc proc, const v
 		return ENOMEM;
 	}
 	dlist_add_tail(&r->lineage_held, &h->link);
+	if (r->lineage_write != NULL) {
+		watch_write(r);
+	}
+	write_soon(r); /* one that failed is tried again */
 	return 0;
 }
 

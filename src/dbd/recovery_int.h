@@ -31,6 +31,7 @@ struct recovery {
 	/* lineage.c: of persistent databases. Versions of the text: the newest, that which is being written, that which is on disk. */
 	uint64_t lineage_version, lineage_writing, lineage_written;
 	struct tevent_req *lineage_write;
+	struct mono lineage_since; /* lineage_write began */
 	bool lineage_soon; /* the next write begins after this event */
 	struct dlist lineage_held; /* messages that wait for it */
 	/* As of the last END, cleared by BEGIN and fence. */
@@ -55,7 +56,8 @@ struct recovery {
 	uint32_t wish_generation;
 	char wish[200];
 	bool wish_full;
-	bool full_wanted; /* by this node, whatever the generation: until a full recovery has ended */
+	bool full_wanted; /* by this node: until a full recovery has ended that began later */
+	uint32_t full_seen; /* generation in which the newest reason for that was seen */
 	struct db_recovery costs; /* without generation, wanted, reason */
 	struct dlist waits;	  /* struct recovery_wait */
 	bool rejoin; /* this node was fenced and is active again: nobody else may have noticed */
@@ -106,8 +108,13 @@ int lineage_attach(struct recovery *r, struct db *db); /* gives a database its l
  * lets others conclude that it has moved (answers to BEGIN, states, PREPARED) has to go through lineage_hold(), so that it leaves after that.
  */
 void lineage_save(struct recovery *r, const struct db *db);
-/* 0: the message, a struct of proc, was copied and leaves when the file says what is known now. ENOENT: it need not wait. ENOMEM: it may not leave, the sender has failed. */
+/*
+ * 0: the message, a struct of proc, was copied and leaves when the file says what is known now. ENOENT: it need not wait. ENOMEM: it may not leave, the sender has
+ * failed. If the file cannot be written, or not for as long as recovery_patience_ms(), the leader gets an answer with that error instead: the file may say less
+ * than is true, but nobody knows more than it says.
+ */
 int lineage_hold(struct recovery *r, uint32_t node, enum lane_proc proc, const void *msg);
+struct mono lineage_patience(struct recovery *r, struct mono now); /* as freeze_patience() */
 void lineage_forget_held(struct recovery *r); /* this node may not act any more */
 int lineage_load(struct recovery *r);
 

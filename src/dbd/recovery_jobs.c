@@ -258,9 +258,10 @@ void recovery_patience_check(void *priv)
 {
 	struct recovery *r = priv;
 	struct mono now = mono_now();
-	struct mono next = freeze_patience(r, now);
+	struct mono next = lineage_patience(r, now);
 	uint32_t patience = recovery_patience_ms(r);
 
+	next = mono_min(next, freeze_patience(r, now));
 	dlist_for_each_safe(e, &r->jobs)
 	{
 		struct db_job *j = dlist_entry(e, struct db_job, link);
