@@ -413,6 +413,28 @@ struct mono record_engine_timers(struct record_engine *e, struct mono now)
 	return record_engine_next(e);
 }
 
+static struct rec *waiting_for_lock(const struct record_db *db, struct record_key key)
+{
+	struct rec *r = db->open ? rec_find(db, key, hash_lookup3(key.p, key.len)) : NULL;
+
+	return r != NULL && r->retry_us > 0 ? r : NULL;
+}
+
+bool record_db_waits(const struct record_db *db, struct record_key key)
+{
+	return waiting_for_lock(db, key) != NULL;
+}
+
+void record_db_retry(struct record_db *db, struct record_key key, struct mono now)
+{
+	struct rec *r = waiting_for_lock(db, key);
+
+	if (r != NULL) {
+		rec_not_due(r);
+		rec_run(r, now);
+	}
+}
+
 void *record_db_engine_priv(const struct record_db *db)
 {
 	return db->e->priv;

@@ -193,6 +193,11 @@ int record_db_set_sticky(struct record_db *db); /* cannot be taken back. 0 or EN
  */
 void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
 
+/* Does something of the engine wait for the chain lock of this key? */
+bool record_db_waits(const struct record_db *db, struct record_key key);
+/* It can be had now: tried at once. */
+void record_db_retry(struct record_db *db, struct record_key key, struct mono now);
+
 /* Runs what is due; returns when to call again (MONO_NEVER: nothing waits). The answer is also needed after every call above. */
 struct mono record_engine_timers(struct record_engine *e, struct mono now);
 struct mono record_engine_next(const struct record_engine *e);

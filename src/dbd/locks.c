@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dbd/holders.h"
+#include "dbd/records.h"
 #include "dbd/worker.h"
 #include "protocol/db_rpc.h"
 #include "shared/log.h"
@@ -23,6 +24,7 @@
 struct locks {
 	struct dbd *dbd;
 	struct mono_timer *timer;
+	struct gates *gates;
 	unsigned jobs;
 };
 
@@ -112,9 +114,18 @@ void locks_busy(struct locks *l, struct db *db, const uint8_t *key, size_t keyle
 		dlist_add_tail(&w->busy, &b->link);
 		w->n_busy++;
 	}
-	if (b != NULL) {
-		b->last = now;
+	if (b == NULL) {
+		return;
 	}
+	b->last = now;
+	if (mono_us_between(b->since, now) >= GATE_AFTER_US && records_waits(db, key, keylen)) {
+		gates_want(l->gates, db, key, keylen);
+	}
+}
+
+bool gates_open(const struct locks *l, const struct db *db, const uint8_t *key, size_t keylen)
+{
+	return l->gates != NULL && gates_is_open(l->gates, db, key, keylen);
 }
 
 void locks_got(struct db *db, const uint8_t *key, size_t keylen)
@@ -425,7 +436,7 @@ int locks_new(TALLOC_CTX *mem, struct dbd *dbd, struct locks **out)
 	}
 	l->dbd = dbd;
 	l->timer = mono_timer_new(l, dbd->d->ev, watch_all, l);
-	if (l->timer == NULL) {
+	if (l->timer == NULL || gates_new(l, dbd, &l->gates) != 0) {
 		talloc_free(l);
 		return ENOMEM;
 	}

@@ -22,6 +22,19 @@ void locks_got(struct db *db, const uint8_t *key, size_t keylen);
 /* Somebody who was met twice holds a lock of the file that something here waits for. */
 bool locks_held(const struct db *db);
 
+/*
+ * locks_gate.c: a chain lock that the record engine has tried in vain for GATE_AFTER_US is waited for by a process (a worker of a pool of its own), as clients wait for it:
+ * clients of this node that use a chain all the time cannot keep others from it. While that process has the lock, gates_open() is true, and dbd works on the chain as if
+ * it were its own lock; that is within one call of the engine (R7). At most GATES_MAX at a time, and LockProcessesPerDB for a database: the others go on trying.
+ */
+#define GATE_AFTER_US 2000U
+#define GATES_MAX     32U
+struct gates;
+int gates_new(TALLOC_CTX *mem, struct dbd *dbd, struct gates **gates);
+void gates_want(struct gates *g, struct db *db, const uint8_t *key, size_t keylen);
+bool gates_is_open(const struct gates *g, const struct db *db, const uint8_t *key, size_t keylen);
+bool gates_open(const struct locks *l, const struct db *db, const uint8_t *key, size_t keylen);
+
 /* Interface db, GET_LOCKS. */
 void locks_get(void *priv, struct rpc_call *call, const struct db_copy_id *arg);
 

@@ -28,6 +28,7 @@ struct records {
 	struct tevent_immediate *soon;
 	bool soon_set;
 	TDB_DATA open;     /* value read under the lock that is held, freed with the lock */
+	bool marked;       /* the lock that is held is a lock process's (locks_gate.c) */
 	bool have_dmaster; /* as the file has it, under the lock that is held */
 	uint32_t dmaster;
 };
@@ -67,6 +68,11 @@ static int op_trylock(void *priv, struct record_key key)
 {
 	struct db *db = priv;
 
+	if (gates_open(records_of(db)->dbd->locks, db, key.p, key.len)) {
+		locks_got(db, key.p, key.len);
+		records_of(db)->marked = tdb_chainlock_mark(db->tdb, tdb_key(key)) == 0;
+		return records_of(db)->marked ? 0 : EIO;
+	}
 	if (tdb_chainlock_nonblock(db->tdb, tdb_key(key)) == 0) {
 		locks_got(db, key.p, key.len);
 		return 0;
@@ -83,7 +89,12 @@ static void op_unlock(void *priv, struct record_key key)
 	struct db *db = priv;
 	struct records *r = records_of(db);
 
-	tdb_chainunlock(db->tdb, tdb_key(key));
+	if (r->marked) {
+		tdb_chainlock_unmark(db->tdb, tdb_key(key));
+		r->marked = false;
+	} else {
+		tdb_chainunlock(db->tdb, tdb_key(key));
+	}
 	free(r->open.dptr);
 	r->open = tdb_null;
 	r->have_dmaster = false;
@@ -278,6 +289,19 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 	talloc_steal(call, w);
 	records_kick(r);
 	return call;
+}
+
+bool records_waits(const struct db *db, const uint8_t *key, size_t keylen)
+{
+	return db->records != NULL && record_db_waits(db->records, (struct record_key){key, keylen});
+}
+
+void records_retry(struct records *r, struct db *db, const uint8_t *key, size_t keylen)
+{
+	if (db->records != NULL) {
+		record_db_retry(db->records, (struct record_key){key, keylen}, mono_now());
+		records_kick(r);
+	}
 }
 
 void records_cancel(struct record_call *call)

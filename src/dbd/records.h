@@ -14,6 +14,9 @@ int records_open(struct records *r, struct db *db, uint32_t generation, const ui
 void records_serve(struct records *r, struct db *db);
 /* The recovery has ended for it, or it is new and empty: vacuuming may begin. */
 void records_settled(struct records *r, struct db *db);
+/* Does the engine wait for this chain lock? It can be had now. */
+bool records_waits(const struct db *db, const uint8_t *key, size_t keylen);
+void records_retry(struct records *r, struct db *db, const uint8_t *key, size_t keylen);
 /* The engine may have something to do. */
 void records_kick(struct records *r);
 /* See apply in struct rec_member_ops, core/recovery.h. */

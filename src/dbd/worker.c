@@ -401,7 +401,7 @@ void worker_job_end(struct worker_job *job, int status)
 
 static bool op_is_ordered(enum worker_op op)
 {
-	return op != WORKER_HOLDERS && op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE &&
+	return op != WORKER_HOLDERS && op != WORKER_LOCK && op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE &&
 	       op != WORKER_EDIT;
 }
 
@@ -575,7 +575,7 @@ void worker_job_fed(struct worker_job *job, size_t bytes)
 
 static bool op_is_fed(uint32_t op)
 {
-	return op == WORKER_REPLACE || op == WORKER_FREEZE || op == WORKER_EDIT;
+	return op == WORKER_REPLACE || op == WORKER_FREEZE || op == WORKER_EDIT || op == WORKER_LOCK;
 }
 
 size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last)

@@ -49,8 +49,9 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  *		     rec_data behind it (their read-only flags are cleared). last set: COMMIT, or everything is taken back.	       not ordered
  * WORKER_HOLDERS    one batch, if there is anything to tell: struct holder_entry (holders.h) of every process but our own that
  *		     holds a lock of the file just now. Takes no lock.						       not ordered
+ * WORKER_LOCK	     waits for the chain lock of the key in input, says so with one batch, and holds on until input comes: one feed with last set. not ordered
  */
-enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE, WORKER_EDIT, WORKER_PAGE, WORKER_SETTLE, WORKER_HOLDERS };
+enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_REPLACE, WORKER_WIPE, WORKER_CHECK, WORKER_FREEZE, WORKER_EDIT, WORKER_PAGE, WORKER_SETTLE, WORKER_HOLDERS, WORKER_LOCK };
 
 #define WORKER_EDIT_WIPE   'W'
 #define WORKER_EDIT_STORE  'S'

@@ -190,8 +190,8 @@ static int run(struct wjob *job)
 		[WORKER_SCAN] = wjob_scan,     [WORKER_READ] = wjob_scan,       [WORKER_SEQNUM] = wjob_seqnum,
 		[WORKER_UPDATE] = wjob_update, [WORKER_REPLACE] = wjob_replace, [WORKER_WIPE] = wjob_wipe,
 		[WORKER_CHECK] = wjob_check,   [WORKER_FREEZE] = wjob_freeze,   [WORKER_EDIT] = wjob_edit,
-		[WORKER_PAGE] = wjob_page,     [WORKER_SETTLE] = wjob_settle,
-		[WORKER_HOLDERS] = wjob_holders,
+		[WORKER_PAGE] = wjob_page,     [WORKER_SETTLE] = wjob_settle,   [WORKER_HOLDERS] = wjob_holders,
+		[WORKER_LOCK] = wjob_lock,
 	};
 	int error;
 

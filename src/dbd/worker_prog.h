@@ -45,6 +45,7 @@ int wjob_check(struct wjob *job);
 int wjob_settle(struct wjob *job);
 int wjob_freeze(struct wjob *job);
 int wjob_edit(struct wjob *job);
+int wjob_lock(struct wjob *job);
 int wjob_holders(struct wjob *job); /* worker_holders.c */
 
 /* ---- worker_journal.c. Under the transaction lock, but for wjournal_settle(). 0 or errno. ---- */

@@ -238,6 +238,22 @@ static bool freeze_wait(struct wjob *job)
 	return wanted;
 }
 
+/* On behalf of the daemon, which works on the chain meanwhile. A kill lets go. */
+int wjob_lock(struct wjob *job)
+{
+	TDB_DATA key = tdb_bytes(job->start.input.data, job->start.input.len);
+	uint8_t locked = 1;
+
+	errno = 0;
+	if (tdb_chainlock(job->tdb, key) != 0) {
+		return wtdb_errno(job->tdb);
+	}
+	wjob_send_batch(job, &locked, sizeof(locked));
+	(void)freeze_wait(job);
+	tdb_chainunlock(job->tdb, key);
+	return 0;
+}
+
 /* A transaction that is only begun: nobody else gets a record for writing until it ends, and a kill leaves everything
  * as it was. */
 int wjob_freeze(struct wjob *job)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from classic import REPLY_CALL, Client
 from support import CAPTURE, PATIENCE, output, wait_until
 
 HOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lock_holder.py")
@@ -122,3 +123,19 @@ def test_recovery_of_the_others_ends(cluster):
         assert ctdb(cluster, pnn, "record", "get", "late.tdb", "two").strip() == "new"
     cluster.wait_ready(2 * PATIENCE)
     assert "part of the recovery has ended, too" in log(cluster, 0)
+
+
+def test_clients_that_never_rest(cluster, request):
+    """Four clients of node 0 use the chain of a record all the time; the record goes to node 1 and back all the same."""
+    ctdb(cluster, 0, "db", "attach", "busy.tdb")
+    s = status(cluster, 0, "busy.tdb")
+    hammer = os.path.join(os.path.abspath(request.config.getoption("--build")), "test", "local", "hammer")
+    with subprocess.Popen([hammer, s["path"], s["tdb_flags"], "hot", "4"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as clients:
+        assert clients.stdout.readline() == b"ready\n"
+        nodes = [Client(cluster.node(pnn).file("run", "ctdbd.socket"), 4 * PATIENCE) for pnn in range(2)]
+        db = [c.attach("busy.tdb") for c in nodes][0]
+        for i in range(60):
+            c = nodes[(i + 1) % 2]
+            assert c.call_answer(c.call_send(db, b"hot"))[:2] == (REPLY_CALL, 0), i
+        for c in nodes:
+            c.socket.close()
