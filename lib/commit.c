@@ -20,12 +20,14 @@ struct commit_state {
 	struct ctdb_blob payload;
 	struct retry retry;
 	int outcome; /* known before the lock is given back */
+	bool sent;   /* a daemon may have it */
 };
 
 static void commit_read_next(struct tevent_req *req);
 static void commit_read_done(struct tevent_req *subreq);
 static void commit_seqnum_done(struct tevent_req *subreq);
 static void commit_try(struct tevent_req *req);
+static void commit_not_sent(struct tevent_req *req, int err);
 static void commit_tried(struct tevent_req *subreq);
 static void commit_check_done(struct tevent_req *subreq);
 static void commit_finish(struct tevent_req *req, int outcome);
@@ -190,11 +192,26 @@ static void commit_try(struct tevent_req *req)
 		tevent_req_error(req, ENOTCONN);
 		return;
 	}
-	s->t->uncertain = true;
 	subreq = control_send(s, s->t->db->c, CTDB_NODE_CURRENT, CLASSIC_CONTROL_TRANS3_COMMIT, s->t->db->file->id,
 			      data_of_blob(s->payload));
-	if (!tevent_req_nomem(subreq, req)) {
-		tevent_req_set_callback(subreq, commit_tried, req);
+	if (subreq == NULL) {
+		commit_not_sent(req, ENOMEM);
+		return;
+	}
+	s->sent = s->sent || request_was_sent(subreq);
+	s->t->uncertain = s->sent;
+	tevent_req_set_callback(subreq, commit_tried, req);
+}
+
+/* Nothing has left this process: it was not stored, unless an attempt before this one was. */
+static void commit_not_sent(struct tevent_req *req, int err)
+{
+	struct commit_state *s = tevent_req_data(req, struct commit_state);
+
+	if (s->sent) {
+		tevent_req_error(req, err);
+	} else {
+		commit_finish(req, err);
 	}
 }
 
@@ -208,7 +225,8 @@ static void commit_tried(struct tevent_req *subreq)
 	int err = ctdb_control_recv(subreq, s, &reply);
 
 	talloc_free(subreq);
-	if (tevent_req_error(req, err)) {
+	if (err != 0) {
+		commit_not_sent(req, err);
 		return;
 	}
 	if (reply->status == 0) {
@@ -285,6 +303,11 @@ static void commit_unlocked(struct tevent_req *subreq)
 	if (!tevent_req_error(req, s->outcome)) {
 		tevent_req_done(req);
 	}
+}
+
+bool ctdb_transaction_uncertain(const struct ctdb_transaction *t)
+{
+	return t->uncertain;
 }
 
 int ctdb_transaction_commit_recv(struct tevent_req *req)

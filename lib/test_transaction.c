@@ -128,6 +128,58 @@ static void test_commit(void **state)
 	end(&s);
 }
 
+/* Nothing was sent: it is certain that nothing was stored, and the lock goes back. */
+static void test_too_large(void **state)
+{
+	const size_t len = 40U * 1024 * 1024;
+	struct setup s;
+	struct ctdb_transaction *t;
+	uint8_t *big;
+
+	begin(&s);
+	big = talloc_zero_array(s.c, uint8_t, len);
+	assert_non_null(big);
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), data_of(big, len)), 0);
+	assert_int_equal(ctdb_transaction_store(t, S("b"), data_of(big, len)), 0);
+	assert_int_equal(ctdb_transaction_commit(t), EMSGSIZE);
+	assert_false(ctdb_transaction_uncertain(t));
+	assert_int_equal(s.d->n_commits, 0);
+	assert_false(is_locked(&s));
+	talloc_free(t);
+	start(&s, &t);
+	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
+	assert_int_equal(ctdb_transaction_commit(t), 0);
+	assert_value(&s, "a", "1");
+	end(&s);
+}
+
+/* As many as a script may have, while the cluster waits: with a linear search this test takes a quarter of an hour. */
+static void test_many_changes(void **state)
+{
+	enum { N = 200000 };
+	struct setup s;
+	struct ctdb_transaction *t;
+	struct ctdb_data data;
+	char key[16];
+
+	begin(&s);
+	start(&s, &t);
+	for (unsigned int i = 0; i < 2 * N; i++) {
+		snprintf(key, sizeof(key), "%u", i % N);
+		assert_int_equal(ctdb_transaction_store(t, S(key), i < N ? S("old") : S(key)), 0);
+	}
+	for (unsigned int i = 0; i < N; i += 997) {
+		snprintf(key, sizeof(key), "%u", i);
+		assert_int_equal(ctdb_transaction_fetch(t, S(key), s.c, &data), 0);
+		assert_int_equal(data.len, strlen(key));
+		assert_memory_equal(data.data, key, data.len);
+	}
+	assert_int_equal(ctdb_transaction_fetch(t, S("other"), s.c, &data), ENOENT);
+	assert_int_equal(ctdb_transaction_cancel(t), 0);
+	end(&s);
+}
+
 /* What makes no difference is not sent. */
 static void test_no_change(void **state)
 {
@@ -216,6 +268,7 @@ static void test_commit_uncertain(void **state)
 	assert_int_equal(ctdb_transaction_commit(t), ETIMEDOUT);
 	ctdb_client_set_timeout(s.c, PATIENCE_MS);
 	assert_true(s.d->n_commits > 1);
+	assert_true(ctdb_transaction_uncertain(t));
 	assert_int_equal(ctdb_transaction_cancel(t), EINVAL);
 	talloc_free(t);
 	assert_true(is_locked(&s));
@@ -419,6 +472,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commit),
 		cmocka_unit_test(test_no_change),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_many_changes),
 		cmocka_unit_test(test_commit_again),
 		cmocka_unit_test(test_commit_completed_by_recovery),
 		cmocka_unit_test(test_commit_overtaken),

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "glock.h"
 #include "local.h"
 #include "protocol/classic_native.h"
@@ -144,15 +145,70 @@ int ctdb_transaction_start(struct ctdb_db *db, TALLOC_CTX *mem, struct ctdb_tran
 
 static struct change *change_find(struct ctdb_transaction *t, struct ctdb_data key)
 {
-	dlist_for_each(e, &t->changes)
-	{
-		struct change *ch = dlist_entry(e, struct change, link);
+	uint32_t hash = hash_lookup3(key.data, key.len), i;
 
-		if (data_equal(ch->key, key)) {
-			return ch;
+	if (t->n_slots == 0) {
+		return NULL;
+	}
+	for (i = hash & (t->n_slots - 1); t->slots[i] != NULL; i = (i + 1) & (t->n_slots - 1)) {
+		if (t->slots[i]->hash == hash && data_equal(t->slots[i]->key, key)) {
+			return t->slots[i];
 		}
 	}
 	return NULL;
+}
+
+static void slot_take(struct change **slots, uint32_t n_slots, struct change *ch)
+{
+	uint32_t i = ch->hash & (n_slots - 1);
+
+	while (slots[i] != NULL) {
+		i = (i + 1) & (n_slots - 1);
+	}
+	slots[i] = ch;
+}
+
+/* Room for one more, half of the slots being empty at least. */
+static bool slots_grow(struct ctdb_transaction *t)
+{
+	uint32_t n = t->n_slots == 0 ? 16 : 2 * t->n_slots;
+	struct change **slots;
+
+	if (2 * (t->n_changes + 1) <= t->n_slots) {
+		return true;
+	}
+	slots = talloc_zero_array(t, struct change *, n);
+	if (slots == NULL) {
+		return false;
+	}
+	dlist_for_each(e, &t->changes)
+	{
+		slot_take(slots, n, dlist_entry(e, struct change, link));
+	}
+	talloc_free(t->slots);
+	t->slots = slots;
+	t->n_slots = n;
+	return true;
+}
+
+/* Without data. NULL: out of memory, and nothing has changed. */
+static struct change *change_new(struct ctdb_transaction *t, struct ctdb_data key)
+{
+	struct change *ch = slots_grow(t) ? talloc_zero(t, struct change) : NULL;
+
+	if (ch == NULL) {
+		return NULL;
+	}
+	ch->key = data_of(talloc_memdup(ch, key.data, key.len), key.len);
+	if (ch->key.data == NULL && key.len > 0) {
+		talloc_free(ch);
+		return NULL;
+	}
+	ch->hash = hash_lookup3(key.data, key.len);
+	dlist_add_tail(&t->changes, &ch->link);
+	slot_take(t->slots, t->n_slots, ch);
+	t->n_changes++;
+	return ch;
 }
 
 struct transaction_fetch_state {
@@ -247,18 +303,13 @@ static int change_set(struct ctdb_transaction *t, struct ctdb_data key, struct c
 	if (key.len > CLASSIC_KEY_MAX || data.len > CLASSIC_DATA_MAX - RECORD_HEADER_SIZE) {
 		return client_fail(t->db->c, EMSGSIZE, "record too large");
 	}
-	if (ch == NULL) {
-		ch = talloc_zero(t, struct change);
-		if (ch == NULL) {
-			return client_fail(t->db->c, ENOMEM, "out of memory");
-		}
-		ch->key = data_of(talloc_memdup(ch, key.data, key.len), key.len);
-		dlist_add_tail(&t->changes, &ch->link);
-	}
-	copy = talloc_memdup(ch, data.data, data.len);
-	if ((copy == NULL && data.len > 0) || (ch->key.data == NULL && key.len > 0)) {
+	copy = talloc_memdup(t, data.data, data.len);
+	ch = ch != NULL || (copy == NULL && data.len > 0) ? ch : change_new(t, key);
+	if (ch == NULL || (copy == NULL && data.len > 0)) {
+		talloc_free(copy);
 		return client_fail(t->db->c, ENOMEM, "out of memory");
 	}
+	copy = talloc_steal(ch, copy);
 	data_free(&ch->data);
 	ch->data = data_of(copy, data.len);
 	return 0;

@@ -9,6 +9,7 @@
 struct change {
 	struct dlist link; /* in the order of the first change of each key */
 	struct ctdb_data key;
+	uint32_t hash;
 	struct ctdb_data data; /* empty: deleted */
 };
 
@@ -20,6 +21,8 @@ struct ctdb_transaction {
 	bool committed; /* the commit was tried */
 	bool uncertain; /* and it is not known what became of it: the lock is kept until this process ends */
 	struct dlist changes;
+	uint32_t n_changes, n_slots; /* n_slots: 0 or a power of two, more than n_changes */
+	struct change **slots;       /* by key: open addressing */
 };
 
 #endif

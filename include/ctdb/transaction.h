@@ -29,11 +29,14 @@ int ctdb_transaction_delete(struct ctdb_transaction *t, struct ctdb_data key);
 /*
  * Writes all changes and gives the lock back. The transaction must not be used afterwards but to free it. 0: stored on
  * all active nodes. Errors also: ECANCELED: something else than this transaction changed the database, nothing of it
- * was stored; ETIMEDOUT, ENOTCONN: not known whether it was stored.
+ * was stored; ETIMEDOUT, ENOTCONN: as a rule not known whether it was stored, see ctdb_transaction_uncertain().
  */
 struct tevent_req *ctdb_transaction_commit_send(TALLOC_CTX *mem, struct ctdb_transaction *t);
 int ctdb_transaction_commit_recv(struct tevent_req *req);
 int ctdb_transaction_commit(struct ctdb_transaction *t);
+
+/* After a commit that failed: whether it is not known if it was stored, whatever the error is. */
+bool ctdb_transaction_uncertain(const struct ctdb_transaction *t);
 
 /* Forgets the changes and gives the lock back. Freeing does that as well if it can without waiting; else the lock ends
  * with the process or its connection. */
