@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
+
 struct hot_keys *hot_keys_new(TALLOC_CTX *mem)
 {
 	struct hot_keys *h = talloc_zero(mem, struct hot_keys);
@@ -18,7 +20,7 @@ static struct hot_key *list_find(struct hot_keys *h, const uint8_t *key, size_t 
 	for (unsigned int i = 0; i < HOT_KEYS; i++) {
 		struct hot_key *k = &h->list[i];
 
-		if (k->count > 0 && k->hash == hash && k->keylen == keylen && memcmp(k->key, key, keylen) == 0) {
+		if (k->count > 0 && k->hash == hash && k->keylen == keylen && bytes_same(k->key, key, keylen)) {
 			return k;
 		}
 	}
@@ -31,7 +33,7 @@ static struct hot_key *list_enter(struct hot_keys *h, const uint8_t *key, size_t
 	struct hot_key *k = &h->list[0];
 
 	*k = (struct hot_key){.hash = hash, .keylen = keylen, .key = k->key};
-	memcpy(k->key, key, keylen);
+	bytes_copy(k->key, key, keylen);
 	return k;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 #define HASH_BUCKETS_MIN 64
@@ -26,7 +27,7 @@ void rec_answer(struct record_call *call, int status, const struct record_copy *
 
 static int call_park(struct record_call *call, struct record_key key)
 {
-	call->key = talloc_memdup(call, key.p, key.len > 0 ? key.len : 1);
+	call->key = bytes_dup(call, key.p, key.len);
 	call->keylen = key.len;
 	call->rec = NULL;
 	dlist_remove(&call->link);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 #define HINT_DELAY_MS 100
@@ -38,7 +39,7 @@ static bool hint_known(struct record_db *db, struct record_key key, uint32_t has
 {
 	struct hint *h = db->hint_slots[hash % HINT_SLOTS];
 
-	if (h == NULL || h->hash != hash || h->keylen != key.len || memcmp(h->key, key.p, key.len) != 0) {
+	if (h == NULL || h->hash != hash || h->keylen != key.len || !bytes_same(h->key, key.p, key.len)) {
 		return false;
 	}
 	h->rsn = rsn;
@@ -62,7 +63,7 @@ void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct 
 		return;
 	}
 	*h = (struct hint){.rsn = rsn, .due = hint_due(now), .hash = hash, .keylen = key.len};
-	memcpy(h->key, key.p, key.len);
+	bytes_copy(h->key, key.p, key.len);
 	db->hint_slots[hash % HINT_SLOTS] = h;
 	dlist_add_tail(&db->hints, &h->link);
 	db->n_hints++;

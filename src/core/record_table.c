@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 /* A client that comes again for a record that left this recently, unused, missed it. */
@@ -55,7 +56,7 @@ struct rec *rec_find(const struct record_db *db, struct record_key key, uint32_t
 	struct rec *r;
 
 	for (r = db->buckets[hash & (db->n_buckets - 1)]; r != NULL; r = r->hash_next) {
-		if (r->hash == hash && r->keylen == key.len && memcmp(r->key, key.p, key.len) == 0) {
+		if (r->hash == hash && r->keylen == key.len && bytes_same(r->key, key.p, key.len)) {
 			return r;
 		}
 	}
@@ -74,12 +75,11 @@ struct rec *rec_get(struct record_db *db, struct record_key key)
 	if (r == NULL) {
 		return NULL;
 	}
-	r->key = talloc_size(r, key.len > 0 ? key.len : 1);
+	r->key = bytes_dup(r, key.p, key.len);
 	if (r->key == NULL) {
 		talloc_free(r);
 		return NULL;
 	}
-	memcpy(r->key, key.p, key.len);
 	r->keylen = key.len;
 	r->hash = hash;
 	r->db = db;
@@ -114,8 +114,9 @@ void rec_free(struct rec *r)
 bool rec_idle(const struct rec *r)
 {
 	return dlist_empty(&r->waiters) && dlist_empty(&r->inbox) && r->forwarded == RECORD_NODE_NONE && !r->asked &&
-	       !r->have_grant && r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding && !r->pinned &&
-	       !r->is_copy && !r->is_lender && !r->ro_asked && !r->have_copy && !r->revoke && dlist_empty(&r->readers);
+	       !r->have_grant && r->next == RECORD_NODE_NONE && r->tail == RECORD_NODE_NONE && !r->holding &&
+	       !r->pinned && !r->is_copy && !r->is_lender && !r->ro_asked && !r->have_copy && !r->revoke &&
+	       dlist_empty(&r->readers);
 }
 
 void rec_drop(struct rec *r)

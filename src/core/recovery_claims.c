@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 struct entry {
@@ -68,7 +69,7 @@ static struct entry *entry_get(struct claims *c, const uint8_t *key, size_t keyl
 
 	*made = false;
 	for (e = c->buckets[hash & (c->n_buckets - 1)]; e != NULL; e = e->next) {
-		if (e->hash == hash && e->keylen == keylen && memcmp(e->key, key, keylen) == 0) {
+		if (e->hash == hash && e->keylen == keylen && bytes_same(e->key, key, keylen)) {
 			return e;
 		}
 	}
@@ -80,7 +81,7 @@ static struct entry *entry_get(struct claims *c, const uint8_t *key, size_t keyl
 		return NULL;
 	}
 	*e = (struct entry){.hash = hash, .keylen = (uint32_t)keylen, .local_dmaster = CLAIM_NODE_NONE};
-	memcpy(e->key, key, keylen);
+	bytes_copy(e->key, key, keylen);
 	e->next = c->buckets[hash & (c->n_buckets - 1)];
 	c->buckets[hash & (c->n_buckets - 1)] = e;
 	c->n++;

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 #include "core/recovery_private.h"
 #include "core/slotmap.h"
 
@@ -73,7 +75,7 @@ static int claims_append(struct mdb *db, uint32_t to, const struct rec_scan_entr
 				.flags = entry->flags,
 				.owned = entry->dmaster == db->m->own_pnn,
 				.empty = entry->empty};
-	c->key.data = talloc_memdup(s->claims.claims.v, entry->key, entry->keylen > 0 ? entry->keylen : 1);
+	c->key.data = bytes_dup(s->claims.claims.v, entry->key, entry->keylen);
 	c->key.len = (uint32_t)entry->keylen;
 	if (c->key.data == NULL) {
 		return ENOMEM;
@@ -223,7 +225,7 @@ static int todo_add(struct mdb *db, enum rec_apply what, const uint8_t *key, siz
 	}
 	*t = (struct todo){
 		.what = what, .rsn = rsn, .owner = owner, .from = from, .sequence = sequence, .keylen = keylen};
-	memcpy(t->key, key, keylen);
+	bytes_copy(t->key, key, keylen);
 	dlist_add_tail(&db->todo, &t->link);
 	db->n_todo++;
 	return 0;
@@ -264,7 +266,7 @@ static int order(struct mdb *db, uint32_t node, const struct verdict *v, uint64_
 	}
 	o = &s->orders.orders.v[s->orders.orders.n];
 	*o = (struct rec_order){.rsn = rsn, .owner = v->owner};
-	o->key.data = talloc_memdup(s->orders.orders.v, v->key, v->keylen > 0 ? v->keylen : 1);
+	o->key.data = bytes_dup(s->orders.orders.v, v->key, v->keylen);
 	o->key.len = (uint32_t)v->keylen;
 	if (o->key.data == NULL) {
 		return ENOMEM;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 struct record_key cand_key(const struct cand *c)
@@ -16,7 +17,7 @@ static struct cand **cand_place(struct vacuum *v, struct record_key key, uint32_
 	struct cand **p = &v->buckets[hash & (v->n_buckets - 1)];
 
 	while (*p != NULL &&
-	       ((*p)->hash != hash || (*p)->keylen != key.len || memcmp((*p)->key, key.p, key.len) != 0)) {
+	       ((*p)->hash != hash || (*p)->keylen != key.len || !bytes_same((*p)->key, key.p, key.len))) {
 		p = &(*p)->hash_next;
 	}
 	return p;
@@ -40,7 +41,7 @@ struct cand *cand_get(struct vacuum *v, struct record_key key, bool *made)
 		return NULL;
 	}
 	*c = (struct cand){.v = v, .state = CAND_BATCH, .hash = hash, .keylen = key.len};
-	memcpy(c->key, key.p, key.len);
+	bytes_copy(c->key, key.p, key.len);
 	*p = c;
 	v->n_cands++;
 	*made = true;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "base/bytes.h"
+
 #define ME       0U
 #define GEN      7U
 #define FILE_MAX 48 /* records; a file that is full can't be written */
@@ -35,7 +37,7 @@ struct fuzz_engine {
 static struct cell *find(struct fuzz_engine *e, struct record_key key)
 {
 	for (int i = 0; i < e->n; i++) {
-		if (e->file[i].keylen == key.len && memcmp(e->file[i].key, key.p, key.len) == 0) {
+		if (e->file[i].keylen == key.len && bytes_same(e->file[i].key, key.p, key.len)) {
 			return &e->file[i];
 		}
 	}
@@ -85,10 +87,10 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 	}
 	if (c == NULL) {
 		c = &e->file[e->n++];
-		*c = (struct cell){.key = talloc_memdup(e, key.p, key.len > 0 ? key.len : 1), .keylen = key.len};
+		*c = (struct cell){.key = bytes_dup(e, key.p, key.len), .keylen = key.len};
 		MUST(c->key != NULL);
 	}
-	data = talloc_memdup(e, copy->len > 0 ? copy->data : (const uint8_t *)"", copy->len > 0 ? copy->len : 1);
+	data = bytes_dup(e, copy->data, copy->len);
 	MUST(data != NULL);
 	talloc_free(c->data);
 	c->data = data;
