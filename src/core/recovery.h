@@ -105,7 +105,7 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 		     const uint32_t *slots, uint32_t n_slots, struct mono now);
 void rec_leader_stop(struct rec_leader *l);
 bool rec_leader_running(const struct rec_leader *l);
-/* The recoveries from the next PLAN on trust no digests, until one of them has ended. true: so does, or will do, the one in work. */
+/* The recoveries from the next PLAN on trust no digests, until one of them has ended. true: so will the one in work; else it is for the next. */
 bool rec_leader_set_full(struct rec_leader *l);
 /* A member could not go on: the caller starts again, not before *when (30 ms, doubled up to a second while it does not get better). Cleared by rec_leader_start(). */
 bool rec_leader_wants_restart(const struct rec_leader *l, struct mono *when);
@@ -197,6 +197,8 @@ void rec_member_set_patience(struct rec_member *m, uint32_t ms);
  * the node's part of it is done, or has failed.
  */
 void rec_member_late(struct rec_member *m, void *db);
+/* The database is being detached, in whatever step it is: its handle is not used any more. */
+void rec_member_forget(struct rec_member *m, void *db);
 
 void rec_member_on_begin(struct rec_member *m, uint32_t from, const struct rec_begin *msg, struct mono now);
 void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now);
@@ -234,6 +236,8 @@ bool rec_member_is_normal(const struct rec_member *m); /* END of the newest id w
 /* Of the newest BEGIN that was followed, ended or not; 0: none, or abandoned. Whether a node is in it: what it sends and is sent must not be lost. */
 uint32_t rec_member_generation(const struct rec_member *m);
 bool rec_member_has(const struct rec_member *m, uint32_t pnn);
+/* The PLAN of that recovery has come, and trusts no digests. */
+bool rec_member_is_full(const struct rec_member *m);
 /* What this member did since the newest PLAN. bytes: of what it sent about volatile databases. */
 struct rec_stats {
 	uint32_t dbs, scans;	/* volatile databases; files that were read */

@@ -44,7 +44,7 @@ struct rec_leader {
 	struct rec_begin_reply **replies; /* by member index, NULL: not yet */
 	struct dlist dbs;
 	bool full;      /* until a recovery with it has ended */
-	bool plan_full; /* the one in work has it in its plan */
+	bool full_next; /* wanted when the plan of the one in work was out: for the next */
 };
 
 struct rec_leader *rec_leader_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_leader_ops *ops, void *priv)
@@ -95,7 +95,8 @@ void rec_leader_stop(struct rec_leader *l)
 bool rec_leader_set_full(struct rec_leader *l)
 {
 	l->full = true;
-	return l->state == LEADER_BEGIN || (l->state == LEADER_RUN && l->plan_full);
+	l->full_next = l->full_next || l->state == LEADER_RUN;
+	return l->state == LEADER_BEGIN;
 }
 
 bool rec_leader_running(const struct rec_leader *l)
@@ -179,6 +180,7 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 	l->n_members = n_members;
 	l->n_slots = n_slots;
 	l->state = LEADER_BEGIN;
+	l->full_next = false;
 	l->deadline = mono_add_ms(now, BEGIN_TIMEOUT_MS);
 	msg = (struct rec_begin){.id = l->id,
 				 .generation = generation,
@@ -337,7 +339,8 @@ static void finish(struct rec_leader *l)
 	}
 	if (!ended) {
 		l->restarts = 0;
-		l->full = l->full && (late || !l->plan_full); /* else it was wanted too late for this one */
+		l->full = l->full && (late || l->full_next);
+		l->full_next = false;
 		send_all(l, LANE_PROC_REC_END, &end);
 	}
 	if (late) {
@@ -375,7 +378,6 @@ static int send_plan(struct rec_leader *l)
 		}
 	}
 	l->state = LEADER_RUN;
-	l->plan_full = plan.full;
 	send_all(l, LANE_PROC_REC_PLAN, &plan);
 	talloc_free(plan.dbs.v);
 	return 0;

@@ -81,6 +81,11 @@ uint32_t rec_member_generation(const struct rec_member *m)
 	return m->begun ? m->generation : 0;
 }
 
+bool rec_member_is_full(const struct rec_member *m)
+{
+	return m->begun && m->planned && m->full;
+}
+
 bool rec_member_has(const struct rec_member *m, uint32_t pnn)
 {
 	return m->begun && rec_member_index(m, pnn) < m->n_members;
@@ -378,6 +383,20 @@ void rec_member_late(struct rec_member *m, void *handle)
 	db->late = true;
 	msg.db_id = db->id;
 	m->ops.send(m->priv, m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
+}
+
+void rec_member_forget(struct rec_member *m, void *handle)
+{
+	struct mdb *db = rec_member_find_handle(m, handle);
+
+	if (db == NULL) {
+		return;
+	}
+	if (db->state != MDB_IDLE && db->state != MDB_COMMITTED) {
+		mdb_failed(db, EAGAIN, "it was detached"); /* nobody's fault */
+	}
+	db->state = MDB_IDLE;
+	db->handle = NULL;
 }
 
 /* ---- COMMIT and END ---- */

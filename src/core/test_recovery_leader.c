@@ -122,11 +122,10 @@ static void test_full(void **state)
 	assert_false(rec_leader_set_full(w->leader));
 	led_to_plan(w, 1);
 	assert_true(w->full);
-	assert_true(rec_leader_set_full(w->leader)); /* it does that */
 	led_to_end(w, 1);
 	led_to_plan(w, 2);
 	assert_false(w->full);
-	assert_false(rec_leader_set_full(w->leader));
+	assert_false(rec_leader_set_full(w->leader)); /* too late */
 	led_to_end(w, 2);
 	led_to_plan(w, 3);
 	assert_true(w->full);
@@ -139,8 +138,15 @@ static void test_full(void **state)
 	assert_true(rec_leader_set_full(w->leader)); /* in time */
 	led_to_plan(w, 7);
 	assert_true(w->full);
+	assert_false(rec_leader_set_full(w->leader)); /* seen after the copies were told */
 	led_to_end(w, 7);
 	led_to_plan(w, 8);
+	assert_true(w->full);
+	assert_false(rec_leader_set_full(w->leader));
+	led_to_plan(w, 9); /* begins later: does for both */
+	assert_true(w->full);
+	led_to_end(w, 9);
+	led_to_plan(w, 10);
 	assert_false(w->full);
 }
 

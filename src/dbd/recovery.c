@@ -413,7 +413,7 @@ static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted
 		    (m->generation != 0 && m->generation == rec_leader_generation(r->leader));
 
 	if ((ours || rejoin) && leads && m->full && rec_leader_set_full(r->leader)) {
-		return; /* the one in work does it, or will do */
+		return; /* the one that has begun will be full */
 	}
 	if ((ours || rejoin) && leads && !r->wanted) {
 		if (from != r->dbd->d->pnn) {

@@ -134,7 +134,7 @@ void recovery_cost_ended(struct recovery *r)
 	costs->full_count += s->full;
 	add(&costs->total, &costs->last);
 	log_cost(&costs->last, s->full);
-	if (s->full) {
+	if (s->full && r->full_seen != r->generation) {
 		r->full_wanted = r->wish_full = false;
 		r->wish_generation = GENERATION_NONE;
 	}

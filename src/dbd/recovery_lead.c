@@ -201,6 +201,10 @@ void recovery_wish_again(struct recovery *r)
 			       .reason = r->wish};
 	uint32_t leader = view_leader(r->dbd);
 
+	/* What was seen before the recovery in work, which is full, needs no other one. */
+	if (!r->rejoin && r->wish_full && r->full_seen != r->wish_generation && rec_member_is_full(r->member)) {
+		return;
+	}
 	if (!r->rejoin &&
 	    (r->wish_generation == GENERATION_NONE || r->wish_generation != rec_member_generation(r->member))) {
 		return;
@@ -213,14 +217,19 @@ void recovery_wish_again(struct recovery *r)
 
 static void want(struct recovery *r, uint32_t generation, bool full, const char *fmt, va_list ap)
 {
-	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member) ||
-	    (r->wish_generation == generation && (r->wish_full || !full))) {
+	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member)) {
+		return;
+	}
+	if (full) {
+		r->full_wanted = true;
+		r->full_seen = generation;
+	}
+	if (r->wish_generation == generation && (r->wish_full || !full)) {
 		return;
 	}
 	vsnprintf(r->wish, sizeof(r->wish), fmt, ap);
 	r->wish_generation = generation;
 	r->wish_full = r->wish_full || full;
-	r->full_wanted = r->full_wanted || full;
 	log_notice("recovery wanted: %s", r->wish);
 	recovery_wish_again(r);
 }
