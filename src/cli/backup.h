@@ -12,7 +12,8 @@
 
 /*
  * Writing: to "FILE.new.PID" in the same directory, which takes FILE's name when it is complete and on disk; freeing an
- * unfinished one removes it. FILE "-": standard output. Errors: errno, with a text in error (of BACKUP_ERROR_MAX).
+ * unfinished one removes it. Of a symbolic link the file that it leads to. Devices, pipes and so on are refused. FILE
+ * "-": standard output. Errors: errno, with a text in error (of BACKUP_ERROR_MAX).
  */
 struct backup_writer;
 int backup_writer_new(TALLOC_CTX *mem, const char *path, const struct backup_header *header, struct backup_writer **w,
@@ -25,8 +26,9 @@ uint64_t backup_written(const struct backup_writer *w);
 
 /*
  * Reading: backup_open() reads all of the file and refuses it (EBADMSG, text) if anything in it is wrong: foreign,
- * damaged, cut short. FILE has to be a regular file. Files of CTDB's own backupdb, from machines with 64 bits of either
- * byte order, are read as well: these have no checksum, and the database's id follows from its name.
+ * damaged, cut short, or holding a record or number that no database can have. What is read later has to be the same
+ * bytes: if not, the end is EBADMSG. FILE has to be a regular file. Files of CTDB's own backupdb, from machines with 64
+ * bits of either byte order, are read as well: these have no checksum, and the database's id follows from its name.
  */
 struct backup_reader;
 struct backup_info {

@@ -95,9 +95,10 @@ static bool is_seqnum(struct backup_reader *r, const struct backup_record *recor
 {
 	static const char key[] = "__db_sequence_number__";
 
-	if (record->key.len != sizeof(key) || memcmp(record->key.data, key, sizeof(key)) != 0) {
+	if (!r->replicated || record->key.len != sizeof(key) || memcmp(record->key.data, key, sizeof(key)) != 0) {
 		return false;
 	}
+	r->has_seqnum = true;
 	r->seqnum = record->data.len == 8 ? u64(r, record->data.data) : 0;
 	return true;
 }
@@ -114,7 +115,7 @@ int backup_classic_next(struct backup_reader *r, struct backup_record *record, c
 			err = next_block(r, error);
 		}
 		if (err != 0) {
-			return err;
+			return err == ENOENT ? backup_end_of_pass(r, error) : err;
 		}
 		r->records_left--;
 		if (parse(r, record) != 0) {
@@ -143,6 +144,7 @@ static int read_head(struct backup_reader *r, struct backup_info *info, uint64_t
 	}
 	info->header.created = u64(r, head + 8);
 	info->header.flags = (uint32_t)u64(r, head + 16);
+	r->replicated = ctdb_db_flags_model(info->header.flags) != CTDB_DB_VOLATILE;
 	r->n_blocks = u64(r, head + 24);
 	*records = u64(r, head + 32);
 	info->header.name = talloc_strndup(r, (const char *)head + NAME_AT, HEAD - NAME_AT);
@@ -166,13 +168,18 @@ int backup_classic_open(struct backup_reader *r, struct backup_info *info, char 
 	err = backup_rewind(r, error);
 	while (err == 0) {
 		err = backup_classic_next(r, &record, error);
+		err = err == 0 ? backup_check_record(r, &record, error) : err;
 		info->records += err == 0;
 	}
 	if (err != ENOENT) {
 		return err;
 	}
 	info->seqnum = r->seqnum;
-	if (backup_left(r) != 0 || info->records + (r->seqnum != 0) != records) {
+	if (r->seqnum > INT64_MAX) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: has an impossible sequence number", r->path);
+		return EBADMSG;
+	}
+	if (backup_left(r) != 0 || info->records + r->has_seqnum != records) {
 		return backup_bad(r, error, "the number of records is not what the file says");
 	}
 	info->header.maker = talloc_strdup(r, "ctdb");

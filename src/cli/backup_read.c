@@ -2,12 +2,20 @@
 #include "backup_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <gnutls/crypto.h>
 
 #include "base/xdr.h"
+#include "protocol/classic.h"
+#include "text.h"
+
+/* Key and data as one record of a message, with all that stands around them. */
+#define RECORD_BYTES_MAX (CLASSIC_DATA_MAX - 128U)
 
 int backup_bad(const struct backup_reader *r, char *error, const char *what)
 {
@@ -29,7 +37,56 @@ int backup_get(struct backup_reader *r, void *buf, size_t len, char *error)
 	if (r->hashing && gnutls_hash(r->hash, buf, len) != 0) {
 		return ENOMEM;
 	}
+	return r->pass != NULL && gnutls_hash(r->pass, buf, len) != 0 ? ENOMEM : 0;
+}
+
+static int bad_record(const struct backup_reader *r, const struct backup_record *record, const char *what, char *error)
+{
+	char *key = text_quote(record->key.data, record->key.len < 100 ? record->key.len : 100);
+
+	snprintf(error, BACKUP_ERROR_MAX, "%s: record %s%s %s", r->path, key != NULL ? key : "",
+		 record->key.len > 100 ? "..." : "", what);
+	free(key);
+	return EBADMSG;
+}
+
+/* Numbers only ever go up: there has to be room above. */
+int backup_check_record(const struct backup_reader *r, const struct backup_record *record, char *error)
+{
+	if (record->key.len == 0) {
+		return backup_bad(r, error, "there is a record without key");
+	}
+	if (record->rsn > INT64_MAX) {
+		return bad_record(r, record, "has an impossible record sequence number", error);
+	}
+	if (record->key.len > CLASSIC_KEY_MAX || (uint64_t)record->key.len + record->data.len > RECORD_BYTES_MAX) {
+		return bad_record(r, record, "is too large: no daemon would take it", error);
+	}
 	return 0;
+}
+
+static int check_seqnum(const struct backup_reader *r, uint64_t seqnum, char *error)
+{
+	if (seqnum > INT64_MAX) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: has an impossible sequence number", r->path);
+		return EBADMSG;
+	}
+	return 0;
+}
+
+int backup_end_of_pass(struct backup_reader *r, char *error)
+{
+	uint8_t digest[sizeof(r->digest)];
+
+	gnutls_hash_output(r->pass, digest);
+	if (!r->checked) {
+		r->checked = true;
+		memcpy(r->digest, digest, sizeof(digest));
+	} else if (memcmp(r->digest, digest, sizeof(digest)) != 0) {
+		snprintf(error, BACKUP_ERROR_MAX, "%s: has been changed since it was checked", r->path);
+		return EBADMSG;
+	}
+	return ENOENT;
 }
 
 uint64_t backup_left(const struct backup_reader *r)
@@ -99,6 +156,13 @@ static int take_end(struct backup_reader *r, struct backup_end *end, char *error
 	return backup_left(r) != 0 ? backup_bad(r, error, "there is something behind the end of the backup") : 0;
 }
 
+static void drop_block(struct backup_reader *r)
+{
+	TALLOC_FREE(r->block_mem);
+	r->block = (struct backup_records){.records = {.n = 0}};
+	r->at = 0;
+}
+
 /* 0; ENOENT: the end, in *end. */
 static int next_block(struct backup_reader *r, struct backup_end *end, char *error)
 {
@@ -110,12 +174,16 @@ static int next_block(struct backup_reader *r, struct backup_end *end, char *err
 	}
 	if (type == BACKUP_FRAME_END) {
 		err = take_end(r, end, error);
-		return err == 0 ? ENOENT : err;
+		return err == 0 ? backup_end_of_pass(r, error) : err;
 	}
-	talloc_free(r->block.records.v);
-	r->block = (struct backup_records){.records = {.n = 0}};
-	r->at = 0;
-	if (type != BACKUP_FRAME_RECORDS || backup_records_decode(r, r->frame, r->frame_len, &r->block) != 0) {
+	drop_block(r);
+	r->block_mem = talloc_new(r);
+	if (r->block_mem == NULL) {
+		return ENOMEM;
+	}
+	if (type != BACKUP_FRAME_RECORDS ||
+	    backup_records_decode(r->block_mem, r->frame, r->frame_len, &r->block) != 0) {
+		r->block = (struct backup_records){.records = {.n = 0}};
 		return backup_bad(r, error, "the file is damaged");
 	}
 	return 0;
@@ -139,23 +207,31 @@ int backup_next(struct backup_reader *r, struct backup_record *record, char *err
 	return 0;
 }
 
+static int verify_records(struct backup_reader *r, struct backup_info *info, struct backup_end *end, char *error)
+{
+	int err;
+
+	while ((err = next_block(r, end, error)) == 0) {
+		for (uint32_t i = 0; i < r->block.records.n && err == 0; i++) {
+			err = backup_check_record(r, &r->block.records.v[i], error);
+		}
+		if (err != 0) {
+			return err;
+		}
+		info->records += r->block.records.n;
+	}
+	return err == ENOENT ? check_seqnum(r, end->seqnum, error) : err;
+}
+
 /* Reads everything and compares it with what the end says. */
 static int verify(struct backup_reader *r, struct backup_info *info, char *error)
 {
 	struct backup_end end = {.records = 0};
 	uint8_t sha256[32], numbers[16];
 	struct xdr_out x = {.p = numbers, .end = numbers + sizeof(numbers)};
-	int err;
+	int err = verify_records(r, info, &end, error);
 
-	while ((err = next_block(r, &end, error)) == 0) {
-		for (uint32_t i = 0; i < r->block.records.n; i++) {
-			if (r->block.records.v[i].key.len == 0) {
-				return backup_bad(r, error, "there is a record without key");
-			}
-		}
-		info->records += r->block.records.n;
-	}
-	if (err != ENOENT) {
+	if (err != 0) {
 		return err;
 	}
 	xdr_put_u64(&x, end.records);
@@ -185,18 +261,25 @@ static int reader_destructor(struct backup_reader *r)
 	if (r->hash != NULL) {
 		gnutls_hash_deinit(r->hash, NULL);
 	}
+	if (r->pass != NULL) {
+		gnutls_hash_deinit(r->pass, NULL);
+	}
 	return 0;
 }
 
 static int open_file(struct backup_reader *r, const char *path, char *error)
 {
 	struct stat st;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe would wait for a writer */
 
 	r->path = talloc_strdup(r, path);
-	r->f = fopen(path, "re");
-	if (r->f == NULL || fstat(fileno(r->f), &st) != 0) {
+	r->f = fd != -1 ? fdopen(fd, "r") : NULL;
+	if (r->f == NULL || fstat(fd, &st) != 0) {
 		int err = errno;
 
+		if (r->f == NULL && fd != -1) {
+			close(fd);
+		}
 		snprintf(error, BACKUP_ERROR_MAX, "%s: %s", path, strerror(err));
 		return err;
 	}
@@ -220,6 +303,7 @@ static int open_ours(struct backup_reader *r, struct backup_info *info, char *er
 	r->hashing = true;
 	err = read_header(r, &info->header, error);
 	r->start = ftello(r->f);
+	err = err != 0 ? err : backup_rewind(r, error);
 	err = err != 0 ? err : verify(r, info, error);
 	r->hashing = false;
 	return err != 0 ? err : backup_rewind(r, error);
@@ -266,9 +350,15 @@ int backup_open(TALLOC_CTX *mem, const char *path, struct backup_reader **out, s
 
 int backup_rewind(struct backup_reader *r, char *error)
 {
-	talloc_free(r->block.records.v);
-	r->block = (struct backup_records){.records = {.n = 0}};
-	r->at = 0;
+	drop_block(r);
+	if (r->pass != NULL) {
+		gnutls_hash_deinit(r->pass, NULL);
+		r->pass = NULL;
+	}
+	if (gnutls_hash_init(&r->pass, GNUTLS_DIG_SHA256) != 0) {
+		r->pass = NULL;
+		return ENOMEM;
+	}
 	r->left = 0;
 	r->records_left = 0;
 	r->block_left = r->n_blocks;

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <gnutls/crypto.h>
@@ -69,26 +71,65 @@ static int writer_destructor(struct backup_writer *w)
 	return 0;
 }
 
+/* A new file takes the name: not that of a device or pipe, and what a symbolic link leads to is replaced, not the
+ * link. */
+static int find_path(struct backup_writer *w, const char *path)
+{
+	bool exists, is_link;
+	struct stat st;
+	char *real;
+
+	is_link = lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+	exists = stat(path, &st) == 0;
+	w->path = talloc_strdup(w, path);
+	if (w->path == NULL) {
+		return fail(w, ENOMEM, "opening");
+	}
+	if (exists && !S_ISREG(st.st_mode)) {
+		return fail(w, S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
+			    "is not a regular file (- is standard output, which may be anything)");
+	}
+	if (!is_link) {
+		return 0;
+	}
+	real = realpath(path, NULL);
+	if (real == NULL) {
+		return fail(w, errno, "what this symbolic link leads to");
+	}
+	talloc_free(w->path);
+	w->path = talloc_strdup(w, real);
+	free(real);
+	return w->path != NULL ? 0 : fail(w, ENOMEM, "opening");
+}
+
 static int open_file(struct backup_writer *w, const char *path)
 {
-	int fd;
+	int fd, err;
 
 	if (strcmp(path, "-") == 0) {
 		w->f = stdout;
 		return 0;
 	}
-	w->path = talloc_strdup(w, path);
-	w->temporary = talloc_asprintf(w, "%s.new.%d", path, (int)getpid());
-	if (w->path == NULL || w->temporary == NULL) {
+	err = find_path(w, path);
+	if (err != 0) {
+		return err;
+	}
+	w->temporary = talloc_asprintf(w, "%s.new.%d", w->path, (int)getpid());
+	if (w->temporary == NULL) {
 		return fail(w, ENOMEM, "opening");
 	}
 	fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	w->f = fd == -1 ? NULL : fdopen(fd, "w");
 	if (w->f == NULL) {
-		int err = errno;
-
-		TALLOC_FREE(w->temporary);
-		return fail(w, err, "cannot be made");
+		err = errno;
+		if (err == EEXIST) { /* of one that was killed, perhaps */
+			snprintf(w->error, BACKUP_ERROR_MAX, "%s: cannot be made: %s exists, remove it", w->path,
+				 w->temporary);
+		} else {
+			fail(w, err, "cannot be made");
+		}
+		TALLOC_FREE(w->temporary); /* not ours */
+		return err;
 	}
 	return 0;
 }

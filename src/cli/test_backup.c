@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -208,6 +209,123 @@ static void test_foreign(void **state)
 	assert_int_equal(backup_open(w->mem, w->dir, &r, &info, w->error), EINVAL);
 	assert_non_null(strstr(w->error, "not a regular file"));
 	assert_int_equal(backup_open(w->mem, "/nonexistent", &r, &info, w->error), ENOENT);
+	assert_int_equal(mkfifo(w->path, 0600) == 0 || unlink(w->path) + mkfifo(w->path, 0600) == 0, true);
+	alarm(30); /* it does not wait for a writer */
+	assert_int_equal(open_it(w, &info), EINVAL);
+	alarm(0);
+}
+
+/* Numbers that could never go up again; records that no daemon would take. */
+static void test_impossible(void **state)
+{
+	static const struct {
+		uint64_t rsn, seqnum;
+		uint32_t keylen, len;
+		int want;
+		const char *words;
+	} cases[] = {
+		{INT64_MAX, INT64_MAX, 3, 3, 0, ""},
+		{UINT64_MAX, 1, 3, 3, EBADMSG, "record \"kkk\" has an impossible record sequence number"},
+		{(uint64_t)INT64_MAX + 1, 1, 3, 3, EBADMSG, "impossible record sequence number"},
+		{1, UINT64_MAX, 3, 3, EBADMSG, "impossible sequence number"},
+		{1, 1, 65536, 3, 0, ""},
+		{1, 1, 65537, 3, EBADMSG, "is too large"},
+		{1, 1, 3, 67108864 - 100, EBADMSG, "is too large"},
+		{1, 1, 0, 3, EBADMSG, "without key"},
+	};
+	const struct backup_header h = {.format = BACKUP_VERSION, .name = (char *)(uintptr_t) "a", .maker = NULL};
+	struct world *w = *state;
+	uint8_t *bytes = talloc_size(w->mem, 67108864);
+	struct backup_writer *out;
+	struct backup_info info;
+
+	memset(bytes, 'k', 67108864);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct backup_record r = {.key = {.data = bytes, .len = cases[i].keylen},
+					  .data = {.data = bytes, .len = cases[i].len},
+					  .rsn = cases[i].rsn};
+
+		assert_int_equal(backup_writer_new(w->mem, w->path, &h, &out, w->error), 0);
+		assert_int_equal(backup_write(out, &r), 0);
+		assert_int_equal(backup_finish(out, cases[i].seqnum), 0);
+		talloc_free(out);
+		assert_int_equal(open_it(w, &info), cases[i].want);
+		assert_true(cases[i].want == 0 || strstr(w->error, cases[i].words) != NULL);
+	}
+}
+
+/* Memory for one frame, however long the file is. */
+static void test_memory(void **state)
+{
+	struct world *w = *state;
+	struct backup_reader *r;
+	struct backup_record have;
+	struct backup_info info;
+
+	write_file(w, N_RECORDS);
+	assert_int_equal(backup_open(w->mem, w->path, &r, &info, w->error), 0);
+	for (uint32_t i = 0; i < N_RECORDS; i++) {
+		assert_int_equal(backup_next(r, &have, w->error), 0);
+		assert_true(talloc_total_size(r) < 4 * BACKUP_BLOCK_BYTES);
+	}
+	talloc_free(r);
+}
+
+/* What was checked is what is read later. */
+static void test_changed_since(void **state)
+{
+	struct world *w = *state;
+	struct backup_reader *r;
+	struct backup_record have;
+	struct backup_info info;
+	int err = 0;
+	FILE *f;
+
+	write_file(w, N_RECORDS);
+	assert_int_equal(backup_open(w->mem, w->path, &r, &info, w->error), 0);
+	f = fopen(w->path, "r+");
+	assert_int_equal(fseek(f, 500000, SEEK_SET), 0);
+	fputs("\001\002\003", f); /* over letters */
+	fclose(f);
+	while (err == 0) {
+		err = backup_next(r, &have, w->error);
+	}
+	assert_int_equal(err, EBADMSG);
+	assert_non_null(strstr(w->error, "has been changed since"));
+	talloc_free(r);
+}
+
+/* Nothing but a regular file is replaced; of a symbolic link, what it leads to. */
+static void test_not_replaced(void **state)
+{
+	static const char *const others[] = {"/dev/null", "/tmp"};
+	const struct backup_header h = {.format = BACKUP_VERSION, .name = (char *)(uintptr_t) "a", .maker = NULL};
+	struct world *w = *state;
+	struct backup_writer *out;
+	struct backup_info info;
+	char link[100], temporary[120];
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		assert_int_not_equal(backup_writer_new(w->mem, others[i], &h, &out, w->error), 0);
+		assert_non_null(strstr(w->error, "is not a regular file"));
+	}
+	assert_true(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
+	snprintf(link, sizeof(link), "%s/link", w->dir);
+	assert_int_equal(symlink(w->path, link), 0);
+	assert_int_equal(backup_writer_new(w->mem, link, &h, &out, w->error), ENOENT);
+	store(w, (const uint8_t *)"x", 1);
+	assert_int_equal(backup_writer_new(w->mem, link, &h, &out, w->error), 0);
+	assert_int_equal(backup_finish(out, 0), 0);
+	talloc_free(out);
+	assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+	assert_int_equal(open_it(w, &info), 0);
+	unlink(link);
+	snprintf(temporary, sizeof(temporary), "%s.new.%d", w->path, (int)getpid());
+	assert_int_equal(symlink("x", temporary), 0);
+	assert_int_equal(backup_writer_new(w->mem, w->path, &h, &out, w->error), EEXIST);
+	assert_non_null(strstr(w->error, temporary));
+	assert_int_equal(unlink(temporary), 0);
 }
 
 /* ---- files of CTDB's own tool ---- */
@@ -320,6 +438,15 @@ static void test_classic_damaged(void **state)
 		assert_int_equal(open_it(w, &info), EBADMSG);
 		put_classic(buf, false);
 	}
+	buf[len - 5 - 24 + 7] = 0xFF; /* rsn of the last record */
+	store(w, buf, len);
+	assert_int_equal(open_it(w, &info), EBADMSG);
+	assert_non_null(strstr(w->error, "record \"k\" has an impossible record sequence number"));
+	put_classic(buf, false);
+	buf[104 + 16 + 16 + 23 + 24 + 7] = 0x80;
+	store(w, buf, len);
+	assert_int_equal(open_it(w, &info), EBADMSG);
+	assert_non_null(strstr(w->error, "impossible sequence number"));
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -327,9 +454,10 @@ static void test_classic_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_there_and_back),  TEST(test_unfinished), TEST(test_cut),
-		TEST(test_damaged),         TEST(test_foreign),    TEST(test_classic),
-		TEST(test_classic_damaged),
+		TEST(test_there_and_back),  TEST(test_unfinished),   TEST(test_cut),
+		TEST(test_damaged),         TEST(test_foreign),      TEST(test_classic),
+		TEST(test_classic_damaged), TEST(test_impossible),   TEST(test_memory),
+		TEST(test_changed_since),   TEST(test_not_replaced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
