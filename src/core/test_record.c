@@ -333,6 +333,28 @@ static void test_unknown_keys(void **state)
 	assert_true(w->readonly[RECORD_RO_COPY] == 0 && w->readonly[RECORD_RO_REVOKE] == 0);
 }
 
+/* A key of no bytes is a key; where they would be may be NULL. */
+static void test_empty_key(void **state)
+{
+	const struct record_key key = {NULL, 0};
+	struct world *w = *state;
+
+	record_db_set_readonly(w->db);
+	record_deletion_hint(w->db, key, 1, w->now);
+	call_key(w, 0, key); /* parked */
+	opened(w, ME, true);
+	later(w, 1);
+	assert_int_equal(w->answered, 1);
+	later(w, 100);
+	record_on_readonly(w->db, 2, GEN, RECORD_RO_CALL, RECORD_NODE_NONE, key, NULL, w->now);
+	record_on_call(w->db, 3, GEN, key, w->now);
+	record_on_readonly(w->db, 2, GEN, RECORD_RO_REVOKED, RECORD_NODE_NONE, key, NULL, w->now);
+	later(w, 1);
+	assert_true(w->readonly[RECORD_RO_COPY] == 1 && w->grants == 1 && w->inconsistent == 0);
+	record_deletion_hint(w->db, key, 1, w->now);
+	record_deletion_hint(w->db, key, 1, w->now);
+}
+
 /* A location master lends records that it makes for readers, up to its bound (D7). */
 static void test_lending_is_bounded(void **state)
 {
@@ -385,8 +407,8 @@ int main(void)
 		TEST(test_hint_before_commit),    TEST(test_hint_of_a_key_is_one),
 		TEST(test_hold_ends_unseen),      TEST(test_hints_are_bounded),
 		TEST(test_hint_ends_hold),        TEST(test_nonsense),
-		TEST(test_unknown_keys),          TEST(test_lending_is_bounded),
-		TEST(test_answers_of_holders),
+		TEST(test_unknown_keys),          TEST(test_empty_key),
+		TEST(test_lending_is_bounded),    TEST(test_answers_of_holders),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -194,15 +194,20 @@ void opened(struct world *w, uint32_t lmaster, bool serve)
 	}
 }
 
-void call(struct world *w, int i, uint32_t key)
+void call_key(struct world *w, int i, struct record_key key)
 {
 	struct waiter *a = talloc(w, struct waiter);
 
 	*a = (struct waiter){w, i};
 	assert_null(w->calls[i]);
-	w->calls[i] = (i % 4 < 2 ? record_call_new : record_call_new_readonly)(w->db, key_of(key), (uint64_t)i + 1,
-									       i % 2 == 0, a, w->now);
+	w->calls[i] = (i % 4 < 2 ? record_call_new : record_call_new_readonly)(w->db, key, (uint64_t)i + 1, i % 2 == 0,
+									       a, w->now);
 	assert_non_null(w->calls[i]);
+}
+
+void call(struct world *w, int i, uint32_t key)
+{
+	call_key(w, i, key_of(key));
 }
 
 void later(struct world *w, int64_t ms)

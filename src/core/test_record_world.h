@@ -47,6 +47,7 @@ struct record_key key_of(uint32_t i);
 void opened(struct world *w, uint32_t lmaster, bool serve);
 /* A client asks, as number i; two of four are content with a read-only copy, every other one does not look into the file. */
 void call(struct world *w, int i, uint32_t key);
+void call_key(struct world *w, int i, struct record_key key);
 /* What is due then is done. */
 void later(struct world *w, int64_t ms);
 
