@@ -170,6 +170,7 @@ static void detach(struct clients *cs, struct db *db)
 	seqnums_db_gone(cs->seqnums, db);
 	traverses_db_gone(dbd->traverses, db);
 	attaches_db_gone(dbd->attaches, db);
+	recovery_db_gone(dbd->recovery, db);
 	records_db_remove(dbd->records, db);
 	db_detach(db);
 }

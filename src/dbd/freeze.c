@@ -168,6 +168,11 @@ struct mono freeze_patience(struct recovery *r, struct mono now)
 	return next;
 }
 
+void freeze_forget(struct recovery *r, const struct db *db)
+{
+	talloc_free(freeze_find(r, db));
+}
+
 void freeze_stop(struct recovery *r, struct db *db)
 {
 	struct freeze *f = freeze_find(r, db);

@@ -80,6 +80,7 @@ void freeze_all(struct recovery *r);
 void freeze_end(struct recovery *r, struct db *db);  /* lets the file go as it is */
 bool freeze_wipe(struct recovery *r, struct db *db); /* empties it, lets it go, answers rec_member_job_done(); false: it is not locked */
 void freeze_stop(struct recovery *r, struct db *db); /* gives up a wipe that runs */
+void freeze_forget(struct recovery *r, const struct db *db); /* it is being detached */
 struct mono freeze_patience(struct recovery *r, struct mono now); /* gives up one that does not move; when to look again */
 
 /* recovery_lead.c */

@@ -280,6 +280,15 @@ void recovery_patience_check(void *priv)
 	mono_timer_set(r->patience_timer, next);
 }
 
+/* One that the last recovery has ended without may still be at work; a fence that is over may still wait for its lock.
+ */
+void recovery_db_gone(struct recovery *r, struct db *db)
+{
+	rec_member_forget(r->member, db);
+	talloc_free(job_find(r, db));
+	freeze_forget(r, db);
+}
+
 void recovery_stop_jobs(void *priv, void *db)
 {
 	talloc_free(job_find(priv, db));

@@ -73,6 +73,8 @@ void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...
 void recovery_want_full(struct recovery *r, uint32_t generation, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* A client keeps a lock of the database's file: if a recovery is at it, that does not wait for it any more. */
 void recovery_db_locked(struct recovery *r, struct db *db);
+/* The database is being detached: nothing of a recovery, or of a fence, refers to it any more. */
+void recovery_db_gone(struct recovery *r, struct db *db);
 struct recovery_times {
 	struct timeval started, finished; /* last recovery, wall clock; zero: none */
 	uint32_t count;

@@ -403,6 +403,7 @@ static void test_detach(void **state)
 	assert_int_equal(peek_u32(b.data + 40), RECDATA_HEAD); /* the end mark */
 	assert_null(db_find(fake->dbd->dbs, peek_u32(id)));
 	assert_int_equal(fake->removed, 1);
+	assert_int_equal(fake->forgotten, 1);
 	assert_true(fake->n_sent >= 1); /* node 1 is told, and its part of the traverse ended */
 	/* Whatever is asked of it now has an error for an answer. */
 	assert_int_equal(fake_ask(fd, CLASSIC_CONTROL_GETDBPATH, id, 4).status, -1);

@@ -196,6 +196,11 @@ void records_close(struct records *r, struct db *db)
 	fake->closed++;
 }
 
+void recovery_db_gone(struct recovery *r, struct db *db)
+{
+	fake->forgotten++;
+}
+
 void records_db_remove(struct records *r, struct db *db)
 {
 	fake->removed++;

@@ -71,7 +71,7 @@ struct fake {
 	uint8_t data[64];
 	size_t datalen;
 	int32_t call_status;
-	uint32_t cancelled, deletions, attached, closed, removed, fetched, pushes_seen;
+	uint32_t cancelled, deletions, attached, closed, removed, forgotten, fetched, pushes_seen;
 	uint32_t revokes; /* that the record engine counts */
 	int vacuum_status;
 	uint8_t deletion_header[REC_HEADER_SIZE];
