@@ -94,6 +94,15 @@ class VolatileJudge:
             if op.done and not self.absences.any(op.pnn, op.begin, noticed.end or noticed.found_at + 1):
                 self._problem(LOST, op, noticed)
 
+    def _lose_tip(self, op, by_token, left, noticed):
+        """Nobody ever saw op: it is gone, with all that it was made of back to what is left."""
+        if not self.absences.any(op.pnn, op.begin, (noticed.end or noticed.found_at + 1) if noticed else 1e17):
+            self._problem(LOST, op, *([noticed] if noticed else []))
+            return
+        while op and op.token not in (left, *self.lost) and self.absences.any(op.pnn, op.begin, 1e17):
+            self.lost.add(op.token)
+            op = by_token.get(op.found)
+
     def _changes(self, key, changes):
         children, by_token = collections.defaultdict(list), {op.token: op for op in changes}
         for op in changes:
@@ -108,13 +117,12 @@ class VolatileJudge:
                 if other.done or children[other.token]:
                     self._lose(other, children, op)
             children[op.found].append(op)
+        final = self.final.get(key, "-")
         for i, op in enumerate(changes):
-            later = [other for other in changes[i + 1:] if other.done]
-            if op.kind == "W" and op.done and not children[op.token] and self.final.get(key, "-") != op.token and op.token not in self.lost:
-                if later:
-                    self._lose(op, children, later[0])
-                elif not self.absences.any(op.pnn, op.begin, 1e17):
-                    self._problem(LOST + " at the end", op)
+            if op.kind != "W" or not op.done or children[op.token] or final == op.token or op.token in self.lost:
+                continue
+            later = next((other for other in changes[i + 1:] if other.done), None)
+            self._lose_tip(op, by_token, later.found if later else final, later)
         self.children = children
 
     def _reads(self, reads, changes):
