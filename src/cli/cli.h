@@ -48,7 +48,7 @@ struct options {
 	bool force;
 	bool local, history, reset, records, full;
 	const char *goal; /* --for */
-	uint64_t count; /* 0: no limit */
+	uint64_t count;   /* 0: no limit */
 	enum ctdb_db_model model;
 	unsigned int given; /* enum option_flag: which of those with a flag were given */
 	bool help, version;
@@ -222,6 +222,10 @@ struct db_info {
 };
 /* A database of a node by name or 0x id. 0 or exit code. */
 int db_find(struct cli *cli, uint32_t node, const char *name, struct db_info *db);
+/* What it returns if there is none of that name (old forms: also for other errors). */
+int db_not_found(const struct cli *cli);
+/* Looks like an id: no database is made of that name. */
+bool db_is_id(const char *name);
 /* Known or attachable; opened on this node. 0 or exit code. */
 int db_open(struct cli *cli, const char *name, struct ctdb_db **db);
 

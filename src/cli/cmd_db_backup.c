@@ -11,8 +11,11 @@
 struct saving {
 	struct cli *cli;
 	struct backup_writer *w;
+	bool replicated;
 	uint64_t seqnum;
 };
+
+static const char unchecked_text[] = "this daemon does not say whether all nodes answered: records may be missing";
 
 static struct ctdb_blob blob_of(struct ctdb_data d)
 {
@@ -28,7 +31,7 @@ static int save_record(void *priv, const struct walk_record *r)
 				    .flags = r->header.flags,
 				    .data = blob_of(r->data)};
 
-	if (walk_is_seqnum(r->key)) {
+	if (s->replicated && walk_is_seqnum(r->key)) {
 		if (r->data.len == sizeof(s->seqnum)) {
 			memcpy(&s->seqnum, r->data.data, sizeof(s->seqnum));
 		}
@@ -59,12 +62,16 @@ static int save(struct cli *cli, const char *name, const char *path, struct db_i
 		return cli_fail(cli, EXIT_ERROR, "%s", error);
 	}
 	walk_catch_signals();
+	s.replicated = ctdb_db_flags_model(db->flags) != CTDB_DB_VOLATILE;
 	code = walk_cluster(cli, db, &w);
 	if (code == 0 && backup_finish(s.w, s.seqnum) != 0) {
 		code = cli_fail(cli, EXIT_ERROR, "%s", error);
 	}
 	*n = backup_written(s.w);
 	*unchecked = w.unchecked;
+	if (code == 0 && w.unchecked) {
+		fprintf(stderr, "ctdb: warning: database \"%s\": %s\n", db->name, unchecked_text);
+	}
 	talloc_free(s.w);
 	return code;
 }
@@ -83,9 +90,8 @@ int cmd_db_backup(struct cli *cli, char **argv, int argc)
 	output_field(&cli->out, "name", "Database", output_string(db.name));
 	output_field(&cli->out, "file", "File", output_string(argv[1]));
 	output_field(&cli->out, "records", "Records", json_integer((json_int_t)n));
-	if (unchecked) {
-		output_line(&cli->out, "warning",
-			    "This daemon does not say whether all nodes answered: records may be missing.");
+	if (unchecked && cli->opt.format != &output_text) {
+		output_field(&cli->out, "warning", "Warning", json_string(unchecked_text));
 	}
 	return EXIT_OK;
 }
@@ -182,6 +188,7 @@ int cmd_old_dumpdbbackup(struct cli *cli, char **argv, int argc)
 	if (backup_open(NULL, argv[0], &r, &info, error) != 0) {
 		return cli_fail(cli, EXIT_ERROR, "%s", error);
 	}
+	text_make_printable(info.header.name);
 	printf("Dumping database %s from backup @ %s\n", info.header.name, text_time(info.header.created, '/', when));
 	code = print_records(cli, r, dump_print_old, &n, error);
 	talloc_free(r);

@@ -35,6 +35,7 @@ struct content {
 	struct backup_reader *file;   /* NULL: nothing */
 	uint64_t file_seqnum, seqnum; /* seqnum: that the database gets */
 	uint64_t n;
+	bool attached; /* for this; perhaps it was made */
 	char error[BACKUP_ERROR_MAX];
 };
 
@@ -80,11 +81,18 @@ static int push_record(struct content *c, struct edit *e, const struct backup_re
 static int push_seqnum(struct content *c, struct edit *e)
 {
 	struct ctdb_record_header h = {.dmaster = ctdb_client_pnn(c->cli->c)};
-	TALLOC_CTX *mem = talloc_new(e);
+	uint64_t highest = edit_seqnum(e) > c->file_seqnum ? edit_seqnum(e) : c->file_seqnum;
+	TALLOC_CTX *mem;
 	struct ctdb_data value;
 	int code;
 
-	c->seqnum = (edit_seqnum(e) > c->file_seqnum ? edit_seqnum(e) : c->file_seqnum) + 1;
+	if (highest == UINT64_MAX) {
+		return cli_fail(c->cli, EXIT_ERROR,
+				"database \"%s\": its sequence number cannot go up any more, nothing was changed",
+				c->db.name);
+	}
+	c->seqnum = highest + 1;
+	mem = talloc_new(e);
 	h.rsn = c->seqnum;
 	code = put_value(c, mem, &h, (struct ctdb_data){.data = (const uint8_t *)&c->seqnum, .len = sizeof(c->seqnum)},
 			 &value);
@@ -141,24 +149,34 @@ static int after_partly(struct content *c)
 		return EXIT_PARTLY;
 	}
 	err = ctdb_get_db_seqnum(c->cli->c, CTDB_NODE_CURRENT, c->db.id, &seqnum);
-	return err == 0 && seqnum >= c->seqnum ? 0 : EXIT_PARTLY;
+	return err == 0 && seqnum >= c->seqnum ? edit_set_healthy(c->cli, &c->db) : EXIT_PARTLY;
+}
+
+/* What an attempt left open stays open when the next one fails. */
+static int not_known(struct content *c, int code)
+{
+	char why[sizeof(c->cli->error)];
+
+	snprintf(why, sizeof(why), "%.600s", c->cli->error);
+	return cli_fail(c->cli, code == EXIT_PARTLY ? EXIT_ERROR : code,
+			"database \"%s\": it is not known whether all nodes have stored it, old and new records may be "
+			"mixed: do it again when ctdb cluster status is OK (%s)",
+			c->db.name, why);
 }
 
 static int replace(struct content *c)
 {
 	int code = EXIT_PARTLY;
+	bool open = false;
 
 	walk_catch_signals();
-	for (int i = 0; i < ATTEMPTS_MAX && code == EXIT_PARTLY && !walk_interrupted(); i++) {
+	for (int i = 0; i < ATTEMPTS_MAX && code == EXIT_PARTLY && (i == 0 || !walk_interrupted()); i++) {
 		code = replace_once(c);
 		code = code == EXIT_PARTLY ? after_partly(c) : code;
+		open = open || code == EXIT_PARTLY;
 	}
-	if (code == EXIT_PARTLY) {
-		return cli_fail(c->cli, EXIT_ERROR,
-				"database \"%s\": some nodes failed when it was to be stored, old and new records may "
-				"be mixed: do "
-				"it again when ctdb cluster status is OK",
-				c->db.name);
+	if (code != 0 && open) {
+		return not_known(c, code);
 	}
 	if (code == 0) {
 		c->cli->error[0] = '\0';
@@ -221,8 +239,13 @@ static enum ctdb_db_model model_of(const struct backup_info *info)
 static int target(struct content *c, const char *name, const struct backup_info *info)
 {
 	struct ctdb_db *db = NULL;
-	int err = ctdb_db_attach(c->cli->c, name, model_of(info), c->cli->c, &db);
+	int err, code = db_find(c->cli, CTDB_NODE_CURRENT, name, &c->db);
 
+	if (code == 0 || code != db_not_found(c->cli) || db_is_id(name)) {
+		return code;
+	}
+	c->cli->error[0] = '\0';
+	err = ctdb_db_attach(c->cli->c, name, model_of(info), c->cli->c, &db);
 	if (err == EIO) {
 		/* Marked unhealthy: it is known, and a restore is what it needs. */
 		return db_find(c->cli, CTDB_NODE_CURRENT, name, &c->db);
@@ -233,6 +256,7 @@ static int target(struct content *c, const char *name, const struct backup_info 
 				    ctdb_db_model_name(model_of(info)));
 	}
 	talloc_free(db);
+	c->attached = true;
 	return db_find(c->cli, CTDB_NODE_CURRENT, name, &c->db);
 }
 
@@ -268,6 +292,12 @@ static int restore(struct content *c, const char *name, const struct backup_info
 			name, ctdb_db_model_name(ctdb_db_flags_model(c->db.flags)), ctdb_db_model_name(model_of(info)));
 	}
 	code = code != 0 ? code : replace(c);
+	if (code != 0 && c->attached) {
+		size_t len = strlen(c->cli->error);
+
+		snprintf(c->cli->error + len, sizeof(c->cli->error) - len,
+			 "; \"%s\" is attached now, and empty if it did not exist", name);
+	}
 	return code == 0 && model_of(info) == CTDB_DB_VOLATILE ? set_flags(c, info->header.flags) : code;
 }
 
@@ -295,15 +325,16 @@ int cmd_old_restoredb(struct cli *cli, char **argv, int argc)
 {
 	struct backup_info info;
 	struct content c;
-	char when[TEXT_TIME_MAX];
+	char when[TEXT_TIME_MAX], name[256];
 	int code = open_backup(cli, argv[0], &c, &info);
 
 	cli->printed = true;
 	if (code != 0) {
 		return code;
 	}
-	printf("Restoring database %s from backup @ %s\n", argc > 1 ? argv[1] : info.header.name,
-	       text_time(info.header.created, '/', when));
+	snprintf(name, sizeof(name), "%s", argc > 1 ? argv[1] : info.header.name);
+	text_make_printable(name); /* the file may say anything */
+	printf("Restoring database %s from backup @ %s\n", name, text_time(info.header.created, '/', when));
 	code = restore(&c, argc > 1 ? argv[1] : info.header.name, &info);
 	if (code == 0) {
 		printf("Database %s restored\n", c.db.name);

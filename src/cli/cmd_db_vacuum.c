@@ -6,8 +6,7 @@
 #include "copies.h"
 #include "db_call.h"
 
-#define RUN_MS    600000U
-#define COUNTS_MS 10000U
+#define RUN_MS 600000U
 /* What nodes tell each other in the first round is removed in the second. */
 #define ROUNDS 2U
 
@@ -28,7 +27,8 @@ static int run_on(struct vacuuming *v, uint32_t pnn, const struct db_info *db, b
 	struct ctdb_blob blob;
 	int status = db_vacuum_args_encode(v->mem, &args, &blob) != 0
 			     ? -cli_fail(v->cli, EXIT_ERROR, "out of memory")
-			     : db_call(v->cli, v->mem, pnn, DB_PROC_VACUUM, &blob, RUN_MS, &result);
+			     : db_call(v->cli, v->mem, pnn, DB_PROC_VACUUM, &blob,
+				       v->cli->opt.timeout_given ? v->cli->opt.timeout_ms : RUN_MS, &result);
 
 	if (status < 0) {
 		return -status;
@@ -217,7 +217,7 @@ int vacuum_put(struct cli *cli, uint32_t pnn, const struct db_info *db)
 	struct ctdb_blob blob;
 	int ret = db_copy_id_encode(mem, &arg, &blob) != 0
 			  ? -cli_fail(cli, EXIT_ERROR, "out of memory")
-			  : db_call(cli, mem, pnn, DB_PROC_GET_VACUUM, &blob, COUNTS_MS, &result);
+			  : db_call(cli, mem, pnn, DB_PROC_GET_VACUUM, &blob, cli->opt.timeout_ms, &result);
 
 	if (ret == 0 && db_vacuum_counts_decode(mem, result.data, result.len, &c) != 0) {
 		ret = db_call_malformed(cli, pnn);

@@ -52,7 +52,8 @@ int copies_map_get(struct cli *cli, TALLOC_CTX *mem, struct copies_map *map)
 static int call(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, enum db_proc proc, const struct ctdb_blob *arg,
 		uint32_t timeout_ms, struct ctdb_data *result)
 {
-	int status = db_call(cli, mem, pnn, proc, arg, timeout_ms, result);
+	int status =
+		db_call(cli, mem, pnn, proc, arg, cli->opt.timeout_given ? cli->opt.timeout_ms : timeout_ms, result);
 
 	if (status == ENOSYS) {
 		return -cli_fail(cli, EXIT_ERROR, "the daemon of node %u cannot tell of its copies", pnn);

@@ -5,15 +5,25 @@
 #include "cli.h"
 #include "text.h"
 
+bool db_is_id(const char *name)
+{
+	return strncmp(name, "0x", 2) == 0;
+}
+
 static bool parse_id(const char *name, uint32_t *id)
 {
 	uint64_t v;
 
-	if (strncmp(name, "0x", 2) != 0 || !text_number(name, UINT32_MAX, &v)) {
+	if (!db_is_id(name) || !text_number(name, UINT32_MAX, &v)) {
 		return false;
 	}
 	*id = (uint32_t)v;
 	return true;
+}
+
+int db_not_found(const struct cli *cli)
+{
+	return cli->cmd->object == NULL ? EXIT_ERROR : EXIT_NOT_FOUND; /* old forms: as ever */
 }
 
 int db_find(struct cli *cli, uint32_t node, const char *name, struct db_info *db)

@@ -7,12 +7,15 @@
 #include <unistd.h>
 
 #include "protocol/classic_native.h"
+#include "walk.h"
 
 #define PORTION_BYTES (1024U * 1024U)
 #define MESSAGE_BYTES (256U * 1024U)
 #define STEP_MS       120000U /* freezing waits for clients that hold records */
 #define RECOVERY_MS   60000U
+#define PIECE_MS      200U
 #define LOOK_MS       100U
+#define BEGIN_MS      3000U /* until a recovery that a thawed database needs has begun */
 #define CLIENT_RANGE  0xBE00000000000000ULL
 
 struct edit {
@@ -24,6 +27,7 @@ struct edit {
 	struct ctdb_vnnmap *map;
 	uint64_t srvid, seqnum;
 	bool frozen, committed;
+	bool ending; /* signals and the user's time-out do not matter any more: what was begun comes to its end */
 	bool pushing;
 	size_t portion;
 	/* Records for a node that are not sent yet: rec_buffer. */
@@ -41,6 +45,7 @@ struct answers {
 	uint32_t waiting;
 	bool stop;
 	uint32_t n_good;
+	bool unknown;                    /* of some it is not known whether they have done it */
 	uint32_t values[EDIT_NODES_MAX]; /* of answers with a u32 */
 	char error[512];                 /* of the first that failed */
 };
@@ -49,6 +54,12 @@ struct asked {
 	struct answers *a;
 	uint32_t i;
 };
+
+/* The daemon's answer for a node that gave none. */
+static bool was_lost(const struct ctdb_control_reply *r)
+{
+	return r->error != NULL && (strstr(r->error, "disconnected") != NULL || strstr(r->error, "timed out") != NULL);
+}
 
 static void answered(struct tevent_req *req)
 {
@@ -62,7 +73,10 @@ static void answered(struct tevent_req *req)
 		if (r->data.len == sizeof(uint32_t)) {
 			memcpy(&a->values[q->i], r->data.data, sizeof(uint32_t));
 		}
-	} else if (a->error[0] == '\0') {
+	} else {
+		a->unknown = a->unknown || err != 0 || was_lost(r);
+	}
+	if ((err != 0 || r->status != 0) && a->error[0] == '\0') {
 		snprintf(a->error, sizeof(a->error), "node %u: %s", a->e->nodes[q->i],
 			 err != 0                               ? strerror(err)
 			 : r->error != NULL && r->error[0] != 0 ? r->error
@@ -74,15 +88,43 @@ static void answered(struct tevent_req *req)
 	a->stop = a->waiting == 0;
 }
 
+static bool stopped(const struct edit *e)
+{
+	return !e->ending && walk_interrupted();
+}
+
+static int interrupted(struct edit *e)
+{
+	return cli_fail(e->cli, EXIT_ERROR, "database \"%s\": interrupted, nothing was changed", e->db.name);
+}
+
+/* What the user said, or as long as such a step may take. */
+static uint32_t limit_ms(const struct edit *e, uint32_t usual)
+{
+	return e->cli->opt.timeout_given && !e->ending ? e->cli->opt.timeout_ms : usual;
+}
+
+/* What comes, until all have answered: each request has its time-out. */
+static int wait_for_answers(struct edit *e, struct answers *a)
+{
+	int err = 0;
+
+	while (a->waiting > 0 && (err == 0 || err == ETIMEDOUT || err == EINTR) && !stopped(e)) {
+		err = ctdb_client_wait(e->cli->c, PIECE_MS, &a->stop);
+	}
+	a->unknown = a->unknown || a->waiting > 0;
+	return err;
+}
+
 /* 0: all said yes. Else an exit code; what is the text's begin. */
 static int ask(struct edit *e, uint32_t opcode, const void *data, size_t len, const char *what, struct answers *a)
 {
 	struct ctdb_control control = {.opcode = opcode, .data = {.data = data, .len = len}};
 	TALLOC_CTX *mem = talloc_new(e); /* what is not answered in the end is cancelled with it */
-	int err = 0;
+	int err;
 
 	*a = (struct answers){.e = e};
-	ctdb_client_set_timeout(e->cli->c, STEP_MS);
+	ctdb_client_set_timeout(e->cli->c, limit_ms(e, STEP_MS));
 	for (uint32_t i = 0; i < e->n; i++) {
 		struct asked *q = talloc(mem, struct asked);
 		struct tevent_req *req;
@@ -97,16 +139,20 @@ static int ask(struct edit *e, uint32_t opcode, const void *data, size_t len, co
 		a->waiting++;
 		tevent_req_set_callback(req, answered, q);
 	}
-	while (a->waiting > 0 && err != ENOTCONN) {
-		err = ctdb_client_wait(e->cli->c, STEP_MS, &a->stop);
-	}
+	err = wait_for_answers(e, a);
 	talloc_free(mem);
 	ctdb_client_set_timeout(e->cli->c, e->cli->opt.timeout_ms);
-	if (a->n_good == e->n) {
+	if (stopped(e)) {
+		return interrupted(e);
+	}
+	if (a->n_good == e->n && e->n > 0) {
 		return 0;
 	}
 	return cli_fail(e->cli, err == ENOTCONN ? EXIT_NO_DAEMON : EXIT_ERROR, "%s: %s", what,
-			a->error[0] != '\0' ? a->error : "the connection to the daemon was lost");
+			a->error[0] != '\0' ? a->error
+			: e->n == 0         ? "no node is active"
+			: err != ENOTCONN   ? strerror(err)
+					    : "the connection to the daemon was lost");
 }
 
 static int ask_db(struct edit *e, uint32_t opcode, const char *what)
@@ -169,18 +215,20 @@ static int look(struct edit *e)
 /* Waits until it is, and the generation is another one than that given. */
 static int wait_normal(struct edit *e, uint32_t other_than)
 {
-	uint32_t waited = 0;
+	uint32_t waited = 0, limit = limit_ms(e, RECOVERY_MS);
 	int ret;
 
 	for (;;) {
+		if (stopped(e)) {
+			return interrupted(e);
+		}
 		ret = look(e);
 		if (ret < 0 || (ret == 0 && e->generation != other_than)) {
 			return -ret;
 		}
-		if (waited >= RECOVERY_MS) {
+		if (waited >= limit) {
 			return cli_fail(e->cli, EXIT_TIMEOUT,
-					"a recovery has not ended for %u s: see ctdb cluster status",
-					RECOVERY_MS / 1000);
+					"a recovery has not ended for %u s: see ctdb cluster status", limit / 1000);
 		}
 		usleep(LOOK_MS * 1000);
 		waited += LOOK_MS;
@@ -226,6 +274,7 @@ static int freeze(struct edit *e)
 		return 0;
 	}
 	memcpy(error, e->cli->error, sizeof(error));
+	e->ending = true;
 	(void)ask_db(e, CLASSIC_CONTROL_DB_THAW, "");
 	memcpy(e->cli->error, error, sizeof(error));
 	return code;
@@ -330,10 +379,16 @@ static int push_confirm(struct edit *e)
 static int push_to(struct edit *e, uint32_t i, struct ctdb_data record)
 {
 	const size_t head = 2 * sizeof(uint32_t);
-	size_t len = e->out[i].len == 0 ? head : e->out[i].len;
-	uint8_t *buf = talloc_realloc(e, e->out[i].buf, uint8_t,
-				      len + record.len > MESSAGE_BYTES ? len + record.len : MESSAGE_BYTES);
+	size_t len;
+	uint8_t *buf;
+	int code = e->out[i].len + record.len > CLASSIC_DATA_MAX ? send_out(e, i) : 0; /* not both in one message */
 
+	if (code != 0) {
+		return code;
+	}
+	len = e->out[i].len == 0 ? head : e->out[i].len;
+	buf = talloc_realloc(e, e->out[i].buf, uint8_t,
+			     len + record.len > MESSAGE_BYTES ? len + record.len : MESSAGE_BYTES);
 	if (buf == NULL) {
 		return cli_fail(e->cli, EXIT_ERROR, "out of memory, nothing was changed");
 	}
@@ -350,10 +405,12 @@ int edit_push(struct edit *e, uint32_t node, struct ctdb_data key, struct ctdb_d
 {
 	struct ctdb_wire_record wire = {.key = key, .value = value};
 	struct ctdb_data record = {.len = 0};
-	int code = e->pushing ? 0 : push_start(e);
+	int code = e->pushing ? 0 : push_start(e), err;
 
-	if (code == 0 && ctdb_wire_put_record(e, &wire, &record) != 0) {
-		code = cli_fail(e->cli, EXIT_ERROR, "out of memory, nothing was changed");
+	err = code == 0 ? ctdb_wire_put_record(e, &wire, &record) : 0;
+	if (err != 0) {
+		code = cli_fail(e->cli, EXIT_ERROR, "%s, nothing was changed",
+				err == EMSGSIZE ? "a record is too large for the protocol" : strerror(err));
 	}
 	for (uint32_t i = 0; i < e->n && code == 0; i++) {
 		if (node == EDIT_ALL || node == i) {
@@ -368,6 +425,27 @@ int edit_push(struct edit *e, uint32_t node, struct ctdb_data key, struct ctdb_d
 
 /* ---- end ---- */
 
+static int set_healthy(struct edit *e)
+{
+	return ask_db(e, CLASSIC_CONTROL_DB_SET_HEALTHY,
+		      "the change is stored, but the database cannot be marked healthy");
+}
+
+int edit_set_healthy(struct cli *cli, const struct db_info *db)
+{
+	struct edit *e;
+	int code = (db->flags & CTDB_DB_FLAG_PERSISTENT) == 0 ? -1 : edit_new(cli, db, &e);
+
+	if (code != 0) {
+		return code < 0 ? 0 : code;
+	}
+	e->ending = true;
+	code = find_nodes(e);
+	code = code != 0 ? code : set_healthy(e);
+	talloc_free(e);
+	return code;
+}
+
 int edit_commit(struct edit *e, bool healthy)
 {
 	struct answers a;
@@ -376,16 +454,16 @@ int edit_commit(struct edit *e, bool healthy)
 	if (code != 0) {
 		return code;
 	}
+	if (stopped(e)) {
+		return interrupted(e);
+	}
+	e->ending = true;
 	code = ask_transaction(e, CLASSIC_CONTROL_DB_TRANSACTION_COMMIT, "the change cannot be stored", &a);
 	e->committed = code == 0;
 	if (code != 0) {
-		return a.n_good > 0 ? EXIT_PARTLY : code;
+		return a.n_good > 0 || a.unknown ? EXIT_PARTLY : code;
 	}
-	if (healthy && (e->db.flags & CTDB_DB_FLAG_PERSISTENT) != 0) {
-		code = ask_db(e, CLASSIC_CONTROL_DB_SET_HEALTHY,
-			      "the change is stored, but the database cannot be marked healthy");
-	}
-	return code;
+	return healthy && (e->db.flags & CTDB_DB_FLAG_PERSISTENT) != 0 ? set_healthy(e) : 0;
 }
 
 int edit_end(struct edit *e, int code)
@@ -395,6 +473,7 @@ int edit_end(struct edit *e, int code)
 	int ret = 0;
 
 	memcpy(error, e->cli->error, sizeof(error));
+	e->ending = true;
 	if (e->frozen) {
 		if (!e->committed) {
 			(void)ask_db(e, CLASSIC_CONTROL_DB_TRANSACTION_CANCEL, "");
@@ -443,22 +522,53 @@ int edit_freeze(struct cli *cli, const struct db_info *db)
 	struct edit *e;
 	int code = edit_new(cli, db, &e);
 
-	code = code != 0 ? code : wait_normal(e, CTDB_GENERATION_INVALID);
+	if (code != 0) {
+		return code;
+	}
+	walk_catch_signals(); /* so that all are frozen, or none */
+	code = wait_normal(e, CTDB_GENERATION_INVALID);
 	code = code != 0 ? code : freeze(e);
 	talloc_free(e);
 	return code;
 }
 
+/* A database that was frozen has a recovery, which need not have begun yet. Nobody says whether it was frozen. */
+static int wait_begun(struct edit *e)
+{
+	uint32_t generation = e->generation;
+
+	for (uint32_t waited = 0; waited < BEGIN_MS; waited += LOOK_MS) {
+		int ret = look(e);
+
+		if (ret < 0 || ret == EAGAIN || e->generation != generation) {
+			return ret < 0 ? -ret : 0;
+		}
+		usleep(LOOK_MS * 1000);
+	}
+	return 0;
+}
+
+/* Whether there may be frozen databases on this node. */
+static bool some_frozen(struct edit *e)
+{
+	struct ctdb_statistics *s = NULL;
+
+	return ctdb_get_statistics(e->cli->c, CTDB_NODE_CURRENT, e, &s) != 0 || s->frozen != 0;
+}
+
 int edit_thaw(struct cli *cli, const struct db_info *db)
 {
 	struct edit *e;
+	bool frozen;
 	int code = edit_new(cli, db, &e);
 
 	if (code != 0) {
 		return code;
 	}
+	frozen = some_frozen(e);
 	code = find_nodes(e);
 	code = code != 0 ? code : ask_db(e, CLASSIC_CONTROL_DB_THAW, "the database cannot be thawed");
+	code = code == 0 && frozen ? wait_begun(e) : code;
 	code = code != 0 ? code : wait_normal(e, CTDB_GENERATION_INVALID);
 	talloc_free(e);
 	return code;

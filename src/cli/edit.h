@@ -8,8 +8,8 @@
 
 /*
  * begin -> [wipe, push ...] -> commit, or abort; always end. All nodes that are active at the begin take part; a
- * recovery that begins meanwhile (also since a node comes or goes) ends it, and nothing is changed. 0 or exit code,
- * with a text.
+ * recovery that begins meanwhile (also since a node comes or goes) ends it, and nothing is changed. So does a signal
+ * (walk_interrupted()) before the commit. 0 or exit code, with a text.
  */
 struct edit;
 int edit_begin(struct cli *cli, const struct db_info *db, struct edit **e);
@@ -19,11 +19,13 @@ int edit_wipe(struct edit *e);
 #define EDIT_ALL UINT32_MAX
 int edit_push(struct edit *e, uint32_t node, struct ctdb_data key, struct ctdb_data value);
 /*
- * 0: stored on all nodes. EXIT_PARTLY: some nodes have it, others failed. Else: nowhere. healthy: also marks a
- * persistent database healthy.
+ * 0: stored on all nodes. EXIT_PARTLY: some nodes have it, others failed, or it is not known. Else: nowhere. healthy:
+ * also marks a persistent database healthy.
  */
 #define EXIT_PARTLY 100
 int edit_commit(struct edit *e, bool healthy);
+/* The same mark, if the database is a persistent one, when EXIT_PARTLY has turned out to be all. */
+int edit_set_healthy(struct cli *cli, const struct db_info *db);
 /* Lets go, and waits for the recovery that opens the database again. What was not committed is taken back. code: of
  * what went before; returned unless it is 0 and this fails. */
 int edit_end(struct edit *e, int code);

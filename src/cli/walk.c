@@ -3,9 +3,13 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <tdb.h>
 
 #include "protocol/classic_native.h"
 
@@ -26,10 +30,16 @@ static void on_signal(int sig)
 
 void walk_catch_signals(void)
 {
-	struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)}, before;
 
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		bool ignored = sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN;
+
+		if (numbers[i] != SIGHUP || !ignored) { /* nohup */
+			sigaction(numbers[i], &act, NULL);
+		}
+	}
 }
 
 bool walk_interrupted(void)
@@ -216,32 +226,64 @@ int walk_cluster(struct cli *cli, const struct db_info *db, struct walk *w)
 
 /* ---- this node's file ---- */
 
-static bool on_local(void *priv, struct ctdb_data key, struct ctdb_record_header header, struct ctdb_data data)
-{
-	const struct walk_record r = {.key = key, .header = header, .data = data};
-	struct walking *g = priv;
+struct local {
+	struct cli *cli;
+	struct walk *w;
+	bool replicated;
+	uint64_t end_ms; /* 0: none */
+	int code;
+};
 
-	if (walk_interrupted()) {
-		g->code = interrupted_after(g->cli, g->w);
-	} else {
-		g->code = give(g->w, g->replicated, &r);
-	}
-	return g->code == 0;
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+static int on_local(struct tdb_context *tdb, TDB_DATA key, TDB_DATA value, void *priv)
+{
+	struct walk_record r = {.key = {.data = key.dptr, .len = key.dsize}};
+	struct local *l = priv;
+
+	if (walk_interrupted()) {
+		l->code = interrupted_after(l->cli, l->w);
+	} else if (l->end_ms != 0 && now_ms() >= l->end_ms) {
+		l->code = cli_fail(l->cli, EXIT_TIMEOUT, "the file was not read within %u ms: %llu records were",
+				   l->cli->opt.timeout_ms, (unsigned long long)l->w->n);
+	} else if (value.dsize >= CTDB_WIRE_RECORD_HEADER_SIZE) {
+		ctdb_wire_get_record_header(value.dptr, &r.header);
+		r.data = (struct ctdb_data){.data = value.dptr + CTDB_WIRE_RECORD_HEADER_SIZE,
+					    .len = value.dsize - CTDB_WIRE_RECORD_HEADER_SIZE};
+		l->code = give(l->w, l->replicated, &r);
+	}
+	return l->code;
+}
+
+/* Read only: without locks, so that nobody waits for this, and this for nobody. */
 int walk_local(struct cli *cli, const struct db_info *db, struct walk *w)
 {
-	struct walking g = {.cli = cli, .db = db, .w = w};
-	struct ctdb_db *handle = NULL;
-	uint64_t n;
-	int err, code = db_open(cli, db->name, &handle);
+	struct local l = {.cli = cli, .w = w, .replicated = ctdb_db_flags_model(db->flags) != CTDB_DB_VOLATILE};
+	struct tdb_context *tdb;
+	char *path = NULL;
+	int err = ctdb_get_db_path(cli->c, CTDB_NODE_CURRENT, db->id, cli->c, &path);
 
 	w->n = 0;
-	if (code != 0) {
-		return code;
+	if (err != 0) {
+		return cli_fail_api(cli, err, "database \"%s\": where its file is", db->name);
 	}
-	g.replicated = ctdb_db_get_model(handle) != CTDB_DB_VOLATILE;
-	err = ctdb_traverse_local(handle, on_local, &g, &n);
-	talloc_free(handle);
-	return err != 0 ? cli_fail_api(cli, err, "database \"%s\"", db->name) : g.code;
+	tdb = tdb_open(path, 0, 0, O_RDONLY, 0);
+	if (tdb == NULL) {
+		return cli_fail(cli, EXIT_ERROR, "database \"%s\": %s: %s", db->name, path, strerror(errno));
+	}
+	l.end_ms = cli->opt.timeout_given ? now_ms() + cli->opt.timeout_ms : 0;
+	if (tdb_traverse_read(tdb, on_local, &l) == -1 && l.code == 0) {
+		l.code = cli_fail(cli, EXIT_ERROR,
+				  "database \"%s\": %s: %s after %llu records: it may have changed "
+				  "meanwhile, do it again",
+				  db->name, path, tdb_errorstr(tdb), (unsigned long long)w->n);
+	}
+	tdb_close(tdb);
+	return l.code;
 }

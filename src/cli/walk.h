@@ -24,14 +24,16 @@ struct walk {
 
 /*
  * Streamed, and no faster than fn. 0: fn had all records that were in the database from begin to end and did not move
- * meanwhile. Else an exit code: what is missing and why, fn's, or that a signal (INT, TERM) came. Waits for a recovery
+ * meanwhile. Else an exit code: what is missing and why, fn's, or that a signal (see below) came. Waits for a recovery
  * to end. The handlers of these signals stay.
  */
 int walk_cluster(struct cli *cli, const struct db_info *db, struct walk *w);
-/* The file as it is: also copies that are not current. */
+/* The file of this node as it is: also copies that are not current; the database is not attached. With -t: that is how
+ * long it may take. */
 int walk_local(struct cli *cli, const struct db_info *db, struct walk *w);
 
-/* Has a signal (INT, TERM) come since walk_catch_signals()? The second one ends the program. */
+/* Has a signal (INT, TERM, QUIT; HUP unless it is ignored) come since walk_catch_signals()? The second one of the same
+ * number ends the program. */
 void walk_catch_signals(void);
 bool walk_interrupted(void);
 

@@ -3,8 +3,12 @@
 import hashlib
 import json
 import os
+import resource
+import signal
+import stat
 import struct
 import subprocess
+import threading
 
 import fake_daemon as fake
 import pytest
@@ -35,6 +39,15 @@ def tool(bindir, daemon):
                               check=False, env={**os.environ, "TZ": "UTC"}, **options)
 
     return run
+
+
+@pytest.fixture
+def popen(bindir, daemon):
+    def start(*args):
+        return subprocess.Popen([os.path.join(bindir, "ctdb"), "--socket", daemon.path, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+
+    return start
 
 
 def good(done):
@@ -171,6 +184,25 @@ def test_backup_is_as_the_manual_says(tool, daemon, base):
     assert good(tool("db", "show-backup", path, "--records")) == 'set "k1" "hello"\nset "a\\"\\\\\\x00" "\\xff"\n# 2 records\n'
 
 
+def test_backup_with_an_earlier_daemon(tool, daemon, base):
+    """It cannot tell whether all nodes answered: a warning on standard error, in all forms."""
+    walk(daemon, RECORDS, opcode=TRAVERSE_EXT)
+    path, words = os.path.join(base, "file"), "records may be missing"
+    for command in (["db", "backup"], ["-o", "json", "db", "backup"], ["backupdb"]):
+        done = tool(*command, "secrets.tdb", path)
+        assert done.returncode == OK and words in done.stderr, done.stderr
+    assert words in json.loads(tool("-o", "json", "db", "backup", "secrets.tdb", path).stdout)["warning"]
+    assert words in tool("db", "backup", "secrets.tdb", "-", errors="replace").stderr
+
+
+def test_backup_of_any_key(tool, daemon, base):
+    """In a volatile database that of the sequence number is one like others."""
+    walk(daemon, RECORDS)
+    path = os.path.join(base, "file")
+    assert "Records: 3" in good(tool("db", "backup", "locking.tdb", path))
+    assert "__db_sequence_number__" in good(tool("db", "show-backup", "--records", path))
+
+
 def test_no_backup_if_records_are_missing(tool, daemon, base):
     walk(daemon, RECORDS, end_of(104, b"node 2 was lost"))
     bad(tool("db", "backup", "secrets.tdb", os.path.join(base, "file")), ERROR, "node 2 was lost")
@@ -239,6 +271,85 @@ def test_wipe_refused_at_each_step(tool, daemon, refused, order):
     answers(daemon, [refused])
     bad(tool("db", "wipe", "secrets.tdb"), ERROR, "node 0: the test says no")
     assert controls(daemon) == order
+
+
+@pytest.mark.parametrize("number, at", [(signal.SIGINT, DB_FREEZE), (signal.SIGTERM, WIPE), (signal.SIGHUP, PUSH_CONFIRM), (signal.SIGQUIT, fake.GET_RECMODE)])
+def test_wipe_ends_by_a_signal(popen, daemon, number, at):
+    """Before it is stored: it is taken back and let go, also while it waits (for a recovery that does not end)."""
+    answers(daemon, recmode=1 if at == fake.GET_RECMODE else 0)
+    usual, started, sent = daemon.override, threading.Event(), []
+
+    def answer(opcode, reqid, data):
+        if opcode == at and not sent and started.wait(LIMIT):
+            sent.append(process.send_signal(number))  # once: a second one would end it at once
+        return usual(opcode, reqid, data)
+
+    daemon.override = answer
+    process = popen("db", "wipe", "secrets.tdb")
+    started.set()
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == ERROR and "interrupted, nothing was changed" in errors, errors
+    order = controls(daemon)
+    assert "commit" not in order and (order[-1:] == ["thaw"]) == (at != fake.GET_RECMODE)
+
+
+def test_wipe_waits_as_long_as_it_is_told(tool, daemon):
+    answers(daemon, recmode=1)
+    bad(tool("-t", "1", "db", "wipe", "secrets.tdb"), TIMEOUT, "a recovery has not ended for 1 s")
+
+
+@pytest.mark.parametrize("how, code", [("timed out", ERROR), ("refused by the second", ERROR), ("connection lost", NO_DAEMON)])
+def test_a_wipe_of_which_it_is_not_known_whether_it_is_stored(tool, daemon, how, code):
+    answers(daemon)
+    usual, asked = daemon.override, []
+
+    def answer(opcode, reqid, data):
+        if opcode != TRANSACTION_COMMIT:
+            return usual(opcode, reqid, data)
+        asked.append(1)
+        if how == "connection lost":
+            raise OSError(how)
+        return fake.reply_control(reqid, 0 if how[0] == "r" and len(asked) % 3 == 1 else -1, b"", how.encode())
+
+    daemon.override = answer
+    bad(tool("db", "wipe", "locking.tdb"), code, 'database "locking.tdb": it is not known whether all nodes have stored it', "do it again")
+
+
+def test_partly_stored_and_completed_by_the_recovery(tool, daemon):
+    """That of a persistent database is healthy then, too."""
+    answers(daemon)
+    usual = daemon.override
+
+    def answer(opcode, reqid, data):
+        if opcode == TRANSACTION_COMMIT and daemon.dbs[1][4] > 3:
+            return fake.reply_control(reqid, -1, b"", b"no")
+        if opcode != TRANSACTION_COMMIT:
+            return usual(opcode, reqid, data)
+        daemon.dbs[1] = (PERSISTENT, 1, b"secrets.tdb", b"", 4)
+        return usual(opcode, reqid, data)
+
+    daemon.override = answer
+    assert "Emptied: secrets.tdb" in good(tool("db", "wipe", "secrets.tdb"))
+    assert controls(daemon)[-4:] == ["commit", "cancel", "thaw", "healthy"]
+
+
+def test_sequence_number_at_its_end(tool, daemon):
+    daemon.dbs[1] = (PERSISTENT, 1, b"secrets.tdb", b"", 2**64 - 1)
+    answers(daemon)
+    bad(tool("db", "wipe", "secrets.tdb"), ERROR, "its sequence number cannot go up any more")
+    assert "commit" not in controls(daemon)
+
+
+def test_restore_makes_no_database_of_an_id(tool, daemon, base):
+    walk(daemon, RECORDS)
+    path = os.path.join(base, "file")
+    good(tool("db", "backup", "secrets.tdb", path))
+    answers(daemon)
+    daemon.seen.clear()
+    bad(tool("db", "restore", path, "0x47023bf1"), NOT_FOUND, 'no database "0x47023bf1"')
+    assert not any(s[1] in (27, DB_ATTACH_PERSISTENT, 139) for s in daemon.seen)
+    assert "Records: 2" in good(tool("db", "restore", path, "0x7132c184"))
+    assert controls(daemon)[-3:] == ["commit", "healthy", "thaw"]
 
 
 def test_records_that_got_lost_on_the_way(tool, daemon):
@@ -356,13 +467,82 @@ def test_script_files(tool, base):
     bad(tool("transaction", "run", "secrets.tdb", path), USAGE, f"{path}: line 1: set KEY VALUE")
 
 
+def test_bytes_that_end_nothing(tool, daemon):
+    """A NUL in the input is refused: what stands behind it must not get lost silently."""
+    bad(tool("ptrans", "secrets.tdb", input='"a" "1"\n\0"b" "2"\n'), ERROR, "NUL byte", "nothing was done")
+    bad(tool("--hex", "record", "set", "secrets.tdb", "aa", "-", input="aa\0bb"), USAGE, "NUL byte")
+    assert not any(s[1] == DB_ATTACH_PERSISTENT for s in daemon.seen)
+
+
+def test_json_error_of_any_bytes(tool, daemon):
+    done = tool("-o", "json", "db", "dump", b"no\xff\x01.tdb", errors="replace")
+    assert done.returncode == NOT_FOUND
+    assert 'no database "no\\xff?.tdb"' in json.loads(done.stdout)["error"]["message"]
+    daemon.dbs[0] = (VOLATILE, 0, b"x\xff\n.tdb", b"", 0)
+    answers(daemon)
+    done = tool("-o", "json", "db", "wipe", "0x7a19d84d", errors="replace")
+    assert done.returncode == OK and json.loads(done.stdout)["name"] == "x\\xff\\x0a.tdb"
+
+
 # ---- raw files ----
 
 
-def test_tfetch_and_tstore(tool, base):
+def make_tdb(path):
     need_programs("tdbtool")
-    path = os.path.join(base, "file.tdb")
     subprocess.run(["tdbtool"], input=f"create {path}\nquit\n", text=True, check=True, capture_output=True)
+
+
+def test_dump_of_the_local_file(tool, daemon, base):
+    """Whatever state the node is in: nothing is attached, the daemon only says where the file is."""
+    path = os.path.join(base, "file.tdb")
+    make_tdb(path)
+    for i in range(3):
+        good(tool("tstore", path, f"k{i}", "v", "5", "2", "1"))
+    daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, 0, path.encode() + b"\0") if opcode == fake.GETDBPATH else None
+    daemon.nodes[daemon.pnn] = (fake.STOPPED, "10.0.0.2")
+    text = good(tool("db", "dump", "--local", "locking.tdb"))
+    assert text.count("# rsn 5 dmaster 2 flags 0x00000001\n") == 3 and text.endswith("# 3 records\n")
+    assert good(tool("cattdb", "locking.tdb")).endswith("Dumped 3 record(s)\n")
+    assert not any(s[1] in (27, DB_ATTACH_PERSISTENT) for s in daemon.seen)
+    daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, 0, base.encode() + b"/nofile\0") if opcode == fake.GETDBPATH else None
+    bad(tool("db", "dump", "--local", "locking.tdb"), ERROR, "locking.tdb", "/nofile: No such file")
+
+
+def test_tfetch_leaves_no_half_file(tool, base):
+    path, out = os.path.join(base, "file.tdb"), os.path.join(base, "out")
+    make_tdb(path)
+    good(tool("tstore", path, "k", "0x" + "61" * 20000))
+    with open(out, "w", encoding="ascii") as f:
+        f.write("old")
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+
+    bad(tool("tfetch", path, "k", out, preexec_fn=small_disk), ERROR, "cannot be written: File too large")
+    assert sorted(os.listdir(base)) == ["file.tdb", "out"]
+    with open(out, encoding="ascii") as f:
+        assert f.read() == "old"
+    good(tool("tfetch", path, "k", out))
+    assert os.path.getsize(out) == 20000
+    good(tool("tfetch", path, "k", "/dev/null"))
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_standard_output_that_takes_nothing(bindir, daemon):
+    for args in (["statistics"], ["-o", "json", "db", "list"], ["catdb", "secrets.tdb"], ["pnn"]):
+        walk(daemon, RECORDS)
+        if args == ["statistics"]:
+            daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, 0, bytes(488)) if opcode == STATISTICS else None
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run([os.path.join(bindir, "ctdb"), "--socket", daemon.path, *args], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  stdin=subprocess.DEVNULL, timeout=LIMIT, check=False)
+        assert done.returncode == ERROR and "No space left" in done.stderr, (args, done)
+
+
+def test_tfetch_and_tstore(tool, base):
+    path = os.path.join(base, "file.tdb")
+    make_tdb(path)
     assert good(tool("tstore", path, "k", "0x686900", "5", "2", "1")) == ""
     assert good(tool("tfetch", path, "k")) == "Data: size:3 ptr:[hi]\n"  # as printf prints it
     good(tool("tfetch", path, "0x6b", os.path.join(base, "out")))
@@ -376,6 +556,13 @@ def test_tfetch_and_tstore(tool, base):
 # ---- statistics ----
 
 
+
+
+def test_statistics_of_any_bytes(tool, daemon):
+    """No number that JSON has: null, and still a document."""
+    daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, 0, b"\xff" * 488) if opcode == STATISTICS else None
+    document = json.loads(good(tool("-o", "json", "statistics")))
+    assert document["call_latency"]["min"] is None and document["call_latency"]["average"] == 0
 
 
 def test_statistics_malformed(tool, daemon):
