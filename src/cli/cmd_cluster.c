@@ -116,10 +116,10 @@ static void print_verdict(struct cli *cli, const struct verdict *v)
 static json_t *callback_row(const struct cluster_callback *cb)
 {
 	char age[32];
-	json_t *row = output_check(json_pack("{s:s, s:o, s:o, s:i, s:s, s:i}", "event", cb->event, "script",
-					     output_string(cb->script), "text", output_string(cb->text), "age_s",
-					     (int)(cb->age_ms / 1000), "age", age_text(cb->age_ms, age), "pending",
-					     (int)cb->pending));
+	json_t *row = output_check(json_pack("{s:o, s:o, s:o, s:i, s:s, s:i}", "event", output_string(cb->event),
+					     "script", output_string(cb->script), "text", output_string(cb->text),
+					     "age_s", (int)(cb->age_ms / 1000), "age", age_text(cb->age_ms, age),
+					     "pending", (int)cb->pending));
 
 	return row;
 }
@@ -165,9 +165,9 @@ static void print_clusterd(struct cli *cli, const struct facts *f)
 		static const char *const states[] = {"held", "lost", "unchecked"};
 
 		output_field(&cli->out, "arbitration", "",
-			     output_check(json_pack("{s:s, s:s, s:o}", "method", s->arbitration_method, "state",
-						    states[(unsigned)s->arbitration < 3 ? s->arbitration : 1], "detail",
-						    text_or_null(s->arbitration_detail))));
+			     output_check(json_pack("{s:o, s:s, s:o}", "method", output_string(s->arbitration_method),
+						    "state", states[(unsigned)s->arbitration < 3 ? s->arbitration : 1],
+						    "detail", text_or_null(s->arbitration_detail))));
 		output_field(&cli->out, "leader_since_s", "",
 			     f->has_leader ? number(s->leader_since_ms / 1000) : output_check(json_null()));
 		output_field(&cli->out, "view_since_s", "", number(s->since_ms / 1000));

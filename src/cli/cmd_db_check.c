@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "copies.h"
+#include "db_call.h"
 #include "text.h"
 #include "walk.h"
 
@@ -26,6 +27,7 @@
 #define CONTENT_LOOKS 10U
 #define CONTENT_MS    300U
 #define N_BUCKETS     65536U
+#define RECORDS_MAX   (UINT32_MAX / 64) /* more do not fit into a file */
 
 struct check {
 	struct cli *cli;
@@ -75,6 +77,11 @@ static void judge_files(struct check *c)
 	for (uint32_t i = 0; i < c->map.n; i++) {
 		const struct db_examination *f = &c->files[i];
 
+		if (f->records > RECORDS_MAX) {
+			finding(c, "node %u: says that there are %llu records, which is impossible", c->map.pnn[i],
+				(unsigned long long)f->records);
+			continue;
+		}
 		if (f->damaged) {
 			finding(c, "node %u: the file is damaged", c->map.pnn[i]);
 		} else if (f->health != NULL && f->health[0] != '\0') {
@@ -192,6 +199,9 @@ static int scan_node(struct check *c, struct part *p, uint32_t node, uint32_t nu
 		       : ret > 0 ? cli_fail(c->cli, EXIT_ERROR, "node %u: %s", c->map.pnn[node], strerror(ret))
 				 : 0;
 		code = code == 0 ? add_page(c, p, node, &page) : code;
+		if (code == 0 && page.next_chain != 0 && page.next_chain <= args.chain) {
+			code = -db_call_malformed(c->cli, c->map.pnn[node]);
+		}
 		args.chain = page.next_chain;
 		talloc_free(mem);
 		if (code == 0 && walk_interrupted()) {

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <tdb.h>
 
@@ -88,17 +90,39 @@ static int open_tdb(struct cli *cli, const char *path, int flags, struct tdb_con
 	return *tdb != NULL ? 0 : cli_fail(cli, EXIT_ERROR, "Failed to open TDB file %s: %s", path, strerror(errno));
 }
 
-static int write_file(struct cli *cli, const char *path, const uint8_t *data, size_t len)
+static int write_to(const char *path, const uint8_t *data, size_t len)
 {
 	FILE *f = fopen(path, "we");
-	bool ok = f != NULL && (len == 0 || fwrite(data, len, 1, f) == 1);
-	int err = errno;
+	int err = f == NULL || (len > 0 && fwrite(data, len, 1, f) != 1) ? errno : 0;
 
-	if (f != NULL && fclose(f) != 0) {
-		ok = false;
+	if (f != NULL && fclose(f) != 0 && err == 0) {
 		err = errno;
 	}
-	return ok ? EXIT_OK : cli_fail(cli, EXIT_ERROR, "%s: cannot be written: %s", path, strerror(err));
+	return err;
+}
+
+/* As a whole or not at all; straight into what is no regular file. */
+static int write_file(struct cli *cli, const char *path, const uint8_t *data, size_t len)
+{
+	struct stat st;
+	bool direct = lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
+	char *temporary = NULL;
+	int err;
+
+	if (direct) {
+		err = write_to(path, data, len);
+	} else if (asprintf(&temporary, "%s.new.%d", path, (int)getpid()) == -1) {
+		temporary = NULL;
+		err = ENOMEM;
+	} else {
+		err = write_to(temporary, data, len);
+		err = err == 0 && rename(temporary, path) != 0 ? errno : err;
+		if (err != 0) {
+			unlink(temporary);
+		}
+	}
+	free(temporary);
+	return err == 0 ? EXIT_OK : cli_fail(cli, EXIT_ERROR, "%s: cannot be written: %s", path, strerror(err));
 }
 
 /* Without the header of the record. */

@@ -40,7 +40,9 @@ static int parse_value(struct cli *cli, const char *text, struct bytes *out)
 	}
 	cli_own(cli, in.data);
 	if (cli->opt.hex) {
-		return parse_bytes(cli, "value", (const char *)in.data, out);
+		return memchr(in.data, '\0', in.len) == NULL
+			       ? parse_bytes(cli, "value", (const char *)in.data, out)
+			       : cli_fail(cli, EXIT_USAGE, "standard input is not hexadecimal: there is a NUL byte");
 	}
 	*out = in;
 	return 0;
@@ -132,7 +134,9 @@ static int change_volatile(struct cli *cli, struct ctdb_db *db, struct ctdb_data
 	return err != 0 ? err : ctdb_client_flush(cli->c);
 }
 
-static int change_replicated(struct cli *cli, struct ctdb_db *db, struct ctdb_data key, const struct ctdb_data *value)
+/* *uncertain: whether it was done is not known. */
+static int change_replicated(struct cli *cli, struct ctdb_db *db, struct ctdb_data key, const struct ctdb_data *value,
+			     bool *uncertain)
 {
 	struct ctdb_transaction *t = NULL;
 	struct ctdb_data old;
@@ -149,6 +153,7 @@ static int change_replicated(struct cli *cli, struct ctdb_db *db, struct ctdb_da
 	}
 	if (err == 0) {
 		err = ctdb_transaction_commit(t);
+		*uncertain = err != 0 && ctdb_transaction_uncertain(t);
 	} else {
 		(void)ctdb_transaction_cancel(t);
 	}
@@ -157,10 +162,21 @@ static int change_replicated(struct cli *cli, struct ctdb_db *db, struct ctdb_da
 	return err;
 }
 
-static int change(struct cli *cli, struct ctdb_db *db, const struct bytes *key, const struct ctdb_data *value)
+/* 0, EXIT_NOT_FOUND without a text, or an exit code with one. */
+static int change(struct cli *cli, struct ctdb_db *db, const struct bytes *key, const struct ctdb_data *value,
+		  const char *name)
 {
-	return ctdb_db_get_model(db) == CTDB_DB_VOLATILE ? change_volatile(cli, db, data_of(key), value)
-							 : change_replicated(cli, db, data_of(key), value);
+	bool uncertain = false;
+	const char *what = value != NULL ? "cannot write record" : "cannot delete record";
+	int err = ctdb_db_get_model(db) == CTDB_DB_VOLATILE
+			  ? change_volatile(cli, db, data_of(key), value)
+			  : change_replicated(cli, db, data_of(key), value, &uncertain);
+
+	if (err == 0 || (err == ENOENT && value == NULL)) {
+		return err == 0 ? 0 : EXIT_NOT_FOUND;
+	}
+	return cli_fail_api(cli, err, "%s \"%s\"", uncertain ? "it is not known whether this was stored: record" : what,
+			    name);
 }
 
 int cmd_record_set(struct cli *cli, char **argv, int argc)
@@ -168,7 +184,7 @@ int cmd_record_set(struct cli *cli, char **argv, int argc)
 	struct ctdb_db *db = NULL;
 	struct bytes key, value;
 	struct ctdb_data data;
-	int err, code = parse_value(cli, argv[2], &value);
+	int code = parse_value(cli, argv[2], &value);
 
 	if (code == 0 && value.len == 0) {
 		code = cli_fail(
@@ -182,9 +198,9 @@ int cmd_record_set(struct cli *cli, char **argv, int argc)
 		return code;
 	}
 	data = data_of(&value);
-	err = change(cli, db, &key, &data);
-	if (err != 0) {
-		return cli_fail_api(cli, err, "cannot write record \"%s\"", argv[1]);
+	code = change(cli, db, &key, &data, argv[1]);
+	if (code != 0) {
+		return code;
 	}
 	put_identity(cli, db, &key);
 	return EXIT_OK;
@@ -194,17 +210,11 @@ int cmd_record_delete(struct cli *cli, char **argv, int argc)
 {
 	struct ctdb_db *db = NULL;
 	struct bytes key;
-	int err, code = begin(cli, argv, &db, &key);
+	int code = begin(cli, argv, &db, &key);
 
+	code = code != 0 ? code : change(cli, db, &key, NULL, argv[1]);
 	if (code != 0) {
-		return code;
-	}
-	err = change(cli, db, &key, NULL);
-	if (err == ENOENT) {
-		return not_found(cli, db, argv[1]);
-	}
-	if (err != 0) {
-		return cli_fail_api(cli, err, "cannot delete record \"%s\"", argv[1]);
+		return code == EXIT_NOT_FOUND && cli->error[0] == '\0' ? not_found(cli, db, argv[1]) : code;
 	}
 	put_identity(cli, db, &key);
 	return EXIT_OK;
@@ -303,7 +313,7 @@ static json_t *locate_row(const struct copies_map *map, uint32_t i, const struct
 static int locate(struct cli *cli, const struct db_info *db, const struct bytes *key, json_t *rows, bool *found)
 {
 	bool is_volatile = ctdb_db_flags_model(db->flags) == CTDB_DB_VOLATILE;
-	struct copies_map map;
+	struct copies_map map = {.n = 0};
 	int code = copies_map_get(cli, cli->c, &map);
 
 	for (uint32_t i = 0; i < map.n && code == 0; i++) {

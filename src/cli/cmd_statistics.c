@@ -1,5 +1,6 @@
 /* ctdb statistics (for people as it always was) and ctdb db statistics: what nodes count; with the old forms. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,10 +52,23 @@ static json_t *number(uint64_t v)
 	return output_check(json_integer((json_int_t)v));
 }
 
+/* Daemons may send bytes that JSON has no number for. */
+static json_t *seconds_json(double v)
+{
+	return isfinite(v) ? output_check(json_real(v)) : json_null();
+}
+
 static json_t *latency_json(const struct ctdb_latency *l)
 {
-	return output_check(json_pack("{s:I, s:f, s:f, s:f}", "count", (json_int_t)l->n, "min", l->min, "average",
-				      statistics_average(l), "max", l->max));
+	return output_check(json_pack("{s:I, s:o, s:o, s:o}", "count", (json_int_t)l->n, "min", seconds_json(l->min),
+				      "average", seconds_json(statistics_average(l)), "max", seconds_json(l->max)));
+}
+
+static uint64_t average_us(const struct ctdb_latency *l)
+{
+	double v = statistics_average(l) * 1e6;
+
+	return v < 1e15 ? (uint64_t)v : 0;
 }
 
 static json_t *all_json(const struct ctdb_statistics *s)
@@ -112,7 +126,7 @@ static int put_history(struct cli *cli)
 		json_t *row = all_json(s);
 
 		json_object_set_new(row, "seconds", number((uint64_t)(s->now.tv_sec - s->started.tv_sec)));
-		json_object_set_new(row, "latency_us", number((uint64_t)(statistics_average(&s->call_latency) * 1e6)));
+		json_object_set_new(row, "latency_us", number(average_us(&s->call_latency)));
 		json_array_append_new(rows, row);
 	}
 	output_rows(&cli->out, "history", columns, sizeof(columns) / sizeof(columns[0]), rows);

@@ -123,16 +123,11 @@ static int commit(struct run *r)
 {
 	int err = ctdb_transaction_commit(r->t);
 
-	switch (err) {
-	case 0:
-		return 0;
-	case ETIMEDOUT:
-	case ENOTCONN:
-		return cli_fail_api(r->cli, err, "database \"%s\": it is not known whether the transaction was stored",
-				    r->db);
-	default:
-		return cli_fail_api(r->cli, err, "database \"%s\": the transaction was not stored", r->db);
-	}
+	return err == 0 ? 0
+			: cli_fail_api(r->cli, err, "database \"%s\": %s", r->db,
+				       ctdb_transaction_uncertain(r->t)
+					       ? "it is not known whether the transaction was stored"
+					       : "the transaction was not stored");
 }
 
 /* All of it or nothing. The values that get asked for are in r->results. */
@@ -241,6 +236,9 @@ int cmd_old_ptrans(struct cli *cli, char **argv, int argc)
 	struct bytes text;
 	int code = read_input(cli, argc > 1 ? argv[1] : NULL, &text);
 
+	if (code == 0 && memchr(text.data, '\0', text.len) != NULL) {
+		code = cli_fail(cli, EXIT_ERROR, "a NUL byte stands in the input, write \\00: nothing was done");
+	}
 	if (code != 0) {
 		return code;
 	}

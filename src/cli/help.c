@@ -127,6 +127,16 @@ static const struct command *nearest(const char *typed)
 	return best;
 }
 
+static bool is_object(const char *name)
+{
+	for (const struct command *c = commands; c->run != NULL; c++) {
+		if (c->object != NULL && strcmp(c->object, name) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static const struct command *unknown(struct cli *cli, char **argv, int argc)
 {
 	/* The longest name has three words. */
@@ -136,8 +146,8 @@ static const struct command *unknown(struct cli *cli, char **argv, int argc)
 
 	snprintf(typed, sizeof(typed), "%s%s%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "",
 		 three ? " " : "", three ? argv[2] : "");
-	near = nearest(typed);
-	near = near != NULL ? near : nearest(argv[0]);
+	near = is_object(typed) ? NULL : nearest(typed); /* a verb is missing, however near another command is */
+	near = near != NULL || is_object(typed) ? near : nearest(argv[0]);
 	if (near != NULL) {
 		cli_fail(cli, EXIT_USAGE, "unknown command \"%s\"; did you mean \"ctdb %s%s%s\"?", typed,
 			 near->object != NULL ? near->object : "", near->object != NULL ? " " : "", near->verb);

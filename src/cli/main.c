@@ -198,8 +198,8 @@ static void print_error(const struct cli *cli, int code)
 
 	fprintf(stderr, "ctdb: %s\n", cli->error);
 	if (cli->opt.format == &output_json) {
-		doc = output_check(
-			json_pack("{s:i, s:{s:i, s:s}}", "schema", 1, "error", "code", code, "message", cli->error));
+		doc = output_check(json_pack("{s:i, s:{s:i, s:o}}", "schema", 1, "error", "code", code, "message",
+					     output_sentence(cli->error)));
 		json_dumpf(doc, stdout, JSON_COMPACT);
 		putchar('\n');
 		json_decref(doc);
@@ -227,8 +227,9 @@ int main(int argc, char **argv)
 		print_error(&cli, code);
 	}
 	cli_free(&cli);
-	if (fflush(stdout) != 0 && code == 0) {
-		perror("ctdb: standard output");
+	errno = 0;
+	if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
+		fprintf(stderr, "ctdb: cannot write to standard output: %s\n", strerror(errno != 0 ? errno : EIO));
 		code = EXIT_ERROR;
 	}
 	return code;

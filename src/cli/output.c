@@ -54,6 +54,13 @@ json_t *output_string(const char *text)
 	return v;
 }
 
+json_t *output_sentence(const char *text)
+{
+	json_t *v = json_string(text);
+
+	return v != NULL ? v : output_string(text);
+}
+
 void output_begin(struct output *o, const struct output_ops *ops, FILE *f)
 {
 	*o = (struct output){.ops = ops, .f = f, .doc = output_check(json_pack("{s:i}", "schema", 1))};

@@ -52,6 +52,9 @@ void output_free(struct output *o);
 json_t *output_check(json_t *value);
 /* Text from elsewhere (names, reasons): control characters and what is not UTF-8 are escaped as \xNN. Never NULL. */
 json_t *output_string(const char *text);
+/* A sentence of ours that may have such texts in it: as it is, line ends as well, unless it is not UTF-8. Never NULL.
+ */
+json_t *output_sentence(const char *text);
 /* Text of a value for people, to be freed with free(). */
 char *output_value(const json_t *value);
 

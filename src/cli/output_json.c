@@ -4,7 +4,7 @@
 static void json_line_set(struct output *o, const char *key, const char *text)
 {
 	if (key != NULL) {
-		json_object_set_new(o->doc, key, output_check(json_string(text)));
+		json_object_set_new(o->doc, key, output_sentence(text));
 	}
 }
 

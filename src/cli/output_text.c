@@ -45,21 +45,25 @@ static size_t column_width(const struct output_column *c, const json_t *rows)
 
 static void text_table(struct output *o, const char *key, const struct output_column *columns, size_t n, json_t *rows)
 {
-	size_t i, r;
+	size_t i, r, *width = calloc(n, sizeof(*width));
 
-	if (json_array_size(rows) == 0) {
+	if (json_array_size(rows) == 0 || width == NULL) {
+		free(width);
 		return;
+	}
+	for (i = 0; i + 1 < n; i++) { /* nothing stands behind the last one */
+		width[i] = column_width(&columns[i], rows);
 	}
 	for (r = 0; r <= json_array_size(rows); r++) {
 		for (i = 0; i < n; i++) {
-			size_t width = i + 1 == n ? 0 : column_width(&columns[i], rows);
 			char *v = r == 0 ? strdup(columns[i].title) : cell(json_array_get(rows, r - 1), columns[i].key);
 
-			fprintf(o->f, "%s%-*s", i == 0 ? "" : "  ", (int)width, v != NULL ? v : "");
+			fprintf(o->f, "%s%-*s", i == 0 ? "" : "  ", (int)width[i], v != NULL ? v : "");
 			free(v);
 		}
 		fputc('\n', o->f);
 	}
+	free(width);
 }
 
 static void text_end(struct output *o)

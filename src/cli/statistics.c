@@ -2,10 +2,11 @@
 #include "statistics.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
-#define HOT_KEYS 10U
+#define HOT_KEYS   10U
 #define AT(member) offsetof(struct ctdb_statistics, member)
 
 const struct statistics_counter statistics_counters[] = {
@@ -60,7 +61,9 @@ uint32_t statistics_value(const struct ctdb_statistics *s, const struct statisti
 
 double statistics_average(const struct ctdb_latency *l)
 {
-	return l->n > 0 ? l->total / l->n : 0.0;
+	double v = l->n > 0 ? l->total / l->n : 0.0;
+
+	return isfinite(v) && v >= 0 ? v : 0.0;
 }
 
 /* ---- for people ---- */
