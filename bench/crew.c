@@ -100,6 +100,7 @@ static void client_main(void *priv)
 	if (write(start->ready, &byte, 1) != 1) {
 		fail("a client cannot say that it is ready: %s", strerror(errno));
 	}
+	close(start->ready); /* it ends for the first process when one of the others dies before it is ready */
 	(void)!read(start->go, &byte, 1);
 	crew->work->run(&m);
 }
@@ -205,6 +206,9 @@ int crew_run(struct crew *crew)
 	int go;
 
 	fail_set_command(crew->work->name);
+	if (pids == NULL) {
+		fail("out of memory");
+	}
 	crew->counts = shared_memory(crew->clients * sizeof(*crew->counts));
 	crew->times = shared_memory(2 * sizeof(*crew->times));
 	crew->s = session_open(NULL);

@@ -87,6 +87,17 @@ uint64_t bench_number(const char *option, const char *text, uint64_t low, uint64
 	return n;
 }
 
+/* A result that did not get out is none. */
+static int end_of_output(int code)
+{
+	errno = 0;
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "ctdb-bench: standard output: %s\n", strerror(errno != 0 ? errno : EIO));
+		return 1;
+	}
+	return code;
+}
+
 static void options_help(const struct bench_option *options, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -107,7 +118,7 @@ void bench_options(int argc, char **argv, const struct bench_option *options, si
 		if (strcmp(argv[i], "--help") == 0) {
 			printf("usage: ctdb-bench %s [OPTION...]\n\n", argv[0]);
 			options_help(options, n);
-			exit(0);
+			exit(end_of_output(0));
 		}
 		while (k < n && strcmp(options[k].name, argv[i]) != 0) {
 			k++;
@@ -134,11 +145,11 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
 		usage(stdout);
-		return 0;
+		return end_of_output(0);
 	}
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		if (strcmp(argv[1], commands[i].name) == 0) {
-			return commands[i].run(argc - 1, argv + 1);
+			return end_of_output(commands[i].run(argc - 1, argv + 1));
 		}
 	}
 	fprintf(stderr, "ctdb-bench: there is no command '%s'\n\n", argv[1]);

@@ -165,6 +165,13 @@ def test_wrong_arguments(bindir, argv, complaint):
     assert ended.returncode == 2 and complaint in ended.stderr
 
 
+@pytest.mark.parametrize("argv", [["--help"], ["codec", "--help"]])
+def test_output_that_cannot_be_written(bindir, argv):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([os.path.join(bindir, "ctdb-bench"), *argv], stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 1 and "No space left" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("workload", ["message-ring", "fetch-ring", "fetch-hot", "local", "glock", "transaction", "recovery", "vacuum", "connections"])
 def test_no_daemon(bindir, base, workload):
     path = os.path.join(base, "nobody")
