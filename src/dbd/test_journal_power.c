@@ -516,6 +516,71 @@ static void test_start_at_each_step(void **state)
 	talloc_free(s.mem);
 }
 
+/* ---- errors of the disk ---- */
+
+static void syncs_fail(struct sweep *s, const char *of)
+{
+	char *path = talloc_asprintf(s->mem, "%s/fail", s->power);
+
+	file_write(path, of, strlen(of));
+}
+
+/* Without a journal, or with one that cannot be written, transactions are slower, no more. */
+static void test_no_journal(void **state)
+{
+	struct worker_pool *pool;
+	struct sweep s;
+	char *way;
+
+	sweep_init(&s, *state);
+	s.mem = talloc_new(s.t);
+	scene_begin(&s);
+	pool = test_pool_of(s.t, s.careful, 1);
+	way = talloc_asprintf(s.mem, "%s.journal.new", s.db->path);
+	assert_int_equal(mkdir(way, 0700), 0);
+	assert_int_equal(test_journal_commit(s.t, pool, s.db, 1, true), 0);
+	assert_int_equal(rmdir(way), 0);
+	test_assert_journal(s.t, s.db, false);
+	assert_true(mono_before(mono_now(), s.db->writes->no_journal_until));
+	s.db->writes->no_journal_until = MONO_NEVER;
+	assert_int_equal(test_journal_commit(s.t, pool, s.db, 2, true), 0);
+	test_assert_journal(s.t, s.db, true);
+	syncs_fail(&s, ".journal");
+	assert_int_equal(test_journal_commit(s.t, pool, s.db, 3, true), 0);
+	test_assert_journal(s.t, s.db, false);
+	assert_int_equal(test_journal_state(s.db->tdb), 3);
+	syncs_fail(&s, "");
+	power_cut(s.mem, s.live, s.power, s.later, 0);
+	talloc_free(pool);
+	test_dbs_close(s.t);
+	assert_int_equal(found_in(&s, s.later, true), 3);
+	talloc_free(s.mem);
+}
+
+/* The file itself cannot be synced: it is used no more, and built again at the next start. */
+static void test_file_not_synced(void **state)
+{
+	struct worker_pool *pool;
+	struct sweep s;
+
+	sweep_init(&s, *state);
+	s.mem = talloc_new(s.t);
+	scene_begin(&s);
+	pool = test_pool_of(s.t, s.careful, 1);
+	assert_int_equal(test_journal_commit(s.t, pool, s.db, 1, true), 0);
+	assert_int_equal(test_journal_commit(s.t, pool, s.db, 2, true), 0);
+	syncs_fail(&s, TEST_JOURNAL_NAME ".3");
+	assert_int_equal(test_run(s.t, pool, s.db, WORKER_SETTLE, NULL), EIO);
+	syncs_fail(&s, ""); /* the kernel says it only once */
+	assert_int_equal(test_run(s.t, pool, s.db, WORKER_SETTLE, NULL), EIO);
+	assert_int_equal(test_journal_commit(s.t, pool, s.db, 3, true), EIO);
+	test_assert_journal(s.t, s.db, true);
+	talloc_free(pool);
+	test_dbs_close(s.t);
+	assert_int_equal(found_in(&s, s.live, false), 2);
+	talloc_free(s.mem);
+}
+
 /* --start FILE BOOT-ID-FILE: what a daemon does with a journal. */
 static int start_only(char **argv)
 {
@@ -530,6 +595,8 @@ static int start_only(char **argv)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_no_journal),
+		TEST(test_file_not_synced),
 		TEST(test_killed_at_each_step),
 		TEST(test_start_at_each_step),
 	};

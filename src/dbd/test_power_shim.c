@@ -4,9 +4,11 @@
  * each entry. Nothing is really synced.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -50,12 +52,40 @@ static void list(int fd, const char *to)
 	closedir(dir);
 }
 
+/* Syncs fail of files whose names end as the file "fail" says. */
+static int fails(int fd, const char *dir)
+{
+	char path[4096], want[256] = "", name[4096] = "";
+	size_t n, w;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/fail", dir);
+	f = fopen(path, "r");
+	if (f == NULL || fgets(want, sizeof(want), f) == NULL) {
+		want[0] = '\0';
+	}
+	if (f != NULL) {
+		fclose(f);
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (want[0] == '\0' || readlink(path, name, sizeof(name) - 1) < 0) {
+		return 0;
+	}
+	n = strlen(name);
+	w = strlen(want);
+	return n >= w && strcmp(name + n - w, want) == 0;
+}
+
 static int note(int fd)
 {
 	const char *dir = getenv("TEST_POWER_DIR");
 	char path[4096];
 	struct stat st;
 
+	if (dir != NULL && fails(fd, dir)) {
+		errno = EIO;
+		return -1;
+	}
 	if (dir == NULL || fstat(fd, &st) != 0) {
 		abort();
 	}
