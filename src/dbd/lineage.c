@@ -1,5 +1,6 @@
 /* Lineages of the copies of this node, kept in files that live as long as the copies. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,9 @@
  * count, and older contents would replace newer ones.
  *
  * Text, one line a database: id in hex, number of recoveries told, then term.number.attempt of "changed" and of each
- * told. Written to a new file that takes the old one's name. A line that cannot be read counts as no lineage: the copy
- * is then wiped and filled again, which is safe.
+ * told. Written to a new file that takes the old one's name; lines may follow in the run directory's, the last one of a
+ * database counts. A line that cannot be read counts as no lineage: the copy is then wiped and filled again, which is
+ * safe.
  */
 static char *file_name(TALLOC_CTX *mem, const struct recovery *r, bool persistent)
 {
@@ -27,6 +29,8 @@ static char *file_name(TALLOC_CTX *mem, const struct recovery *r, bool persisten
 	return persistent ? talloc_asprintf(mem, "%s/lineage.%u", d->conf->path.db_persistent, d->pnn)
 			  : talloc_asprintf(mem, "%s/dbd.lineage", d->conf->path.run);
 }
+
+#define LOG_MAX (1024U * 1024U)
 
 static bool is_persistent(const struct db *db)
 {
@@ -149,6 +153,54 @@ static int text_to_save(struct recovery *r, bool persistent, const char **text)
 	return newest != NULL ? 0 : ENOMEM;
 }
 
+static void log_close(struct recovery *r)
+{
+	if (r->lineage_log > 0) {
+		close(r->lineage_log);
+	}
+	r->lineage_log = 0;
+}
+
+static void log_open(struct recovery *r, const char *path)
+{
+	log_close(r);
+	r->lineage_log = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	r->lineage_log_len = 0;
+}
+
+/*
+ * One line behind the others, the last one of a database counts. All of the file for each change, with many databases,
+ * would take the event loop too long. false: the whole file is to be written. A line that a kill has cut was not acted
+ * upon.
+ */
+static bool append_now(struct recovery *r, const struct db *db)
+{
+	TALLOC_CTX *tmp;
+	char *line;
+	size_t len;
+	bool good;
+
+	if (r->lineage_log <= 0 || r->lineage_log_len > LOG_MAX) {
+		return false;
+	}
+	tmp = talloc_new(r);
+	line = tmp != NULL ? talloc_strdup(tmp, "") : NULL;
+	line = line != NULL ? append_db(line, db) : NULL;
+	if (line != NULL && line[0] == '\0') {
+		line = talloc_asprintf_append_buffer(line, "%08x 0 0.0.0\n", db->id);
+	}
+	len = line != NULL ? strlen(line) : 0;
+	good = line != NULL && write(r->lineage_log, line, len) == (ssize_t)len;
+	talloc_free(tmp);
+	r->lineage_log_len += len;
+	if (good) {
+		TALLOC_FREE(r->lineage_saved[false]);
+	} else {
+		log_close(r);
+	}
+	return good;
+}
+
 /* An old lineage must not outlive a newer copy: without a file the copy is wiped after a restart, which is safe. */
 static void save_now(struct recovery *r)
 {
@@ -158,8 +210,12 @@ static void save_now(struct recovery *r)
 
 	if (ret == 0 && text != NULL) {
 		ret = path != NULL ? file_replace(path, text, strlen(text), 0600, 0) : ENOMEM;
+		if (ret == 0) {
+			log_open(r, path);
+		}
 	}
 	if (ret != 0) {
+		log_close(r);
 		not_written(r, false, ret);
 		TALLOC_FREE(r->lineage_saved[false]);
 		if (path != NULL) {
@@ -353,7 +409,7 @@ static void save_later(struct recovery *r)
 
 void lineage_save(struct recovery *r, const struct db *db)
 {
-	if (db == NULL || !is_persistent(db)) {
+	if (db == NULL || (!is_persistent(db) && !append_now(r, db))) {
 		save_now(r);
 	}
 	if (db == NULL || is_persistent(db)) {

@@ -33,6 +33,8 @@ struct recovery {
 	struct tevent_req *lineage_write;
 	struct mono lineage_since; /* lineage_write began */
 	bool lineage_soon; /* the next write begins after this event */
+	int lineage_log;	   /* of the others: the file is open, lines are appended; 0 or below: it is not */
+	size_t lineage_log_len;	   /* what was appended since all of it was written */
 	struct dlist lineage_held; /* messages that wait for it */
 	/* As of the last END, cleared by BEGIN and fence. */
 	bool normal, fenced, ever_normal;

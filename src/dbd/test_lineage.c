@@ -220,7 +220,7 @@ static int begin_reply(uint32_t status)
 	return lineage_hold(w->r, 0, LANE_PROC_REC_BEGIN_REPLY, &m);
 }
 
-/* The number that the file says, 0: there is no file. */
+/* The number that the file's last line says, 0: there is no file. */
 static unsigned number_in_file(bool persistent)
 {
 	char path[128];
@@ -230,7 +230,9 @@ static unsigned number_in_file(bool persistent)
 	snprintf(path, sizeof(path), "%s/%s", w->dir, persistent ? "lineage.0" : "dbd.lineage");
 	f = fopen(path, "r");
 	if (f != NULL) {
-		assert_int_equal(fscanf(f, "%*x %*u 1.%u.1", &number), 1);
+		while (fscanf(f, "%*x %*u 1.%u.1%*[^\n] ", &number) == 1) {
+		}
+		assert_true(feof(f));
 		fclose(f);
 	}
 	return number;
@@ -385,10 +387,40 @@ static void test_no_memory_volatile(void **state)
 	move(1);
 	assert_int_equal(number_in_file(false), 1);
 	w->fail_append = 3;
+	w->r->lineage_log_len = SIZE_MAX; /* so that all of it is written */
 	move(2);
 	assert_int_equal(number_in_file(false), 0);
 	move(3);
 	assert_int_equal(number_in_file(false), 3);
+}
+
+/* Lines are added, and the last one counts; all of it is written when that fails, is long, or many have changed. */
+static void test_appended(void **state)
+{
+	struct rec_lineage none = {0};
+
+	w->db.flags = 0;
+	for (unsigned n = 1; n <= 5; n++) {
+		move(n);
+		assert_int_equal(number_in_file(false), n);
+	}
+	assert_true(w->r->lineage_log > 0 && w->r->lineage_log_len > 0);
+	w->fail_append = 3; /* of the line */
+	move(6);
+	assert_int_equal(number_in_file(false), 6);
+	assert_int_equal(w->r->lineage_log_len, 0);
+	move(7);
+	assert_int_equal(number_in_file(false), 7);
+	assert_true(w->r->lineage_log_len > 0);
+	lineage_save(w->r, NULL);
+	assert_int_equal(number_in_file(false), 7);
+	assert_int_equal(w->r->lineage_log_len, 0);
+	*w->db.lineage = none;
+	lineage_save(w->r, &w->db); /* it counts as no lineage */
+	*w->db.lineage = (struct rec_lineage){.n_told = 1};
+	w->db.kept = true;
+	(void)lineage_load(w->r);
+	assert_int_equal(w->db.lineage->n_told, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -396,9 +428,11 @@ static void test_no_memory_volatile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_leaves_when_written), TEST(test_failure_is_not_held), TEST(test_hung_disk),
-		TEST(test_former_recovery),     TEST(test_no_thread),           TEST(test_thread_limit),
-		TEST(test_disk_fails),          TEST(test_no_memory),           TEST(test_no_memory_volatile),
+		TEST(test_leaves_when_written), TEST(test_failure_is_not_held),
+		TEST(test_hung_disk),           TEST(test_former_recovery),
+		TEST(test_no_thread),           TEST(test_thread_limit),
+		TEST(test_disk_fails),          TEST(test_no_memory),
+		TEST(test_no_memory_volatile),  TEST(test_appended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
