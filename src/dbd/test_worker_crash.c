@@ -1,5 +1,6 @@
 /* Tests of the worker pool: processes that die, break the protocol, are cancelled or wait for ever. */
 #include "dbd/test_worker_util.h"
+#include "protocol/worker.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -510,6 +511,36 @@ static void sweep(struct test_dir *t, uint32_t flags, unsigned least_befores, un
 	assert_true(afters >= least_afters);
 }
 
+static bool is_frozen(void *priv, struct worker_job *job, const uint8_t *batch, size_t len)
+{
+	*(bool *)priv = true;
+	return true;
+}
+
+/* What is fed to it cannot be handed on: the process that waits for that lets go of the file, whoever keeps the
+ * request. */
+static void test_feed_fails(void **state)
+{
+	struct worker_args args = {.op = WORKER_FREEZE};
+	struct test_dir *t = *state;
+	struct worker_pool *pool = test_pool(t, 1);
+	struct worker_job *job;
+	struct tevent_req *req;
+	bool frozen = false;
+	uint8_t byte = 0;
+	struct db *db;
+
+	test_dbs_open(t);
+	db = test_attach(t, "z.tdb", 0);
+	test_store(db->tdb, "k", 1, 3, "v");
+	req = worker_job_send(t, t->d->ev, pool, db, &args, is_frozen, &frozen, &job);
+	test_loop_until(t, &frozen);
+	assert_int_equal(worker_job_feed(job, &byte, WORKER_DATA_MAX + 1, true), 0);
+	assert_int_equal(test_run(t, pool, db, WORKER_WIPE, NULL), 0);
+	assert_int_equal(test_wait(t, req, NULL), EMSGSIZE);
+	assert_int_equal(tdb_traverse_read(db->tdb, NULL, NULL), 0);
+}
+
 static void test_update_sweep_persistent(void **state)
 {
 	/* The run to its end, and some that were interrupted when the commit had taken effect. */
@@ -541,6 +572,7 @@ int main(void)
 		TEST(test_program_goes),
 		TEST(test_pool_freed_early),
 		TEST(test_spare_process),
+		TEST(test_feed_fails),
 		TEST(test_update_sweep_persistent),
 		TEST(test_update_sweep_replicated),
 	};

@@ -386,7 +386,6 @@ void worker_job_end(struct worker_job *job, int status)
 {
 	struct tevent_req *req = job->req;
 
-	job->worker = NULL;
 	if (job->op == WORKER_UPDATE && job->writes != NULL && status != EPIPE) {
 		journal_update_ended(job->writes, &job->result);
 	}
@@ -401,8 +400,8 @@ void worker_job_end(struct worker_job *job, int status)
 
 static bool op_is_ordered(enum worker_op op)
 {
-	return op != WORKER_HOLDERS && op != WORKER_LOCK && op != WORKER_SCAN && op != WORKER_READ && op != WORKER_FREEZE &&
-	       op != WORKER_EDIT;
+	return op != WORKER_HOLDERS && op != WORKER_LOCK && op != WORKER_SCAN && op != WORKER_READ &&
+	       op != WORKER_FREEZE && op != WORKER_EDIT;
 }
 
 static bool op_writes(enum worker_op op)

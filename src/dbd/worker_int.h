@@ -53,7 +53,7 @@ struct out_chunk {
 struct out_chunk *out_chunk_new(TALLOC_CTX *mem, enum worker_frame type, size_t payload, struct xdr_out *out);
 
 /* ---- worker.c, called by worker_proc.c ---- */
-/* The job's last word; status 0 or errno. The worker is not its any more. */
+/* The job's last word; status 0 or errno. A worker that it still has is ended. */
 void worker_job_end(struct worker_job *job, int status);
 void worker_pool_worker_started(struct worker_pool *pool, struct worker *w);
 void worker_pool_start_failed(struct worker_pool *pool, int error);
