@@ -40,6 +40,36 @@ static void test_forward_to_the_owner_itself(void **state)
 	assert_int_equal(w->grants, 1);
 }
 
+/* Who waits for a chain lock is known; told that it can be had, the engine does not wait for its own next try. */
+static void test_retry_at_once(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, ME, true);
+	assert_false(record_db_waits(w->db, key_of(0)));
+	w->busy = true;
+	record_on_call(w->db, 2, GEN, key_of(0), w->now);
+	assert_true(record_db_waits(w->db, key_of(0)));
+	assert_false(record_db_waits(w->db, key_of(1)));
+	record_db_retry(w->db, key_of(0), w->now); /* busy again */
+	assert_int_equal(w->grants, 0);
+	assert_true(record_db_waits(w->db, key_of(0)));
+	w->busy = false;
+	record_db_retry(w->db, key_of(1), w->now);
+	assert_int_equal(w->grants, 0);
+	record_db_retry(w->db, key_of(0), w->now);
+	assert_int_equal(w->grants, 1);
+	assert_int_equal(w->file[0].dmaster, 2);
+	record_db_retry(w->db, key_of(0), w->now);
+	assert_int_equal(w->grants, 1);
+	assert_false(record_db_waits(w->db, key_of(0)));
+	w->busy = true;
+	record_on_call(w->db, 3, GEN, key_of(0), w->now);
+	record_db_close(w->db);
+	assert_false(record_db_waits(w->db, key_of(0)));
+	record_db_retry(w->db, key_of(0), w->now);
+}
+
 /* ---- deletion hints ---- */
 
 static void own_empty(struct world *w, uint32_t key, uint64_t rsn, uint32_t flags)
@@ -402,13 +432,21 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, record_world_setup, record_world_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_second_call_of_a_node), TEST(test_forward_to_the_owner_itself),
-		TEST(test_hint_removes),          TEST(test_hint_spares_what_was_elsewhere),
-		TEST(test_hint_before_commit),    TEST(test_hint_of_a_key_is_one),
-		TEST(test_hold_ends_unseen),      TEST(test_hints_are_bounded),
-		TEST(test_hint_ends_hold),        TEST(test_nonsense),
-		TEST(test_unknown_keys),          TEST(test_empty_key),
-		TEST(test_lending_is_bounded),    TEST(test_answers_of_holders),
+		TEST(test_second_call_of_a_node),
+		TEST(test_forward_to_the_owner_itself),
+		TEST(test_retry_at_once),
+		TEST(test_hint_removes),
+		TEST(test_hint_spares_what_was_elsewhere),
+		TEST(test_hint_before_commit),
+		TEST(test_hint_of_a_key_is_one),
+		TEST(test_hold_ends_unseen),
+		TEST(test_hints_are_bounded),
+		TEST(test_hint_ends_hold),
+		TEST(test_nonsense),
+		TEST(test_unknown_keys),
+		TEST(test_empty_key),
+		TEST(test_lending_is_bounded),
+		TEST(test_answers_of_holders),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
