@@ -19,6 +19,7 @@ LIMIT = 60
 STATISTICS, STATISTICS_RESET, STAT_HISTORY, DB_STATISTICS = 1, 17, 127, 132
 DB_FREEZE, DB_THAW, TRANSACTION_START, TRANSACTION_COMMIT, TRANSACTION_CANCEL, WIPE, TRAVERSE_EXT = 141, 142, 143, 144, 145, 67, 131
 PUSH_START, PUSH_CONFIRM, DB_SET_HEALTHY, GET_TUNABLE, DB_ATTACH_PERSISTENT, TRAVERSE_TOLD, INTERFACE_CALL = 147, 148, 121, 49, 61, 514, 513
+EXAMINE, SCAN = 3, 4  # procedures of the interface of dbd
 SEQNUM_KEY = b"__db_sequence_number__\0"
 VOLATILE, PERSISTENT = 0x7A19D84D, 0x7132C184
 
@@ -203,6 +204,34 @@ def test_backup_of_any_key(tool, daemon, base):
     assert "__db_sequence_number__" in good(tool("db", "show-backup", "--records", path))
 
 
+def test_backup_ends_by_a_hangup(popen, daemon, base):
+    """A session that is gone: no half file stays."""
+    walk(daemon, RECORDS, None)
+    usual, sent, started = daemon.override, [], threading.Event()
+
+    def answer(opcode, reqid, data):
+        if opcode == TRAVERSE_TOLD and not sent and started.wait(LIMIT):
+            sent.append(process.send_signal(signal.SIGHUP))
+        return usual(opcode, reqid, data)
+
+    daemon.override = answer
+    process = popen("db", "backup", "secrets.tdb", os.path.join(base, "file"))
+    started.set()
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == ERROR and "interrupted after" in errors, errors
+    assert os.listdir(base) == []
+
+
+def test_names_that_a_terminal_would_act_on(tool, daemon, base):
+    walk(daemon, RECORDS)
+    daemon.dbs[1] = (PERSISTENT, 1, b"a\x1b[31m.tdb", b"", 3)
+    path = os.path.join(base, "file")
+    good(tool("db", "backup", "0x7132c184", path))
+    assert good(tool("dumpdbbackup", path)).startswith("Dumping database a?[31m.tdb from")
+    answers(daemon)
+    assert "\x1b" not in tool("restoredb", path).stdout.split("\n", maxsplit=1)[0]
+
+
 def test_no_backup_if_records_are_missing(tool, daemon, base):
     walk(daemon, RECORDS, end_of(104, b"node 2 was lost"))
     bad(tool("db", "backup", "secrets.tdb", os.path.join(base, "file")), ERROR, "node 2 was lost")
@@ -352,6 +381,28 @@ def test_restore_makes_no_database_of_an_id(tool, daemon, base):
     assert controls(daemon)[-3:] == ["commit", "healthy", "thaw"]
 
 
+def test_restore_that_fails_says_what_is_there_now(tool, daemon, base):
+    walk(daemon, RECORDS)
+    path, new = os.path.join(base, "file"), os.path.join(base, "new.tdb")
+    good(tool("db", "backup", "secrets.tdb", path))
+    make_tdb(new)
+    answers(daemon, [DB_FREEZE])
+    usual, number = daemon.override, 0x11223344
+
+    def answer(opcode, reqid, data):
+        if opcode == DB_ATTACH_PERSISTENT:
+            daemon.dbs.append((number, 1, b"new.tdb", b"", 0))
+            return fake.reply_control(reqid, 0, struct.pack("=I", number))
+        if opcode == fake.GETDBPATH and struct.unpack("=I", data)[0] == number:
+            return fake.reply_control(reqid, 0, new.encode() + b"\0")
+        if opcode == fake.DB_OPEN_FLAGS:
+            return fake.reply_control(reqid, 0, struct.pack("=i", 0))
+        return usual(opcode, reqid, data)
+
+    daemon.override = answer
+    bad(tool("db", "restore", path, "new.tdb"), ERROR, "the test says no", '"new.tdb" is attached now, and empty if it did not exist')
+
+
 def test_records_that_got_lost_on_the_way(tool, daemon):
     answers(daemon, confirmed=17)
     bad(tool("db", "wipe", "secrets.tdb"), ERROR, "node 0 got 17 records of 1, nothing was changed")
@@ -482,6 +533,31 @@ def test_json_error_of_any_bytes(tool, daemon):
     answers(daemon)
     done = tool("-o", "json", "db", "wipe", "0x7a19d84d", errors="replace")
     assert done.returncode == OK and json.loads(done.stdout)["name"] == "x\\xff\\x0a.tdb"
+
+
+def interface(daemon, results):
+    """results: {procedure: XDR, or function of the argument}, the same on all nodes."""
+
+    def answer(opcode, reqid, data):
+        if opcode != INTERFACE_CALL:
+            return None
+        procedure, endpoint = struct.unpack("=7I", data[:28])[2], struct.unpack("=7I", data[:28])[5]
+        result = results[procedure]
+        result = result(data[28 + endpoint:]) if callable(result) else result
+        return fake.reply_control(reqid, 0, struct.pack("=iI", 0, len(result)) + result)
+
+    daemon.override = answer
+
+
+def test_check_of_answers_that_lead_nowhere(tool, daemon):
+    """Pages that begin again and again, and more records than there can be."""
+    examined = struct.pack(">IIIIQQ", 0, 1, 0, 0, 0, 0)
+    interface(daemon, {EXAMINE: examined + struct.pack(">Q", 3), SCAN: struct.pack(">II", 0, 7)})
+    bad(tool("db", "check", "locking.tdb"), ERROR, "node 0 gave an answer that this program does not understand")
+    interface(daemon, {EXAMINE: examined + struct.pack(">Q", 2**63)})
+    assert "node 2: says that there are 9223372036854775808 records, which is impossible" in bad(tool("db", "check", "locking.tdb"), WRONG)
+    daemon.recmode, daemon.vnnmap = 1, []
+    bad(tool("-t", "0.2", "record", "locate", "locking.tdb", "k"), ERROR, "a recovery runs")
 
 
 # ---- raw files ----
