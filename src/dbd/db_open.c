@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "dbd/journal.h"
 #include "dbd/journal_file.h"
 #include "shared/log.h"
 
@@ -310,6 +311,17 @@ static int check_one(struct found *d, TALLOC_CTX *mem, char **err)
 	return error == 0 && d->journal == JOURNAL_DAMAGED ? set_aside(d, mem, "journal", err) : error;
 }
 
+/* The file that could not be synced is gone. */
+static int healthy_again(struct found *d, TALLOC_CTX *mem)
+{
+	char *reason = d->journal == JOURNAL_REBUILT ? db_health_get(mem, d->dbs, d->name) : NULL;
+
+	if (reason == NULL || strncmp(reason, JOURNAL_UNSYNCED, strlen(JOURNAL_UNSYNCED)) != 0) {
+		return 0;
+	}
+	return db_health_put(d->dbs, d->name, NULL);
+}
+
 static int attach_one(struct dbs *dbs, TALLOC_CTX *mem, const char *name, bool health_lost, char **err)
 {
 	struct found d = {
@@ -328,6 +340,9 @@ static int attach_one(struct dbs *dbs, TALLOC_CTX *mem, const char *name, bool h
 	}
 	if (error == 0) {
 		error = check_one(&d, mem, err);
+	}
+	if (error == 0) {
+		error = healthy_again(&d, mem);
 	}
 	return error != 0 ? error : db_attach_new(dbs, name, DB_PERSISTENT, false, &db, err);
 }

@@ -70,9 +70,8 @@ static int ending_destructor(struct ending *e)
 /* Without a sync of the file nobody knows what is on the disk. */
 static void failed(struct db *db, int error)
 {
-	char *reason = talloc_asprintf(
-		db, "the file cannot be synced: %s; its journal is kept, the next start builds it again",
-		strerror(error));
+	char *reason = talloc_asprintf(db, JOURNAL_UNSYNCED ": %s; its journal is kept, the next start builds it again",
+				       strerror(error));
 
 	log_error("database %s: %s", db->name, reason != NULL ? reason : strerror(error));
 	if (reason != NULL) {

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "dbd/journal.h"
 #include "dbd/journal_file.h"
 
 #define PAGE      4096U
@@ -575,6 +576,7 @@ static void test_file_not_synced(void **state)
 	assert_int_equal(test_run(s.t, pool, s.db, WORKER_SETTLE, NULL), EIO);
 	assert_int_equal(test_journal_commit(s.t, pool, s.db, 3, true), EIO);
 	test_assert_journal(s.t, s.db, true);
+	assert_int_equal(db_set_health(s.db, JOURNAL_UNSYNCED ": as its journal's end says"), 0);
 	talloc_free(pool);
 	test_dbs_close(s.t);
 	assert_int_equal(found_in(&s, s.live, false), 2);
