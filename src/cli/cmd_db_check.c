@@ -57,6 +57,11 @@ static void __attribute__((format(printf, 2, 3))) finding(struct check *c, const
 
 /* ---- files ---- */
 
+static int recovery_began(const struct check *c)
+{
+	return cli_fail(c->cli, EXIT_AGAIN, "database \"%s\": a recovery ran meanwhile: check again", c->db.name);
+}
+
 static int examine(struct check *c)
 {
 	for (uint32_t i = 0; i < c->map.n; i++) {
@@ -64,6 +69,9 @@ static int examine(struct check *c)
 
 		if (ret < 0) {
 			return -ret;
+		}
+		if (ret == EAGAIN) {
+			return recovery_began(c);
 		}
 		if (ret != 0) {
 			finding(c, "node %u does not have the database: %s", c->map.pnn[i], strerror(ret));
@@ -195,9 +203,10 @@ static int scan_node(struct check *c, struct part *p, uint32_t node, uint32_t nu
 		TALLOC_CTX *mem = talloc_new(p->mem);
 		int ret = copies_scan(c->cli, mem, c->map.pnn[node], &args, &page);
 
-		code = ret < 0   ? -ret
-		       : ret > 0 ? cli_fail(c->cli, EXIT_ERROR, "node %u: %s", c->map.pnn[node], strerror(ret))
-				 : 0;
+		code = ret < 0         ? -ret
+		       : ret == EAGAIN ? recovery_began(c)
+		       : ret > 0       ? cli_fail(c->cli, EXIT_ERROR, "node %u: %s", c->map.pnn[node], strerror(ret))
+				       : 0;
 		code = code == 0 ? add_page(c, p, node, &page) : code;
 		if (code == 0 && page.next_chain != 0 && page.next_chain <= args.chain) {
 			code = -db_call_malformed(c->cli, c->map.pnn[node]);
@@ -326,8 +335,7 @@ static int check_volatile(struct check *c)
 	}
 	code = code != 0 ? code : copies_map_get(c->cli, c->mem, &after);
 	if (code == 0 && after.generation != c->map.generation) {
-		return cli_fail(c->cli, EXIT_AGAIN, "database \"%s\": a recovery ran meanwhile: check again",
-				c->db.name);
+		return recovery_began(c);
 	}
 	return code;
 }

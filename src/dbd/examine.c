@@ -1,6 +1,7 @@
 /*
  * Looking into this node's files for a tool that compares them with those of other nodes: whole, page by page, or one
  * record. All of it reads only. The two that read much are jobs of a worker, children of the call: they end with it.
+ * They lock what they read: a recovery ends them, and while one is in work none begins (EAGAIN).
  */
 #include "dbd/examine.h"
 #include "dbd/control.h"
@@ -16,6 +17,7 @@
 #define SCAN_BYTES_MAX (32U * 1024 * 1024)
 
 struct examination {
+	struct dlist link;
 	struct dbd *dbd;
 	struct rpc_call *call;
 	uint32_t db_id;
@@ -33,6 +35,22 @@ static void too_late(void *priv)
 	rpc_call_fail(x->call, ETIMEDOUT);
 }
 
+static int examination_destructor(struct examination *x)
+{
+	dlist_remove(&x->link);
+	return 0;
+}
+
+void examinations_recovery_began(struct dbd *dbd)
+{
+	while (dlist_linked(&dbd->examinations) && !dlist_empty(&dbd->examinations)) {
+		struct examination *x = dlist_entry(dlist_first(&dbd->examinations), struct examination, link);
+
+		dlist_remove(&x->link);
+		rpc_call_fail(x->call, EAGAIN);
+	}
+}
+
 /* NULL: answered. */
 static struct examination *begin(struct dbd *dbd, struct rpc_call *call, uint32_t db_id, uint32_t ms)
 {
@@ -40,6 +58,10 @@ static struct examination *begin(struct dbd *dbd, struct rpc_call *call, uint32_
 
 	if (db_find(dbd->dbs, db_id) == NULL) {
 		rpc_call_fail(call, ENOENT);
+		return NULL;
+	}
+	if (!recovery_is_normal(dbd->recovery) && !recovery_is_fenced(dbd->recovery)) {
+		rpc_call_fail(call, EAGAIN);
 		return NULL;
 	}
 	x = talloc_zero(call, struct examination);
@@ -51,6 +73,11 @@ static struct examination *begin(struct dbd *dbd, struct rpc_call *call, uint32_
 		rpc_call_fail(call, ENOMEM);
 		return NULL;
 	}
+	if (!dlist_linked(&dbd->examinations)) {
+		dlist_init(&dbd->examinations); /* the first */
+	}
+	dlist_add_tail(&dbd->examinations, &x->link);
+	talloc_set_destructor(x, examination_destructor);
 	return x;
 }
 

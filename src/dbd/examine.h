@@ -6,7 +6,7 @@
 #include "shared/rpc.h"
 
 /* Handlers as of struct db_server; priv: struct dbd. They change nothing. A database that is not attached here: ENOENT.
- */
+ * A recovery runs, or begins: EAGAIN. */
 void examine_file(void *priv, struct rpc_call *call, const struct db_copy_id *arg);
 void examine_scan(void *priv, struct rpc_call *call, const struct db_scan_args *arg);
 void examine_locate(void *priv, struct rpc_call *call, const struct db_locate_args *arg);

@@ -122,6 +122,7 @@ static void close_all(struct recovery *r)
 	bool was_normal = r->normal;
 
 	r->normal = false;
+	examinations_recovery_began(r->dbd);
 	dlist_for_each(e, dbs_list(r->dbd->dbs))
 	{
 		struct db *db = dlist_entry(e, struct db, link);

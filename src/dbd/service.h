@@ -52,6 +52,7 @@ struct dbd {
 	struct commits *commits;
 	struct traverses *traverses;
 	struct attaches *attaches;
+	struct dlist examinations;  /* examine.c's */
 	struct cluster_state *view; /* newest from clusterd; NULL before the first */
 };
 
@@ -97,6 +98,7 @@ void clients_recovery_ended(struct clients *c);	   /* deferred attaches go on */
 void clients_disconnect_all(struct clients *c, const char *why);
 /* Fence, or volatile data invalidated under them: those who have ever asked for a database. Tools that only ask how things are stay. */
 void clients_disconnect_users(struct clients *c, const char *why);
+void examinations_recovery_began(struct dbd *dbd); /* also when the node is fenced */
 void commits_recovery_began(struct commits *c);	   /* stops accepting; running ones wait */
 void commits_recovery_ended(struct commits *c);	   /* running ones answer status 2 "trans3 commit ended by recovery" */
 void commits_node_lost(struct commits *c, uint32_t pnn);

@@ -669,6 +669,29 @@ static void test_freeze(void **state)
 	assert_int_equal(tdb_traverse_read(db->tdb, NULL, NULL), 1);
 }
 
+/* A job that only reads waits for a client's lock: what is ordered need not wait behind it. */
+static void test_examinations_are_not_ordered(void **state)
+{
+	const struct worker_args page = {.op = WORKER_PAGE, .parts = 1};
+	struct test_dir *t = *state;
+	struct worker_pool *pool = test_pool(t, 4);
+	struct tevent_req *checking, *paging;
+	struct holder *h;
+	struct db *db;
+
+	test_dbs_open(t);
+	db = test_attach(t, "x.tdb", 0);
+	h = test_holder(t, db->path, db->tdb_flags, "lock", "k");
+	checking = test_send(t, pool, db, WORKER_CHECK, NULL);
+	paging = worker_job_send(t, t->d->ev, pool, db, &page, NULL, NULL, NULL);
+	assert_int_equal(test_run(t, pool, db, WORKER_SETTLE, NULL), 0);
+	assert_true(tevent_req_is_in_progress(checking));
+	assert_true(tevent_req_is_in_progress(paging));
+	test_holder_end(h);
+	assert_int_equal(test_wait(t, checking, NULL), 0);
+	assert_int_equal(test_wait(t, paging, NULL), 0);
+}
+
 static void test_check_finds_damage(void **state)
 {
 	struct test_dir *t = *state;
@@ -762,6 +785,7 @@ int main(void)
 		TEST(test_wipe_waits_for_client),
 		TEST(test_wipe_of_a_grown_file),
 		TEST(test_freeze),
+		TEST(test_examinations_are_not_ordered),
 		TEST(test_check_finds_damage),
 		TEST(test_missing_file),
 		TEST(test_tdb_seqnum_is_maintained),

@@ -400,8 +400,8 @@ void worker_job_end(struct worker_job *job, int status)
 
 static bool op_is_ordered(enum worker_op op)
 {
-	return op != WORKER_HOLDERS && op != WORKER_LOCK && op != WORKER_SCAN && op != WORKER_READ &&
-	       op != WORKER_FREEZE && op != WORKER_EDIT;
+	return op == WORKER_SEQNUM || op == WORKER_UPDATE || op == WORKER_REPLACE || op == WORKER_WIPE ||
+	       op == WORKER_SETTLE;
 }
 
 static bool op_writes(enum worker_op op)

@@ -42,7 +42,7 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  * WORKER_PAGE	     a part of SCAN: keys whose hash is part modulo parts, from chain on, until there are some 100 KB; state.next_chain: where to go
  *		     on, 0 at the end.											       not ordered
  * WORKER_SETTLE     ends the journal of a persistent database (journal_file.h), if it has one: the file is synced then.	       ordered
- * WORKER_CHECK	     tdb_check; EIO if damaged.										       ordered
+ * WORKER_CHECK	     tdb_check, which locks the file against writing; EIO if damaged.					       not ordered
  * WORKER_FREEZE     keeps everybody else from writing (waits for those who hold records), says so with one batch, and holds on until input comes: one feed
  *		     with last set; with a byte in it, all records are removed before it lets go.				       not ordered
  * WORKER_EDIT	     as FREEZE, then changes the file by order, all in one TDB transaction: each feed is one of the WORKER_EDIT_ bytes, STORE with
