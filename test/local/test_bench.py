@@ -1,11 +1,14 @@
 """ctdb-bench: each workload for a moment, on this project's daemons and on Debian's; and what bench/quick makes of the results."""
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from olddaemon import find_debian_root
@@ -91,6 +94,43 @@ def test_fetch_hot_loses_nothing(system):
     results = system.run("fetch-hot", *SHORT, "--clients", "3")
     check_rates(results)
     assert {result["counter_after"] - result["counter_before"] for result in results} == {done(results)}
+
+
+def pump(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def gate(listener, target, n):
+    """So many connections get through to the daemon, the next one does not."""
+    for _ in range(n):
+        ends = listener.accept()[0], socket.socket(socket.AF_UNIX)
+        ends[1].connect(target)
+        for pair in (ends, ends[::-1]):
+            threading.Thread(target=pump, args=pair, daemon=True).start()
+    listener.accept()[0].close()
+    listener.close()
+
+
+def test_a_client_that_fails_ends_the_run(system, base):
+    """Before all are ready: those that are do not keep the others waiting."""
+    path, node = os.path.join(base, "gate"), system.cluster.node(0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(8)
+        thread = threading.Thread(target=gate, args=(listener, node.file("run", "ctdbd.socket"), 3))
+        thread.start()
+        ended = node.run(["env", f"CTDB_SOCKET={path}", system.bench, "fetch-hot", "--nodes", "1", "--clients", "3"], capture_output=True, text=True,
+                         stdin=subprocess.DEVNULL, timeout=LIMIT, check=False)
+        thread.join(PATIENCE)
+    assert ended.returncode == 1 and "a client failed" in ended.stderr, ended.stderr
+    assert ended.stdout == ""
 
 
 def test_locks_exclude(system):
