@@ -30,11 +30,11 @@
 enum how { CRASH_KILL, CRASH_POWER };
 
 struct control {
-	int64_t left;    /* crash when it becomes 0; 0 or less: not armed */
-	int64_t seen;    /* changes since it was armed */
+	int64_t left; /* crash when it becomes 0; 0 or less: not armed */
+	int64_t seen; /* changes since it was armed */
 	int64_t crashes;
 	int64_t then; /* left for another crash, after a KILL */
-	int32_t how;     /* enum how; POWER: everything stands still, the test ends it */
+	int32_t how;  /* enum how; POWER: everything stands still, the test ends it */
 	int32_t n_pids;
 	int32_t pids[PIDS]; /* of the node, for POWER */
 	char program[32];   /* whose changes count; empty: all programs' */
