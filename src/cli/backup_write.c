@@ -76,7 +76,7 @@ static int writer_destructor(struct backup_writer *w)
 static int find_path(struct backup_writer *w, const char *path)
 {
 	bool exists, is_link;
-	struct stat st;
+	struct stat st, out;
 	char *real;
 
 	is_link = lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
@@ -88,6 +88,10 @@ static int find_path(struct backup_writer *w, const char *path)
 	if (exists && !S_ISREG(st.st_mode)) {
 		return fail(w, S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
 			    "is not a regular file (- is standard output, which may be anything)");
+	}
+	/* /dev/stdout, or what the shell writes into: not to be replaced under its descriptor. */
+	if (exists && fstat(STDOUT_FILENO, &out) == 0 && st.st_dev == out.st_dev && st.st_ino == out.st_ino) {
+		return fail(w, EINVAL, "is standard output: say - for it");
 	}
 	if (!is_link) {
 		return 0;

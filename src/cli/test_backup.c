@@ -311,6 +311,7 @@ static void test_not_replaced(void **state)
 		assert_non_null(strstr(w->error, "is not a regular file"));
 	}
 	assert_true(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
+	assert_int_not_equal(backup_writer_new(w->mem, "/dev/stdout", &h, &out, w->error), 0);
 	snprintf(link, sizeof(link), "%s/link", w->dir);
 	assert_int_equal(symlink(w->path, link), 0);
 	assert_int_equal(backup_writer_new(w->mem, link, &h, &out, w->error), ENOENT);

@@ -185,6 +185,20 @@ def test_backup_is_as_the_manual_says(tool, daemon, base):
     assert good(tool("db", "show-backup", path, "--records")) == 'set "k1" "hello"\nset "a\\"\\\\\\x00" "\\xff"\n# 2 records\n'
 
 
+def test_backup_does_not_replace_standard_output(bindir, daemon, base):
+    walk(daemon, RECORDS)
+    path = os.path.join(base, "out")
+    for target in ("/dev/stdout", path):
+        with open(path, "w", encoding="ascii") as out:
+            out.write("before\n")
+            out.flush()
+            done = subprocess.run([os.path.join(bindir, "ctdb"), "--socket", daemon.path, "db", "backup", "secrets.tdb", target], stdout=out,
+                                  stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, timeout=LIMIT, check=False)
+        assert done.returncode == ERROR and "is standard output: say -" in done.stderr, done.stderr
+        with open(path, encoding="ascii") as out:
+            assert out.read() == "before\n"
+
+
 def test_backup_with_an_earlier_daemon(tool, daemon, base):
     """It cannot tell whether all nodes answered: a warning on standard error, in all forms."""
     walk(daemon, RECORDS, opcode=TRAVERSE_EXT)
