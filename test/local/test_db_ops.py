@@ -338,7 +338,9 @@ def test_clients_wait_while_it_is_frozen(cluster):
     thread = threading.Thread(target=lambda: done.append(db.run("-t", "60", "record", "set", db.name, "a", "2", pnn=1)))
     thread.start()
     assert not done
+    generation = json.loads(db.good("-o", "json", "cluster", "status", pnn=2))["generation"]
     db.good("db", "thaw", db.name, pnn=2)
+    assert json.loads(db.good("-o", "json", "cluster", "status", pnn=2))["generation"] != generation  # the recovery is over
     thread.join(4 * PATIENCE)
     assert done and done[0].returncode == OK, done
     assert db.records()["a"] == "2"
