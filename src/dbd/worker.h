@@ -30,8 +30,9 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  * WORKER_SCAN	     every record: key, rsn, flags, dmaster, whether empty; no data. Streamed in batches.		       not ordered
  *		     Chain by chain: no lock is held while the consumer is slow.
  * WORKER_READ	     every record, data with header, as classic rec_data. Streamed. only_owned: dmaster = own pnn;
- *		     with_empty: also records with header only. Volatile: as SCAN. Persistent, replicated: a snapshot; up to 64 MiB are
- *		     collected under the lock, only beyond that a slow consumer holds up transactions. To make another member's copy
+ *		     with_empty: also records with header only. Volatile: as SCAN. Persistent, replicated: a snapshot, collected under the lock:
+ *		     64 MiB in memory, the rest in a file without a name beside the database, so that a slow consumer holds up no
+ *		     transaction (but if that file cannot be written). To make another member's copy
  *		     equal (REPLACE) use with_empty: the digest covers empty records.					       not ordered
  * WORKER_SEQNUM     sequence number and digest (see worker_state).							       ordered
  *		     Records shorter than a header count as absent everywhere.

@@ -2,6 +2,7 @@
 #include "dbd/worker_prog.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +166,20 @@ enum worker_frame wjob_wait(struct wjob *job, TALLOC_CTX *mem, struct worker_fee
 	}
 }
 
+bool wjob_is_asked(struct wjob *job)
+{
+	struct pollfd p = {.fd = sock, .events = POLLIN};
+	struct worker_feed ignored;
+
+	while (job->credits < CREDITS && poll(&p, 1, 0) == 1) {
+		TALLOC_CTX *mem = talloc_new(NULL);
+
+		wjob_wait(job, mem, &ignored);
+		talloc_free(mem);
+	}
+	return job->credits >= CREDITS;
+}
+
 void wjob_send_batch(struct wjob *job, uint8_t *batch, size_t len)
 {
 	struct worker_batch b = {.job = current_job, .records = {.len = (uint32_t)len, .data = batch}};
@@ -247,6 +262,7 @@ int main(int argc, char **argv)
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a write says EFBIG */
 	wtdb_set_log(wjob_log);
 	for (;;) {
 		TALLOC_CTX *mem = talloc_new(NULL);

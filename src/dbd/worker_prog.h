@@ -25,6 +25,8 @@ enum worker_frame wjob_wait(struct wjob *job, TALLOC_CTX *mem, struct worker_fee
 void wjob_log(unsigned level, const char *text);
 void wjob_send_batch(struct wjob *job, uint8_t *batch,
 		     size_t len); /* takes one credit; waits for one if there is none */
+/* The daemon has taken all batches and asked for more: the next one is read at once, however large. Does not wait. */
+bool wjob_is_asked(struct wjob *job);
 
 /* ---- worker_tdb.c ---- */
 int wtdb_open(const struct worker_start *start,

@@ -9,22 +9,9 @@
 #include "dbd/recdata.h"
 #include "dbd/scan_filter.h"
 #include "dbd/worker.h"
+#include "dbd/worker_spool.h"
 
-#define BATCH_BYTES (64U * 1024U)
-#define SPOOL_BYTES (64U * 1024U * 1024U)
-#define PAGE_BYTES  (100U * 1024U)
-
-/* What was read and is not sent yet. */
-struct spool {
-	struct batch *first, *last;
-	size_t bytes;
-};
-
-struct batch {
-	struct batch *next;
-	size_t len, size;
-	uint8_t data[];
-};
+#define PAGE_BYTES (100U * 1024U)
 
 struct scan {
 	struct wjob *job;
@@ -33,65 +20,6 @@ struct scan {
 	struct spool spool;
 	int error;
 };
-
-/* Room for n bytes at the end of what was collected; a record is never divided. */
-static uint8_t *spool_room(struct spool *s, size_t n)
-{
-	struct batch *b = s->last;
-
-	if (b == NULL || b->size - b->len < n) {
-		size_t size = n > BATCH_BYTES ? n : BATCH_BYTES;
-
-		b = malloc(sizeof(*b) + size);
-		if (b == NULL) {
-			return NULL;
-		}
-		*b = (struct batch){.size = size};
-		if (s->last != NULL) {
-			s->last->next = b;
-		} else {
-			s->first = b;
-		}
-		s->last = b;
-	}
-	b->len += n;
-	s->bytes += n;
-	return b->data + b->len - n;
-}
-
-/* Sends from the front until at most left bytes remain; waits for the daemon to take them. */
-static void spool_send(struct wjob *job, struct spool *s, size_t left)
-{
-	while (s->bytes > left) {
-		struct batch *b = s->first;
-
-		wjob_send_batch(job, b->data, b->len);
-		s->bytes -= b->len;
-		s->first = b->next;
-		if (s->first == NULL) {
-			s->last = NULL;
-		}
-		free(b);
-	}
-}
-
-/* The batch that is being filled is left, so that batches are of a good size: sends only full ones. */
-static void spool_send_full(struct wjob *job, struct spool *s)
-{
-	if (s->first != s->last) {
-		spool_send(job, s, s->last->len);
-	}
-}
-
-static void spool_free(struct spool *s)
-{
-	while (s->first != NULL) {
-		struct batch *b = s->first;
-
-		s->first = b->next;
-		free(b);
-	}
-}
 
 static int put_scan_entry(struct scan *s, TDB_DATA key, TDB_DATA data, const struct rec_header *h)
 {
@@ -164,6 +92,9 @@ static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, voi
 	const struct worker_start *start = &s->job->start;
 	struct rec_header h;
 
+	if (s->error != 0) {
+		return -1;
+	}
 	if (!rec_header_get(data.dptr, data.dsize, &h)) {
 		return 0;
 	}
@@ -220,13 +151,13 @@ static void scan_between_chains(void *priv)
 	spool_send_full(s->job, &s->spool);
 }
 
-/* Under the lock of the whole file: sends only what would be too much to keep. */
+/* Under the lock of the whole file: others wait for it, so it does not wait for the consumer. */
 static void scan_between_locked(void *priv)
 {
 	struct scan *s = priv;
 
-	if (s->spool.bytes > SPOOL_BYTES) {
-		spool_send(s->job, &s->spool, SPOOL_BYTES / 2);
+	if (s->error == 0) {
+		s->error = spool_keep(s->job, &s->spool);
 	}
 }
 
@@ -251,7 +182,7 @@ int wjob_scan(struct wjob *job)
 	}
 	error = s.error != 0 ? s.error : error;
 	if (error == 0) {
-		spool_send(job, &s.spool, 0);
+		error = spool_send_all(job, &s.spool);
 	}
 	spool_free(&s.spool);
 	return error;
@@ -266,14 +197,14 @@ int wjob_page(struct wjob *job)
 	if (job->start.parts == 0 || job->start.part >= job->start.parts) {
 		return EINVAL;
 	}
-	for (chain = job->start.chain; chain < n && s.spool.bytes < PAGE_BYTES; chain++) {
+	for (chain = job->start.chain; chain < n && s.spool.front.bytes < PAGE_BYTES; chain++) {
 		errno = 0;
 		if (tdb_traverse_chain(job->tdb, chain, scan_record, &s) == -1) {
 			spool_free(&s.spool);
 			return s.error != 0 ? s.error : wtdb_errno(job->tdb);
 		}
 	}
-	spool_send(job, &s.spool, 0);
+	(void)spool_send_all(job, &s.spool); /* there is no file that could fail */
 	spool_free(&s.spool);
 	job->result.next_chain = chain < n ? chain : 0;
 	return 0;
