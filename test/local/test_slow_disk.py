@@ -11,7 +11,7 @@ from support import PATIENCE, wait_until
 
 DB, GET_STATUS, GET_STALLS = 0x20C70005, 1, 2
 NORMAL, RUNNING = 0, 1
-ATTACH_PERSISTENT, SET_RECMODE, RECMODE_ACTIVE = 61, 16, 1
+ATTACH_PERSISTENT, SET_RECMODE, RECMODE_ACTIVE, SET_TUNABLE = 61, 16, 1, 48
 SYNC_MS = 1500
 DATABASES = 3
 
@@ -87,3 +87,30 @@ def test_lineages_are_written_beside_the_loop(cluster, disk):
         assert answers > 10
         longest = ask(endpoint, 0, GET_STALLS).take("QQ")[1]
         assert longest < SYNC_MS * 1000, longest
+
+
+@pytest.fixture
+def hung(request, cluster_factory, tmp_path_factory):
+    """Three nodes; the disk of the last one can hang."""
+    slow = Slow(request.config.getoption("--build"), tmp_path_factory.mktemp("hung"))
+    yield cluster_factory(3, env={2: slow.env()}), slow
+    slow.set(0)
+
+
+def test_a_hung_disk_costs_its_node_not_the_cluster(hung):
+    """What a node cannot write it says so: the recovery goes on without it, however long the disk hangs."""
+    cluster, disk = hung
+    with client(cluster, 0) as c:
+        c.good(ATTACH_PERSISTENT, b"p.tdb\0")
+    cluster.wait_ready(2 * PATIENCE)
+    for pnn in range(3):
+        with client(cluster, pnn) as c:
+            c.good(SET_TUNABLE, struct.pack("=II", 3, 15) + b"RecoverTimeout\0")
+    with Endpoint(_Node(cluster.node(0)), "hung") as endpoint:
+        before = state(endpoint, 0)
+        assert before[0] == NORMAL
+        disk.set(1000000)
+        with client(cluster, 0) as c:
+            c.good(SET_RECMODE, struct.pack("=I", RECMODE_ACTIVE))
+        wait_until(lambda: state(endpoint, 0)[1] > before[1] and state(endpoint, 0)[0] == NORMAL, 4 * PATIENCE, "a recovery without the node")
+        wait_until(lambda: state(endpoint, 1)[0] == NORMAL, what="the other node")
