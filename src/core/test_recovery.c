@@ -319,6 +319,34 @@ static void test_late_database(void **state)
 	assert_int_equal(w->committed, 1);
 }
 
+/* It is detached then: nothing is done with it any more, and the leader does not wait for it. */
+static void test_late_database_is_detached(void **state)
+{
+	struct world *w = *state;
+	struct rec_db commit = {.id = world_id(1), .db_id = 9};
+	struct rec_end end = {.id = world_id(1)};
+
+	world_plan(w, 1, 0, true, NULL);
+	scanned(w);
+	w->locked = true;
+	orders(w, 2, 0, "L", true);
+	rec_member_late(w->member, &w->db);
+	rec_member_on_end(w->member, LEADER, &end, w->now);
+	assert_int_equal(w->status, EINPROGRESS);
+	rec_member_forget(w->member, &w->db);
+	assert_int_equal(w->status, EAGAIN);
+	w->locked = false;
+	w->now = mono_add_ms(w->now, 5);
+	(void)rec_member_run(w->member, w->now);
+	rec_member_job_done(w->member, &w->db, EIO, w->now);
+	rec_member_on_commit(w->member, LEADER, &commit, w->now);
+	rec_member_forget(w->member, &w->db);
+	assert_int_equal(w->applied + w->prepared + w->committed, 0);
+	assert_int_equal(w->sent[LANE_PROC_REC_DB_PREPARED], 2);
+	assert_int_equal(w->status, EAGAIN);
+	rec_member_abandon(w->member);
+}
+
 /* ---- lineage ---- */
 
 static void test_lineage_keeps_what_counts(void **state)
@@ -415,6 +443,7 @@ int main(void)
 		TEST(test_contents_before_plan),
 		TEST(test_patience_with_locks),
 		TEST(test_late_database),
+		TEST(test_late_database_is_detached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
