@@ -158,7 +158,8 @@ static int open_file(struct db *db, char **err)
 	struct db_file f = {
 		.path = db->path,
 		.tdb_flags = db->tdb_flags,
-		.hash_size = db->dbs->d->conf->database.hash_size,
+		.hash_size = db_is_volatile(db) ? db->dbs->d->conf->database.hash_size
+						: db->dbs->d->conf->database.transaction_hash_size,
 	};
 
 	if ((db->flags & DB_PERSISTENT) == 0) {

@@ -329,7 +329,7 @@ static int attach_one(struct dbs *dbs, TALLOC_CTX *mem, const char *name, bool h
 		.name = name,
 		.f = {.path = db_path(mem, dbs, name, DB_PERSISTENT),
 		      .tdb_flags = TDB_DISALLOW_NESTING,
-		      .hash_size = dbs->d->conf->database.hash_size},
+		      .hash_size = dbs->d->conf->database.transaction_hash_size},
 	};
 	struct db *db;
 	int error = d.f.path == NULL ? ENOMEM : 0;

@@ -29,7 +29,7 @@ int test_dir_setup(void **state)
 	t->d->ev = tevent_context_init(t->d);
 	t->d->conf = conf;
 	t->d->pnn = 3;
-	conf->database.hash_size = HASH_SIZE;
+	conf->database.hash_size = conf->database.transaction_hash_size = HASH_SIZE;
 	conf->database.tdb_mutexes = true;
 	conf->path.db_volatile = talloc_asprintf(conf, "%s/volatile", t->path);
 	conf->path.db_persistent = talloc_asprintf(conf, "%s/deep/persistent", t->path);

@@ -63,6 +63,7 @@ struct conf {
 		bool tdb_mutexes;      /* true */
 		bool volatile_in_memory; /* false; then path.db_volatile is below the run directory unless given */
 		uint32_t hash_size;    /* 100001 chains */
+		uint32_t transaction_hash_size; /* 10007; of databases with transactions, which copy the heads of all chains */
 		bool journal;	       /* true; of persistent databases that are written often */
 		uint32_t slots;	       /* 1024 */
 		uint32_t attach_timeout; /* 120000 */

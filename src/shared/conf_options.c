@@ -81,6 +81,7 @@ const struct conf_option conf_options[] = {
 	OPTION("database", "volatile in memory", CONF_BOOL, database.volatile_in_memory, "false"),
 	OPTION("database", "tdb mutexes", CONF_BOOL, database.tdb_mutexes, "true"),
 	NUMBER("database", "hash size", CONF_U32, database.hash_size, "100001", 1, 100000000),
+	NUMBER("database", "transaction hash size", CONF_U32, database.transaction_hash_size, "10007", 1, 100000000),
 	OPTION("database", "journal", CONF_BOOL, database.journal, "true"),
 	NUMBER("database", "slots", CONF_U32, database.slots, "1024", 1, 65536),
 	NUMBER_RELOAD("database", "attach timeout", CONF_MS, database.attach_timeout, "120000", 1000, 3600000),

@@ -127,6 +127,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->transport.db_port, 4380);
 	assert_true(c->database.tdb_mutexes);
 	assert_int_equal(c->database.hash_size, 100001);
+	assert_int_equal(c->database.transaction_hash_size, 10007);
 	assert_int_equal(c->database.slots, 1024);
 	assert_int_equal(c->database.attach_timeout, 120000);
 	assert_int_equal(c->database.control_timeout, 60000);
