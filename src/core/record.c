@@ -323,6 +323,7 @@ static void rec_close(struct rec *r)
 void record_db_close(struct record_db *db)
 {
 	vacuum_close(db);
+	hold_forget(db);
 	db->open = db->serving = false;
 	db->release = 0;
 	for (uint32_t i = 0; i < db->n_buckets; i++) {

@@ -156,6 +156,12 @@ struct record_call *record_call_new(struct record_db *db, struct record_key key,
 /* A read-only copy is enough, if the database has them: the answer's copy is owned, or has HAVE_READONLY. use: the client will look into the file. */
 struct record_call *record_call_new_readonly(struct record_db *db, struct record_key key, uint64_t who, bool use, void *call_priv, struct mono now);
 void record_call_cancel(struct record_call *call);
+/*
+ * That client (who of its calls) has sent something else than a call (sends), or was sent a message. R6: a client works step by step. If it sends, it has had the record that
+ * it was answered last, or holds its chain now; so the hold is over when the chain is free. If it asks again afterwards, it has not missed the record before.
+ * true: something is due now (record_engine_timers()).
+ */
+bool record_client_acts(struct record_engine *e, uint64_t who, bool sends, struct mono now);
 
 /* Packets. from: sending node. A generation that is not the database's: dropped. */
 void record_on_call(struct record_db *db, uint32_t from, uint32_t generation, struct record_key key, struct mono now);

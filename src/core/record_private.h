@@ -6,7 +6,8 @@
 #include "core/hot_keys.h"
 #include "core/record.h"
 
-#define HOLD_SLOTS 256
+#define HOLD_SLOTS   256
+#define HOLDER_SLOTS 256
 #define HINT_SLOTS 256
 #define LENT_NODES 256
 /* Of a record that its location master has just made; each move to another node raises it. */
@@ -56,6 +57,7 @@ struct rec {
 	uint32_t next;		/* whom we give it to */
 	uint32_t tail;		/* location master while it owns or waits: last of the queue behind it */
 	bool holding;		/* R6 */
+	bool held_many;		/* for more than one client */
 	bool seen_used;
 	uint64_t held_for;	/* client */
 	uint32_t held_hash;	/* of the data when it was answered */
@@ -140,6 +142,14 @@ struct record_db {
 	uint32_t release; /* lenders of before the recovery that are still to be looked at */
 };
 
+/* The record that a client was answered last: who acts is done with it. Direct mapped by who; a lost one costs time, no more. */
+struct holder {
+	uint64_t who;
+	struct record_db *db; /* NULL: none */
+	struct rec *rec;      /* held for it now, or NULL: that is over */
+	uint32_t hash;
+};
+
 struct record_engine {
 	struct record_config config;
 	struct record_ops ops;
@@ -150,6 +160,7 @@ struct record_engine {
 	struct record_stats stats;
 	struct record_sticky sticky;
 	struct vacuum_engine *vacuum;
+	struct holder holders[HOLDER_SLOTS];
 };
 
 /* ---- record.c ---- */
@@ -208,7 +219,9 @@ void rec_due_late(struct rec *r, struct mono now);
 
 /* ---- record_table.c: R6, holding a record for the clients that were just answered ---- */
 void hold_learn(struct record_db *db, uint32_t hash, uint64_t who, struct mono now);
-void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, struct mono now);
+void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, bool many, struct mono now);
+/* Nothing points to the database any more. */
+void hold_forget(struct record_db *db);
 bool hold_over(struct rec *r, const struct record_copy *copy, struct mono now);
 void hold_end(struct rec *r, bool given, struct mono now);
 /* Ends one that was over before anybody wanted the record. */

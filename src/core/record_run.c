@@ -227,16 +227,17 @@ static struct record_call *first_waiter(const struct rec *r, bool readers_only)
 static void run_answer(struct rec *r, struct run *run, bool readers_only, struct mono now)
 {
 	struct record_call *call;
-	bool use = false;
+	bool use = false, many = false;
 	uint64_t who = 0;
 
 	while ((call = first_waiter(r, readers_only)) != NULL) {
+		many = many || (use && call->use);
 		use = use || call->use;
 		who = call->who;
 		rec_answer(call, 0, &run->copy);
 	}
 	if (use) {
-		hold_begin(r, &run->copy, who, now);
+		hold_begin(r, &run->copy, who, many, now);
 		sticky_seen_used(r, now);
 	}
 	if (use && run->arrived) {

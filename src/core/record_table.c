@@ -96,6 +96,15 @@ struct rec *rec_get(struct record_db *db, struct record_key key)
 	return r;
 }
 
+static void holder_end(struct rec *r)
+{
+	struct holder *h = &r->db->e->holders[r->held_for % HOLDER_SLOTS];
+
+	if (h->rec == r) {
+		h->rec = NULL;
+	}
+}
+
 void rec_free(struct rec *r)
 {
 	struct rec **p = &r->db->buckets[r->hash & (r->db->n_buckets - 1)];
@@ -108,6 +117,7 @@ void rec_free(struct rec *r)
 	count_lock_over(r);
 	dlist_remove(&r->timer);
 	ro_role_off(r);
+	holder_end(r);
 	talloc_free(r);
 }
 
@@ -174,9 +184,12 @@ void hold_learn(struct record_db *db, uint32_t hash, uint64_t who, struct mono n
 	m->unused = false;
 }
 
-void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, struct mono now)
+void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, bool many, struct mono now)
 {
 	struct hold_memory *m = hold_memory_get(r->db, r->hash);
+
+	r->held_many = many || (r->holding && !r->seen_used);
+	r->db->e->holders[who % HOLDER_SLOTS] = (struct holder){.who = who, .db = r->db, .rec = r, .hash = r->hash};
 
 	r->held_for = who;
 	r->held_hash = hash_lookup3(copy->data, copy->len);
@@ -216,6 +229,42 @@ void hold_end(struct rec *r, bool given, struct mono now)
 		m->hold_us -= m->hold_us / 8;
 	}
 	r->holding = false;
+	holder_end(r);
+}
+
+void hold_forget(struct record_db *db)
+{
+	for (uint32_t i = 0; i < HOLDER_SLOTS; i++) {
+		if (db->e->holders[i].db == db) {
+			db->e->holders[i] = (struct holder){0};
+		}
+	}
+}
+
+bool record_client_acts(struct record_engine *e, uint64_t who, bool sends, struct mono now)
+{
+	struct holder *h = &e->holders[who % HOLDER_SLOTS];
+	struct hold_memory *m;
+
+	if (h->db == NULL || h->who != who) {
+		return false;
+	}
+	if (h->rec != NULL) {
+		if (!sends || h->rec->held_many) {
+			return false;
+		}
+		h->rec->seen_used = true;
+		if (rec_wanted(h->rec)) {
+			rec_due(h->rec, now);
+		}
+		return rec_wanted(h->rec);
+	}
+	m = hold_memory_get(h->db, h->hash);
+	if (m->who == who) {
+		m->unused = false; /* it did not miss the record: it has done something else since */
+	}
+	h->db = NULL;
+	return false;
 }
 
 void hold_expire(struct rec *r, struct mono now)

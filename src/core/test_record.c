@@ -159,6 +159,92 @@ static void test_hold_ends_unseen(void **state)
 	assert_int_equal(record_engine_stats(w->engine)->misses, 0);
 }
 
+static void owned(struct world *w, uint32_t k)
+{
+	w->file[k] = (struct cell){.exists = true, .rsn = 5, .dmaster = ME, .len = 1};
+}
+
+/* A client that has looked at the record and left it as it was: that it does something else says that it had it. */
+static void test_client_acts(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	owned(w, 2);
+	assert_false(record_client_acts(w->engine, 1, true, w->now)); /* who has asked for nothing */
+	call(w, 0, 2);
+	later(w, 0);
+	assert_int_equal(w->answered, 1);
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	later(w, 0);
+	assert_int_equal(w->grants, 0);
+	assert_false(record_client_acts(w->engine, 1, false, w->now)); /* a message on its way to it says nothing */
+	assert_false(record_client_acts(w->engine, 7, true, w->now));  /* nor do others */
+	later(w, 0);
+	assert_int_equal(w->grants, 0);
+	assert_true(record_client_acts(w->engine, 1, true, w->now));
+	later(w, 0);
+	assert_int_equal(w->grants, 1);
+	assert_false(record_client_acts(w->engine, 1, true, w->now));
+	/* Its lock may still be there: the record waits for that. */
+	owned(w, 3);
+	call(w, 0, 3);
+	later(w, 0);
+	w->busy = true;
+	record_on_forward(w->db, 0, GEN, 2, key_of(3), w->now);
+	(void)record_client_acts(w->engine, 1, true, w->now);
+	later(w, 0);
+	assert_int_equal(w->grants, 1);
+	w->busy = false;
+	later(w, 10);
+	assert_int_equal(w->grants, 2);
+}
+
+/* One of several that were answered: the others may not have had it yet. */
+static void test_one_of_several_acts(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	owned(w, 2);
+	call(w, 0, 2);
+	call(w, 4, 2);
+	later(w, 0);
+	assert_int_equal(w->answered, 2);
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	assert_false(record_client_acts(w->engine, 5, true, w->now));
+	assert_false(record_client_acts(w->engine, 1, true, w->now));
+	later(w, 0);
+	assert_int_equal(w->grants, 0);
+	later(w, 100);
+	assert_int_equal(w->grants, 1);
+}
+
+/* Who was told something after the record had gone, and then asks again, did not miss it: holds must not grow of that.
+ */
+static void test_told_and_asks_again(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	for (uint32_t told = 0; told < 2; told++) {
+		uint32_t key = 2 + told;
+		int i = told == 0 ? 4 : 0;
+
+		owned(w, key);
+		call(w, i, key);
+		later(w, 0);
+		record_on_forward(w->db, 0, GEN, 2, key_of(key), w->now);
+		later(w, 1); /* the hold is over, the record unchanged */
+		assert_int_equal(w->grants, told + 1);
+		if (told == 1) {
+			assert_false(record_client_acts(w->engine, (uint64_t)i + 1, false, w->now));
+		}
+		call(w, i, key);
+		assert_int_equal(record_engine_stats(w->engine)->misses, 1);
+	}
+}
+
 static void test_hints_are_bounded(void **state)
 {
 	struct world *w = *state;
@@ -440,6 +526,9 @@ int main(void)
 		TEST(test_hint_before_commit),
 		TEST(test_hint_of_a_key_is_one),
 		TEST(test_hold_ends_unseen),
+		TEST(test_client_acts),
+		TEST(test_one_of_several_acts),
+		TEST(test_told_and_asks_again),
 		TEST(test_hints_are_bounded),
 		TEST(test_hint_ends_hold),
 		TEST(test_nonsense),

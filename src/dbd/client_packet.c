@@ -67,6 +67,9 @@ void client_send_message(struct client *c, uint64_t srvid, const uint8_t *data, 
 	poke_u64(p + 32, srvid);
 	poke_u32(p + 40, (uint32_t)len);
 	put_bytes(p + 44, data, len);
+	if (c->uses_databases) {
+		records_client_acts(c->clients->dbd->records, c->id, false);
+	}
 }
 
 void client_send_tunnel(struct client *c, uint64_t id, uint32_t flags, const uint8_t *data, size_t len)

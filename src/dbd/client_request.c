@@ -67,6 +67,9 @@ void client_request(struct client *c, const uint8_t *packet, size_t len)
 {
 	uint32_t op = peek_u32(packet + 16);
 
+	if (op != CLASSIC_REQ_CALL && c->uses_databases) {
+		records_client_acts(c->clients->dbd->records, c->id, true);
+	}
 	switch (op) {
 	case CLASSIC_REQ_CALL:
 		request_call(c, packet, len);

@@ -291,6 +291,13 @@ struct record_call *records_call(struct records *r, struct db *db, const uint8_t
 	return call;
 }
 
+void records_client_acts(struct records *r, uint32_t client, bool sends)
+{
+	if (record_client_acts(r->engine, client, sends, mono_now())) {
+		records_kick(r);
+	}
+}
+
 bool records_waits(const struct db *db, const uint8_t *key, size_t keylen)
 {
 	return db->records != NULL && record_db_waits(db->records, (struct record_key){key, keylen});

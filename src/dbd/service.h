@@ -119,6 +119,8 @@ struct record_want {
 };
 struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const struct record_want *want, record_reply_fn reply,
 				 void *priv);
+/* The client has sent something that is no call (sends), or is sent a message: record_client_acts(). */
+void records_client_acts(struct records *r, uint32_t client, bool sends);
 void records_cancel(struct record_call *call);
 /* SCHEDULE_FOR_DELETION: key and header as the client stored them (24 bytes, classic layout). Never fails: a hint. */
 void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *key, size_t keylen, const uint8_t *header);

@@ -94,6 +94,10 @@ void records_copy_changed(struct db *db, const uint8_t *key, size_t keylen, uint
 	(void)after;
 }
 
+void records_client_acts(struct records *r, uint32_t client, bool sends)
+{
+}
+
 struct record_call *records_call(struct records *r, struct db *db, const uint8_t *key, size_t keylen,
 				 const struct record_want *want, record_reply_fn reply, void *priv)
 {
