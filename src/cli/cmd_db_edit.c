@@ -37,6 +37,7 @@ struct content {
 	uint64_t n;
 	bool attached; /* for this; perhaps it was made */
 	char error[BACKUP_ERROR_MAX];
+	uint64_t rsn; /* of what is restored, at least */
 };
 
 static struct ctdb_data data_of(const struct ctdb_blob *b)
@@ -61,13 +62,18 @@ static int put_value(struct content *c, TALLOC_CTX *mem, const struct ctdb_recor
 	return 0;
 }
 
-/* Volatile: to the node that is its location master, which owns it then. Others: to all. */
+/*
+ * Volatile: to the node that is its location master, which owns it then; newer than any copy of a node that does not
+ * get so far, so that none outranks its owner. Microseconds since 1970 are: an rsn goes up by one each time a record
+ * moves. Others: to all, as they were.
+ */
 static int push_record(struct content *c, struct edit *e, const struct backup_record *r)
 {
 	bool is_volatile = ctdb_db_flags_model(c->db.flags) == CTDB_DB_VOLATILE;
 	uint32_t node = is_volatile ? edit_owner(e, data_of(&r->key)) : EDIT_ALL;
-	struct ctdb_record_header h = {
-		.rsn = r->rsn, .flags = r->flags, .dmaster = is_volatile ? edit_node(e, node) : r->dmaster};
+	struct ctdb_record_header h = {.rsn = is_volatile && c->rsn > r->rsn ? c->rsn : r->rsn,
+				       .flags = r->flags,
+				       .dmaster = is_volatile ? edit_node(e, node) : r->dmaster};
 	TALLOC_CTX *mem = talloc_new(e);
 	struct ctdb_data value;
 	int code = put_value(c, mem, &h, data_of(&r->data), &value);
@@ -122,12 +128,21 @@ static int push_file(struct content *c, struct edit *e)
 	return code;
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec > 0 ? (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000 : 0;
+}
+
 static int replace_once(struct content *c)
 {
 	bool replicated = ctdb_db_flags_model(c->db.flags) != CTDB_DB_VOLATILE;
 	struct edit *e;
 	int code = edit_begin(c->cli, &c->db, &e);
 
+	c->rsn = now_us();
 	if (code != 0) {
 		return code;
 	}

@@ -84,6 +84,8 @@ def test_tool_is_killed(cluster, base):
         wait_until(lambda: cluster.node(0).run(["ctdb", "db", "thaw", name], timeout=4 * PATIENCE, check=False, **CAPTURE).returncode == 0, 4 * PATIENCE,
                    "the end of the freeze")
         seen.append(state(cluster, name))
+        # Mixed or not: each record has one owner, and no copy is newer.
+        assert output(cluster.node(0).run(["ctdb", "db", "check", name], timeout=4 * PATIENCE, check=False, **CAPTURE)).startswith("OK")
         assert restore(cluster, path).wait(4 * PATIENCE) == 0
         assert state(cluster, name) == "new"
         assert output(cluster.node(0).run(["ctdb", "db", "check", name], timeout=4 * PATIENCE, check=False, **CAPTURE)).startswith("OK")
