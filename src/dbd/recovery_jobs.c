@@ -250,6 +250,7 @@ static void job_give_up(struct recovery *r, struct db_job *j)
 		  "is its disk well?",
 		  db->name, recovery_patience_ms(r) / 1000);
 	talloc_free(j);
+	worker_pool_renew(r->dbd->workers);
 	rec_member_job_done(r->member, db, ETIMEDOUT, mono_now());
 	recovery_kick(r);
 }

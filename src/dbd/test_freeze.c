@@ -49,6 +49,10 @@ void worker_job_continue(struct worker_job *job)
 {
 }
 
+void worker_pool_renew(struct worker_pool *pool)
+{
+}
+
 size_t worker_job_feed(struct worker_job *job, const uint8_t *rec_data, size_t len, bool last)
 {
 	return 0;

@@ -286,6 +286,30 @@ static void test_blocked_jobs_do_not_block_others(void **state)
 	assert_int_equal(test_run(t, pool, db[0], WORKER_SEQNUM, NULL), 0);
 }
 
+/* All that have nothing to do stand still (stopped as well, by what stopped the one that was found out): renewed, jobs go on. */
+static void test_idle_workers_stand_still(void **state)
+{
+	struct test_dir *t = *state;
+	struct worker_pool *pool = test_pool(t, 2);
+	pid_t pids[8];
+	struct db *db;
+	int n;
+
+	test_dbs_open(t);
+	db = test_attach(t, "k.tdb", 0);
+	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, NULL), 0);
+	n = test_worker_pids(pids, 8);
+	assert_in_range(n, 1, 8);
+	for (int i = 0; i < n; i++) {
+		assert_int_equal(kill(pids[i], SIGSTOP), 0);
+	}
+	worker_pool_renew(pool);
+	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, NULL), 0);
+	worker_pool_renew(pool);
+	worker_pool_renew(pool);
+	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, NULL), 0);
+}
+
 /* ---- a worker that says nonsense ---- */
 
 static void test_bad_worker(void **state)
@@ -561,6 +585,7 @@ int main(void)
 		TEST(test_killed_while_waiting_for_lock),
 		TEST(test_client_killed_with_lock),
 		TEST(test_idle_worker_killed),
+		TEST(test_idle_workers_stand_still),
 		TEST(test_cancel_running),
 		TEST(test_cancel_queued),
 		TEST(test_cancel_from_batch),

@@ -335,6 +335,15 @@ void worker_pool_worker_gone(struct worker_pool *pool)
 	pool_kick(pool);
 }
 
+void worker_pool_renew(struct worker_pool *pool)
+{
+	struct dlist *e;
+
+	while ((e = dlist_first(&pool->idle)) != NULL) {
+		worker_abandon(worker_of_link(e));
+	}
+}
+
 struct mono worker_pool_silent_since(const struct worker_pool *pool, uint32_t db_id)
 {
 	struct mono since = MONO_NEVER;

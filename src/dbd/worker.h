@@ -59,6 +59,9 @@ enum worker_op { WORKER_SCAN, WORKER_READ, WORKER_SEQNUM, WORKER_UPDATE, WORKER_
 #define WORKER_EDIT_UNDO   'U' /* back to what was there at first */
 #define WORKER_EDIT_COMMIT 'C' /* with last */
 
+/* Ends all idle processes; others are started when there is work. For when one stood still: whatever stopped it may have stopped those as well. */
+void worker_pool_renew(struct worker_pool *pool);
+
 struct worker_args {
 	enum worker_op op;
 	bool only_owned, with_empty; /* READ */
