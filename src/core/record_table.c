@@ -188,6 +188,7 @@ void hold_begin(struct rec *r, const struct record_copy *copy, uint64_t who, boo
 {
 	struct hold_memory *m = hold_memory_get(r->db, r->hash);
 
+	holder_end(r); /* of the client that it was held for before */
 	r->held_many = many || (r->holding && !r->seen_used);
 	r->db->e->holders[who % HOLDER_SLOTS] = (struct holder){.who = who, .db = r->db, .rec = r, .hash = r->hash};
 

@@ -220,6 +220,27 @@ static void test_one_of_several_acts(void **state)
 	assert_int_equal(w->grants, 1);
 }
 
+/* The record was held for one client, then for another, and is gone: what the first does then touches nothing
+ * (valgrind, sanitizer). */
+static void test_former_holder_acts(void **state)
+{
+	struct world *w = *state;
+
+	opened(w, 0, true);
+	owned(w, 2);
+	call(w, 0, 2);
+	later(w, 0);
+	call(w, 4, 2);
+	later(w, 0);
+	assert_int_equal(w->answered, 2);
+	later(w, 200); /* all holds are over, nothing is kept of the key */
+	record_on_forward(w->db, 0, GEN, 2, key_of(2), w->now);
+	later(w, 0);
+	assert_int_equal(w->grants, 1);
+	assert_false(record_client_acts(w->engine, 1, true, w->now));
+	assert_false(record_client_acts(w->engine, 5, true, w->now));
+}
+
 /* Who was told something after the record had gone, and then asks again, did not miss it: holds must not grow of that.
  */
 static void test_told_and_asks_again(void **state)
@@ -529,6 +550,7 @@ int main(void)
 		TEST(test_client_acts),
 		TEST(test_one_of_several_acts),
 		TEST(test_told_and_asks_again),
+		TEST(test_former_holder_acts),
 		TEST(test_hints_are_bounded),
 		TEST(test_hint_ends_hold),
 		TEST(test_nonsense),
