@@ -152,12 +152,14 @@ static void test_full(void **state)
 	struct stat before, after;
 	struct ctdb_blob b;
 	unsigned i, renewed = 0;
+	size_t n;
 
 	memset(&before, 0, sizeof(before));
 	for (i = 1; i <= 12; i++) {
 		snprintf(big, 32, "big %u ", i);
-		memset(big + strlen(big), 'a' + (int)i, JOURNAL_ENTRY_MAX * 3 / 4);
-		big[JOURNAL_ENTRY_MAX * 3 / 4 + 10] = '\0';
+		n = strlen(big);
+		memset(big + n, 'a' + (int)i, JOURNAL_ENTRY_MAX * 3 / 4);
+		big[n + JOURNAL_ENTRY_MAX * 3 / 4] = '\0';
 		b = test_recbuf(t, db->id, big, NULL);
 		db->writes->window = mono_now();
 		db->writes->updates = 1000;
@@ -169,7 +171,8 @@ static void test_full(void **state)
 	}
 	assert_true(renewed >= 3);
 	snprintf(big, 32, "big %u ", i);
-	memset(big + strlen(big), 'x', JOURNAL_ENTRY_MAX - 32);
+	n = strlen(big);
+	memset(big + n, 'x', JOURNAL_ENTRY_MAX - 1 - n);
 	big[JOURNAL_ENTRY_MAX - 1] = '\0';
 	b = test_recbuf(t, db->id, big, big, NULL);
 	assert_true(b.len > JOURNAL_ENTRY_MAX);

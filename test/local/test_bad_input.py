@@ -450,7 +450,7 @@ def test_damaged_persistent_database(cluster):
         _start_with(cluster, 2, prepare)
         cluster.wait_ready()
         assert output(node.run(["ctdb", "record", "get", "keep.tdb", "key"], check=False, **CAPTURE)).startswith("valuevalue")
-        assert f"{path}: damaged, moved to {path}.corrupted." in _log(node)
+        assert f"{path}: file damaged, moved to {path}.corrupted." in _log(node)
 
 
 def test_other_nodes_file(cluster):
