@@ -195,12 +195,12 @@ static void pool_give(struct worker_pool *pool, struct worker *w, struct worker_
 	worker_give(w, job);
 }
 
-/* Those that exist will come to the jobs that wait; without any they would wait for ever. */
+/* Those that run will come to the jobs that wait; without any they would wait for ever, for starts that fail in turn. */
 static void pool_cannot_start(struct worker_pool *pool, int error)
 {
 	log_ratelimited(LOG_LVL_ERROR, 1000, "%s: no worker process can be started: %s", pool->owner.program,
 			strerror(error));
-	if (pool->processes == 0 && !dlist_empty(&pool->runnable)) {
+	if (pool->processes == pool->starting && !dlist_empty(&pool->runnable)) {
 		worker_job_end(dlist_entry(dlist_first(&pool->runnable), struct worker_job, in_runnable), error);
 		pool_kick(pool);
 	}
