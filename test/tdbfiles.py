@@ -47,6 +47,11 @@ def files(node):
                 yield os.path.join(directory, name), os.path.join(path, name)
 
 
+# An entry of the free list without room behind it. Seen in volatile files of processes that were killed while TDB changed their size: TDB lets them pass everywhere but in
+# its check, no record is lost, and dbd makes volatile files anew. Said, and no failure.
+HARMLESS = re.compile(r"Record offset \d+ too short length 0\b")
+
+
 def check(path):
     """What is wrong with a file, or None. Opening repairs what a process left that was killed in a transaction, as it does for the daemons."""
     try:
@@ -55,6 +60,9 @@ def check(path):
     except subprocess.TimeoutExpired:
         return f"tdbtool check did not end within {TIMEOUT} s"
     if done.returncode == 0 and done.stdout.startswith("Database integrity is OK"):
+        return None
+    if HARMLESS.search(done.stdout + done.stderr) and os.sep + "volatile" + os.sep in path:
+        print(f"{path}: {done.stderr.strip()[:200]} {done.stdout.strip()[:200]}: a free record without room")
         return None
     return f"tdbtool check ended with status {done.returncode}: {done.stderr.strip()[:500]} {done.stdout.strip()[:200]}"
 
