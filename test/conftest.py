@@ -10,7 +10,7 @@ import pytest
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from support import TEST_TOKEN, TOP, ClusterFactory, remove_leftovers  # noqa: E402
+from support import PATIENCE, TEST_TOKEN, TOP, ClusterFactory, remove_leftovers  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -74,6 +74,19 @@ def module_factory(request):
     factory = ClusterFactory(request.config, _bindir_or_none(request))
     yield factory
     factory.remove()
+
+
+@pytest.fixture(scope="module")
+def shared(module_factory):
+    """Three nodes for a whole file; a file that needs others has a fixture of this name itself."""
+    return module_factory(3)
+
+
+@pytest.fixture
+def cluster(shared):
+    """The same, serving: for tests that leave it as it was."""
+    shared.wait_ready(2 * PATIENCE)
+    return shared
 
 
 @pytest.fixture(autouse=True)

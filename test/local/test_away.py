@@ -13,17 +13,6 @@ KEYS = [b"key%d" % i for i in range(20)]
 AWAY = 1
 
 
-@pytest.fixture(scope="module")
-def shared(module_factory):
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
 class Story:
     """Records of node 0, read-only copies on the others; keys in the second half are owned by the node that will be away."""
 

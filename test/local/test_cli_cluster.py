@@ -56,17 +56,6 @@ def agreed_leader(cluster):
     return wait_until(same, what="one leader for all")[0]
 
 
-@pytest.fixture(scope="module")
-def shared(module_factory):
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
 # ---- looking ----
 
 def test_healthy_cluster(cluster):

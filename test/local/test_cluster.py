@@ -28,18 +28,6 @@ def pids(cluster, pnn, program):
     return {p.pid for p in cluster.node(pnn).find_program(program)}
 
 
-@pytest.fixture(scope="module")
-def shared(module_factory):
-    """A cluster for tests that leave it as it was."""
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
 @pytest.mark.valgrind
 def test_all_nodes_agree(cluster):
     told = [status(cluster, pnn) for pnn in range(3)]

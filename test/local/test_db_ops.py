@@ -23,12 +23,6 @@ def shared(module_factory):
     return module_factory(NODES)
 
 
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
 _numbers = iter(range(1, 1 << 30))
 
 

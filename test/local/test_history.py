@@ -59,17 +59,6 @@ def program(request):
 
 
 @pytest.fixture(scope="module")
-def shared(module_factory):
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
-@pytest.fixture(scope="module")
 def shared_patient(module_factory):
     """Daemons that are started again within the dead interval, also on a machine with much to do."""
     return module_factory(3, extra_config="[cluster]\n\tdead interval = 5s\n")

@@ -124,12 +124,6 @@ def shared(module_factory):
     return module_factory(3, two_addresses=True, extra_config="[cluster]\n\tdead interval = 5s\n")
 
 
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
 def test_links_are_secured(cluster):
     for pnn in range(3):
         told = links(cluster, pnn)

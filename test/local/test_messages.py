@@ -18,17 +18,6 @@ def program(request):
     return find_messenger(request.config)
 
 
-@pytest.fixture(scope="module")
-def shared(module_factory):
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
 def messenger_on(node, program, name="test.1"):
     return Messenger(node.popen, program, os.path.join(node.paths.run, "msg"), name, node.pnn)
 

@@ -7,7 +7,6 @@ import stat
 import threading
 import time
 
-import pytest
 from support import CAPTURE, PATIENCE, output, wait_until
 
 
@@ -148,17 +147,6 @@ def test_add_remove_replace_under_load(cluster_factory):
     cluster.fault(1, "power-on")
     cluster.wait_ready(2 * PATIENCE)
     load.check(1)
-
-
-@pytest.fixture(scope="module")
-def shared(module_factory):
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
 
 
 def test_what_is_refused(cluster):

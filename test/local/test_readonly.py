@@ -126,17 +126,6 @@ class Node:
         return dict(struct.unpack_from("=II", dbs, 4 + 8 * i) for i in range(struct.unpack_from("=I", dbs)[0]))[self.db]
 
 
-@pytest.fixture(scope="module")
-def shared(module_factory):
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
-
-
 @pytest.fixture
 def nodes(cluster, request):
     made = [Node(cluster, pnn, request.node.name + ".tdb") for pnn in range(3)]

@@ -5,7 +5,6 @@ import re
 import struct
 import subprocess
 
-import pytest
 from classic import Client
 from support import PATIENCE, output, wait_until
 
@@ -41,17 +40,6 @@ def recover(cluster, nodes=(0, 1, 2), act=None):
 
 def total(costs, word):
     return sum(cost[word] for node in costs for cost in node)
-
-
-@pytest.fixture(scope="module")
-def shared(module_factory):
-    return module_factory(3)
-
-
-@pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    return shared
 
 
 def fill(cluster, name, nodes=3):
