@@ -13,6 +13,7 @@ PYTHON = "/usr/bin/python3"
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
 # In the environment of all processes of a loopback node: its directory.
 TOKEN = "AUTOCLUSTER_MACHINE"
+GONE_SECONDS = 30
 
 
 class Machine:
@@ -120,6 +121,11 @@ class Machine:
             raise ClusterError(f"{self.name} does not run {program}; it runs: {', '.join(sorted(self.program_list()))}")
         for process in found:
             process.signal(number)
+        if number == signal.SIGKILL:
+            # Who looks for the one that takes its place is not to find the one that ends.
+            for process in found:
+                if not process.wait_gone(GONE_SECONDS):
+                    raise ClusterError(f"pid {process.pid} ({program} of {self.name}) does not end within {GONE_SECONDS} s of SIGKILL")
 
     def program_list(self):
         names = set()
