@@ -609,6 +609,7 @@ void deliver(struct event *e)
 		DELIVER(RO_FORWARD, lane_call, on_readonly_call(n, from, RECORD_RO_FORWARD, &m));
 		DELIVER(RO_REVOKED, lane_call, on_readonly_call(n, from, RECORD_RO_REVOKED, &m));
 		DELIVER(RO_RETRY, lane_call, on_readonly_call(n, from, RECORD_RO_RETRY, &m));
+		DELIVER(TOO_LARGE, lane_call, on_readonly_call(n, from, RECORD_TOO_LARGE, &m));
 		DELIVER(RO_COPY, lane_grant, on_readonly_copy(n, from, RECORD_RO_COPY, &m));
 		DELIVER(RO_REVOKE, lane_grant, on_readonly_copy(n, from, RECORD_RO_REVOKE, &m));
 		DELIVER(REC_BEGIN, rec_begin, rec_member_on_begin(n->member, from, &m, mono()));
@@ -644,7 +645,8 @@ void dbd_start(struct node *n)
 				       .retry_min_us = 200,
 				       .retry_max_us = 5000,
 				       .max_hints = 100,
-				       .max_readonly = seed % 6 == 1 ? 2 : 100};
+				       .max_readonly = seed % 6 == 1 ? 2 : 100,
+				       .max_data = SIM_MAX_DATA};
 	static const struct vacuum_config vacuum_config = {
 		.max_candidates = 12, .slice_keys = 2, .slice_pause_us = 50, .max_pulls = 3, .answer_ms = 300};
 
