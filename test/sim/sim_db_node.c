@@ -526,6 +526,13 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 	}
 }
 
+/* Slices end anywhere. */
+static bool m_enough(void *priv)
+{
+	(void)priv;
+	return rnd(4) == 0;
+}
+
 static const struct rec_leader_ops leader_ops = {send_any, leader_done, note, NULL};
 static const struct rec_member_ops member_ops = {.send = send_any,
 						 .list_dbs = m_list_dbs,
@@ -550,7 +557,8 @@ static const struct rec_member_ops member_ops = {.send = send_any,
 						 .prepared = m_prepared,
 						 .committed = m_committed,
 						 .ended = m_ended,
-						 .note = note};
+						 .note = note,
+						 .enough = m_enough};
 
 static void on_readonly_call(struct node *n, uint32_t from, enum record_ro what, const struct lane_call *m)
 {
