@@ -58,6 +58,9 @@ enum bug {
 	BUG_FORGET_COPIES, /* D6: a dbd that starts does not look for flags */
 	BUG_COPY_RSN,      /* B1: copies have the data master's rsn */
 	BUG_NO_PIN,        /* P2: sticky records go at once */
+	/* databases that a client's lock holds up in a recovery (V12) */
+	BUG_LATE_SERVED, /* V3: END opens them */
+	BUG_LATE_LOST,   /* COMMIT after END is not followed */
 };
 
 static const char *const bug_names[] = {
@@ -66,7 +69,7 @@ static const char *const bug_names[] = {
 	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",   "kept-always",    "digest-stale",
 	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb", "vac-no-recheck", "vac-never",
 	"keep-copy",    "early-revoked", "no-strip",        "strip-late",    "strip-owner",    "forget-copies",
-	"copy-rsn",     "no-pin"};
+	"copy-rsn",     "no-pin",        "late-served",     "late-lost"};
 
 /* ---- world ---- */
 
@@ -91,6 +94,7 @@ struct client {
 	struct record_call *call;
 	uint64_t asked_at;
 	bool reader; /* content with a read-only copy */
+	bool keeps;  /* its lock, for so long that it is noticed */
 	bool peek;   /* content with the data of the answer */
 };
 
@@ -108,6 +112,8 @@ struct node {
 	uint32_t wish_generation; /* a recovery is wanted for what was lost in this generation */
 	bool rejoin;
 	uint64_t wish_at, not_before;
+	uint32_t members[MAX_NODES], n_members; /* of the last END */
+	bool late;  /* the last END came before COMMIT of the volatile database */
 	bool stale; /* was expelled and has not been committed since: its records do not count */
 	uint64_t incarnation;
 	TALLOC_CTX *mem;
@@ -186,6 +192,8 @@ extern uint32_t slots_now[SLOTS];
 extern bool have_slots;
 extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans,
 	stat_reads, stat_copies, stat_revokes, stat_pins, stat_refused;
+extern uint64_t stat_late, stat_late_committed;
+extern struct recovery_id late_id; /* newest recovery that was told of a database that is late */
 extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 
 #define TRACE(...)                                                                                                     \
