@@ -116,7 +116,8 @@ class Story:
             self.vacuums.append(self.cluster.node(pnn).popen(["ctdb", "-t", "10", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                                                stderr=subprocess.DEVNULL))
         except ClusterError:
-            pass
+            return None
+        return self.vacuums[-1]
 
     def step(self, pause, what, arguments, lasts, meanwhile):
         self.clients.rest(pause)
@@ -194,12 +195,20 @@ class Story:
 
     def make_stop(self, pnn):
         """By the administrator."""
+        asked = []
+
         def begin():
             self.say(f"node {pnn}: stop")
-            self.ctdb(pnn, "node", "stop", str(pnn))
-        return self._off(pnn, begin, lambda: self._let_in(pnn))
+            asked.append(self.ctdb(pnn, "node", "stop", str(pnn)))
+        return self._off(pnn, begin, lambda: self._let_in(pnn, asked[0]))
 
-    def _let_in(self, pnn):
+    def _let_in(self, pnn, asked):
+        """When the command that stops it has ended: it would stop the node afterwards."""
+        def over():
+            self.clients.rest(0.05)
+            return asked is None or asked.poll() is not None
+        wait_until(over, 2 * PATIENCE, what=f"the command to stop node {pnn} to end")
+
         def tried():
             self.clients.rest(0.05)
             return self.cluster.node(pnn).run(["ctdb", "-t", "10", "node", "continue", str(pnn)], **CAPTURE, check=False).returncode == 0
