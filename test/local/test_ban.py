@@ -1,5 +1,6 @@
 """Nodes that keep the cluster from going on: they are banned for a while, and never too many."""
 
+import itertools
 import json
 import os
 import struct
@@ -215,7 +216,7 @@ def test_worker_that_stands_still_is_replaced(cluster):
 def test_node_whose_workers_always_stand_still_is_banned(cluster):
     leader, (other, sick) = not_leader(cluster)
     set_patience(cluster, 3)
-    end = threading.Event()
+    end, values = threading.Event(), itertools.count()
 
     def stop_all():
         while not end.wait(0.002):
@@ -225,8 +226,8 @@ def test_node_whose_workers_always_stand_still_is_banned(cluster):
                 pass
 
     def banned():
-        """A recovery has work for workers only if something was written since the last one."""
-        cluster.node(leader).run(["ctdb", "-t", "2", "record", "set", "kept.tdb", "key", "during"], timeout=PATIENCE, check=False, **CAPTURE)
+        """A recovery has work for workers only if something was written since the last one; what is there already is not."""
+        cluster.node(leader).run(["ctdb", "-t", "2", "record", "set", "kept.tdb", "key", f"{next(values)}"], timeout=PATIENCE, check=False, **CAPTURE)
         recover(cluster, leader)
         return "BANNED" in flags(cluster, other, sick)
     thread = threading.Thread(target=stop_all)
