@@ -18,7 +18,7 @@ enum ldb_state { LDB_WAIT_STATES, LDB_WAIT_PREPARED, LDB_COMMITTED };
 struct ldb {
 	struct dlist link;
 	struct ldb *same_bucket;
-	uint32_t id, flags;
+	uint32_t id, flags, more; /* the model; what any member's copy has of the other flags */
 	char *name;
 	enum ldb_state state;
 	bool late; /* END does not wait for it */
@@ -297,6 +297,8 @@ static int make_union(struct rec_leader *l)
 			}
 			if (check_same(l, db, &r->dbs.v[k], l->members[i]) && db->states[i] == NULL) {
 				db->states[i] = &r->dbs.v[k];
+				db->more |= model_is_volatile(db->flags) ? r->dbs.v[k].flags & (DB_READONLY | DB_STICKY)
+									 : 0;
 			}
 		}
 	}
@@ -305,7 +307,8 @@ static int make_union(struct rec_leader *l)
 
 static int plan_fill(struct rec_leader *l, TALLOC_CTX *mem, struct ldb *db, struct rec_db_plan *plan)
 {
-	*plan = (struct rec_db_plan){.db_id = db->id, .flags = db->flags, .name = db->name, .base = db->base};
+	*plan = (struct rec_db_plan){
+		.db_id = db->id, .flags = db->flags | db->more, .name = db->name, .base = db->base};
 	plan->valid.v = talloc_array(mem, uint32_t, l->n_members);
 	if (plan->valid.v == NULL) {
 		return ENOMEM;

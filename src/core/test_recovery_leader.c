@@ -34,6 +34,28 @@ static void state_of(struct world *w, uint32_t from, uint64_t seqnum, uint64_t d
 	rec_leader_on_content_state(w->leader, from, &m, w->now);
 }
 
+/* What one copy has of the flags that are no model, all get; a copy of another model is none. */
+static void test_flags_of_all(void **state)
+{
+	const uint32_t flags[3] = {DB_READONLY, DB_STICKY | DB_READONLY, 0};
+	const uint32_t persistent[3] = {DB_PERSISTENT, DB_PERSISTENT | DB_STICKY, DB_READONLY};
+	struct world *w = *state;
+
+	for (uint32_t round = 0; round < 2; round++) {
+		lead(w);
+		for (uint32_t i = 0; i < 3; i++) {
+			char name[] = "test.tdb";
+			struct rec_db_state s = {
+				.db_id = 5, .flags = round == 0 ? flags[i] : persistent[i], .name = name};
+			struct rec_begin_reply m = {.id = world_id(round + 1), .dbs = {1, &s}};
+
+			rec_leader_on_begin_reply(w->leader, i, &m, w->now);
+		}
+		assert_int_equal(w->plan_dbs, 1);
+		assert_int_equal(w->plan_flags, round == 0 ? DB_READONLY | DB_STICKY : DB_PERSISTENT);
+	}
+}
+
 /* A copy that missed a recovery does not win by its sequence number. */
 static void test_source(void **state)
 {
@@ -447,14 +469,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_source),
-		TEST(test_damaged_copy_is_no_source),
-		TEST(test_full),
-		TEST(test_who_failed_is_named),
-		TEST(test_all_who_failed_are_named),
-		TEST(test_late_database),
-		TEST(test_late_database_fails),
-		TEST(test_restarts_slow_down),
+		TEST(test_source),        TEST(test_flags_of_all),        TEST(test_damaged_copy_is_no_source),
+		TEST(test_full),          TEST(test_who_failed_is_named), TEST(test_all_who_failed_are_named),
+		TEST(test_late_database), TEST(test_late_database_fails), TEST(test_restarts_slow_down),
 		TEST(test_nonsense),
 	};
 

@@ -20,6 +20,8 @@ static void w_send(void *priv, uint32_t node, enum lane_proc proc, const void *m
 		w->status = ((const struct rec_begin_reply *)msg)->status;
 	} else if (proc == LANE_PROC_REC_PLAN) {
 		w->full = ((const struct rec_plan *)msg)->full;
+		w->plan_dbs = ((const struct rec_plan *)msg)->dbs.n;
+		w->plan_flags = w->plan_dbs > 0 ? ((const struct rec_plan *)msg)->dbs.v[0].flags : 0;
 	} else if (proc == LANE_PROC_REC_CONTENT_PLAN) {
 		w->source = ((const struct rec_content_plan *)msg)->source;
 		w->n_targets = ((const struct rec_content_plan *)msg)->targets.n;

@@ -31,6 +31,7 @@ struct world {
 	uint32_t applied, started, stopped, fed, prepared, committed, ended, done;
 	uint32_t source, n_targets;
 	bool full; /* of the last PLAN */
+	uint32_t plan_dbs, plan_flags; /* databases; flags of the first one */
 	uint32_t culprits, culprit; /* how many were named, the last one */
 	int blame;                  /* for what */
 };

@@ -147,10 +147,7 @@ static struct round *round_new(struct attaches *a, struct db *db)
 static int round_send(struct round *r)
 {
 	struct dbd *dbd = r->attaches->dbd;
-	struct lane_attach m = {.id = r->id,
-				.db_id = r->db->id,
-				.flags = r->db->flags & (DB_PERSISTENT | DB_REPLICATED),
-				.name = r->db->name};
+	struct lane_attach m = {.id = r->id, .db_id = r->db->id, .flags = r->db->flags, .name = r->db->name};
 	struct ctdb_blob packet;
 	uint32_t n;
 	const uint32_t *members = recovery_members(dbd->recovery, &n);
@@ -196,6 +193,26 @@ static void join_round(struct attach *at, struct db *db)
 }
 
 /* ---- attaching on this node ---- */
+
+int attach_add_flags(struct db *db, uint32_t flags)
+{
+	flags &= db_is_volatile(db) ? (DB_READONLY | DB_STICKY) & ~db->flags : 0;
+	if ((flags & DB_STICKY) != 0 && records_set_sticky(db) != 0) {
+		return ENOMEM;
+	}
+	if (flags != 0) {
+		db_set_flag(db, flags);
+		log_info("database %s: %s%s", db->name,
+			 (flags & DB_READONLY) != 0 ? "read-only copies are possible" : "",
+			 (flags & DB_STICKY) == 0     ? ""
+			 : (flags & DB_READONLY) != 0 ? ", records may be sticky"
+						      : "records may be sticky");
+	}
+	if ((flags & DB_READONLY) != 0) {
+		records_set_readonly(db);
+	}
+	return 0;
+}
 
 /*
  * A database that was not part of the last recovery is empty: it can be used in the generation that is. (One attached
@@ -359,14 +376,16 @@ static void attach_for_node(struct attaches *a, uint32_t from, const struct lane
 	struct ctdb_blob packet;
 	char *err = NULL;
 	struct db *db;
-	int rc = attach_here(a->dbd, m->name, m->flags, &db, &err);
+	int rc = attach_here(a->dbd, m->name, m->flags & (DB_PERSISTENT | DB_REPLICATED), &db, &err);
 
+	rc = rc == 0 ? attach_add_flags(db, m->flags) : rc;
 	if (rc != 0) {
 		log_error("node %u asks for database %s, it cannot be attached here: %s", from, m->name,
 			  err != NULL ? err : strerror(rc));
 		talloc_free(err);
 	}
 	reply.status = (uint32_t)rc;
+	reply.flags = rc == 0 ? db->flags : 0;
 	if (lane_attach_reply_encode(a, &reply, &packet) != 0) {
 		log_error("no memory for the answer to node %u about database %s", from, m->name);
 		return;
@@ -437,6 +456,8 @@ void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_atta
 		r->n_waiting--;
 		if (m->status != 0) {
 			round_failed(r, from, strerror((int)m->status));
+		} else if (attach_add_flags(r->db, m->flags) != 0) {
+			round_failed(r, a->dbd->d->pnn, "no memory");
 		} else if (r->n_waiting == 0) {
 			round_done(r);
 		}

@@ -53,8 +53,7 @@ void control_get_dbmap(struct control *ctl)
 		control_reply(ctl, -1, NULL, 0, "no memory");
 		return;
 	}
-	dlist_for_each(e, dbs_list(ctl->dbd->dbs))
-	{
+	dlist_for_each(e, dbs_list(ctl->dbd->dbs)) {
 		struct db *db = dlist_entry(e, struct db, link);
 
 		map.dbs.v[i++] = (struct classic_db_id_flags){.db_id = db->id, .flags = db->flags};
@@ -113,7 +112,7 @@ void control_db_set_healthy(struct control *ctl)
 	}
 }
 
-/* Both act on this node alone, as clients expect, and cannot be taken back. */
+/* Both act on this node alone, as clients expect, and cannot be taken back. A recovery spreads them to all. */
 static void set_flag(struct control *ctl, uint32_t flag)
 {
 	struct db *db = control_db(ctl);
@@ -125,13 +124,9 @@ static void set_flag(struct control *ctl, uint32_t flag)
 		control_reply(ctl, -1, NULL, 0, NULL);
 		return;
 	}
-	if (flag == DB_STICKY && records_set_sticky(db) != 0) {
+	if (attach_add_flags(db, flag) != 0) {
 		control_reply(ctl, -1, NULL, 0, "no memory");
 		return;
-	}
-	db_set_flag(db, flag);
-	if (flag == DB_READONLY) {
-		records_set_readonly(db);
 	}
 	control_reply(ctl, 0, NULL, 0, NULL);
 }

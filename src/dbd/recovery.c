@@ -91,7 +91,7 @@ static int op_list_dbs(void *priv, TALLOC_CTX *mem, struct rec_db_state **states
 			return ENOMEM;
 		}
 		v[(*n)++] = (struct rec_db_state){.db_id = db->id,
-						  .flags = db->flags & (DB_PERSISTENT | DB_REPLICATED),
+						  .flags = db->flags,
 						  .name = db->name,
 						  .changed = db->lineage->changed,
 						  .told = {db->lineage->n_told, db->lineage->told}};
@@ -159,12 +159,17 @@ static void *op_find_db(void *priv, const struct rec_db_plan *plan)
 	struct db *db = NULL;
 	bool created = false;
 	char *err = NULL;
-	int ret = db_attach(r->dbd->dbs, plan->name, plan->flags, &db, &created, &err);
+	uint32_t model = plan->flags & (DB_PERSISTENT | DB_REPLICATED);
+	int ret = db_attach(r->dbd->dbs, plan->name, model, &db, &created, &err);
 
-	if (ret == 0 && (db->id != plan->db_id || (db->flags & (DB_PERSISTENT | DB_REPLICATED)) != plan->flags)) {
+	if (ret == 0 && (db->id != plan->db_id || (db->flags & (DB_PERSISTENT | DB_REPLICATED)) != model)) {
 		ret = EEXIST;
 	}
-	if (ret != 0 || lineage_attach(r, db) != 0) {
+	ret = ret == 0 ? lineage_attach(r, db) : ret;
+	if (ret == 0) {
+		ret = attach_add_flags(db, plan->flags);
+	}
+	if (ret != 0) {
 		log_error("recovery: cannot attach database %s: %s", plan->name, err != NULL ? err : strerror(ret));
 		talloc_free(err);
 		return NULL;

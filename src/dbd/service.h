@@ -96,6 +96,7 @@ int recovery_ask(TALLOC_CTX *mem, struct recovery *r, bool full, void (*fn)(void
 
 /* ---- called by recovery.c when its state changes ---- */
 void clients_recovery_began(struct clients *c);
+int attach_add_flags(struct db *db, uint32_t flags); /* attach.c: DB_READONLY, DB_STICKY of a volatile database, here; others are ignored. 0, ENOMEM */
 void clients_recovery_ended(struct clients *c);	   /* deferred attaches go on */
 void clients_disconnect_all(struct clients *c, const char *why);
 /* Fence, or volatile data invalidated under them: those who have ever asked for a database. Tools that only ask how things are stay. */

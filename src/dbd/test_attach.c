@@ -193,6 +193,43 @@ static uint32_t sent_status(uint32_t i)
 	return r.status;
 }
 
+/* Flags of a database travel with an attach, both ways. */
+static void test_flags_travel(void **state)
+{
+	char name[] = "flags.tdb";
+	struct lane_attach m = {.id = 4, .flags = DB_READONLY, .name = name};
+	struct lane_attach_reply r;
+	int fd = fake_connect();
+	uint32_t n = 2;
+	struct db *db;
+
+	attaches_on_attach(fake->dbd->attaches, 1, &m);
+	db = dlist_entry(dlist_first(dbs_list(NULL)), struct db, link);
+	assert_int_equal(db->flags, DB_READONLY);
+	assert_int_equal(attach_add_flags(db, DB_STICKY | DB_PERSISTENT | 0x10), 0);
+	assert_int_equal(db->flags, DB_READONLY | DB_STICKY);
+	/* A second asker hears of both. */
+	m.flags = 0;
+	attaches_on_attach(fake->dbd->attaches, 1, &m);
+	assert_int_equal(lane_attach_reply_decode(fake, fake->sent[1].buf.data, fake->sent[1].buf.len, &r), 0);
+	assert_int_equal(r.flags, DB_READONLY | DB_STICKY);
+	/* And we tell ours when we ask, and take theirs. */
+	send_attach(fd, CLASSIC_CONTROL_DB_ATTACH, "flags.tdb", 0, 1);
+	n = 3;
+	fake_until(has_sent, &n);
+	assert_int_equal(sent_attach(2).flags, DB_READONLY | DB_STICKY);
+	node_answers(sent_attach(2).id, 1, 0);
+	assert_int_equal(fake_reply(fd, 1).status, 0);
+	send_attach(fd, CLASSIC_CONTROL_DB_ATTACH, "other.tdb", 0, 2);
+	n = 4;
+	fake_until(has_sent, &n);
+	attaches_on_reply(fake->dbd->attaches, 1,
+			  &(struct lane_attach_reply){.id = sent_attach(3).id, .flags = DB_STICKY});
+	assert_int_equal(fake_reply(fd, 2).status, 0);
+	assert_int_equal(db_find(NULL, sent_attach(3).db_id)->flags, DB_STICKY);
+	close(fd);
+}
+
 static void test_for_node(void **state)
 {
 	char name[] = "one.tdb";
@@ -234,7 +271,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_new_database), TEST(test_refused),  TEST(test_deferred),        TEST(test_round_cut),
-		TEST(test_round_fails),  TEST(test_for_node), TEST(test_for_node_behind),
+		TEST(test_round_fails),  TEST(test_for_node), TEST(test_for_node_behind), TEST(test_flags_travel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

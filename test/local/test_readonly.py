@@ -326,6 +326,28 @@ def test_sticky(cluster, nodes):
             assert n.client.control(SET_TUNABLE, struct.pack("=II", value, len(name) + 1) + name.encode() + b"\0")[0] == 0
 
 
+def test_flags_travel(cluster):
+    """Set at one node: the others have them after a recovery, and a node that comes later, too."""
+    with Client(cluster.node(0).file("run", "ctdbd.socket")) as c:
+        ids = {name: c.attach(f"{name}.tdb") for name in ("readonly", "sticky", "neither")}
+        c.good(SET_READONLY, struct.pack("=I", ids["readonly"]))
+        c.good(SET_STICKY, struct.pack("=I", ids["sticky"]))
+
+    def flags(pnn):
+        with Client(cluster.node(pnn).file("run", "ctdbd.socket")) as c:
+            raw = c.good(GET_DBMAP)
+        found = dict(struct.unpack_from("=II", raw, 4 + 8 * i) for i in range(struct.unpack_from("=I", raw)[0]))
+        return [found.get(ids[name]) for name in ("readonly", "sticky", "neither")]
+
+    assert flags(0) == [DB_READONLY, DB_STICKY, 0] and flags(1) == [0, 0, 0]
+    cluster.node(1).run(["ctdb", "db", "recover"], check=True, capture_output=True, timeout=2 * PATIENCE)
+    assert flags(0) == flags(1) == [DB_READONLY, DB_STICKY, 0]
+    cluster.fault(1, "power-off")
+    cluster.fault(1, "power-on")
+    cluster.wait_ready(4 * PATIENCE)
+    assert flags(1) == [DB_READONLY, DB_STICKY, 0]
+
+
 def flagged(node, keys):
     return [k for k in keys if (node.file.get(k) or (0, 0, 0))[2] & RO_FLAGS]
 
