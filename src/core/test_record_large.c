@@ -77,6 +77,14 @@ static void test_callers_are_refused(void **state)
 	later(w, 0);
 	assert_int_equal(w->answered, 4);
 	assert_int_equal(w->status, 0);
+	/* It went on from here: who asks then waits again, and is not refused. */
+	record_on_forward(w->db, 0, GEN, 4, key_of(2), w->now);
+	later(w, 3000);
+	assert_int_equal(w->grants, 1);
+	call(w, 0, 2);
+	later(w, 0);
+	assert_int_equal(w->asked, 2);
+	assert_int_equal(w->answered, 4);
 	assert_int_equal(w->inconsistent, 0);
 }
 
