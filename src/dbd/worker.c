@@ -310,6 +310,10 @@ void worker_pool_start_failed(struct worker_pool *pool, int error)
 {
 	pool->starting--;
 	pool->processes--;
+	if (error == ETIMEDOUT) { /* it was stopped: the next one need not be */
+		pool_kick(pool);
+		return;
+	}
 	pool_cannot_start(pool, error);
 }
 

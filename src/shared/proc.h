@@ -31,8 +31,10 @@ int proc_spawn(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], c
 /*
  * The same for who must not wait until the program runs (on a busy machine a time slice of somebody else's): a thread starts it. argv is copied. keep_fd alone is
  * inherited; it belongs to the request from now on, and is closed here when the child has it, or if none comes. Freeing the request ends the child. Starts happen one
- * after another.
+ * after another. A child that is stopped before it runs the program is killed after PROC_START_PATIENCE_MS: ETIMEDOUT, and the next start begins.
  */
+#define PROC_START_PATIENCE_MS 10000U
+void proc_start_set_patience(uint32_t ms); /* for tests */
 struct tevent_req *proc_spawn_send(TALLOC_CTX *mem, struct tevent_context *ev, char *const argv[], int keep_fd, bool die_with_parent);
 /* 0 and *p, or as proc_spawn(). exited is called from the event loop only. */
 int proc_spawn_recv(struct tevent_req *req, TALLOC_CTX *mem, void (*exited)(void *priv, struct proc *p, int wait_status), void *priv, struct proc **p);
