@@ -294,7 +294,6 @@ static struct mdb *mdb_new(struct rec_member *m, const struct rec_db_plan *plan)
 	db->base = plan->base;
 	db->name = talloc_strdup(db, plan->name);
 	dlist_init(&db->todo);
-	dlist_init(&db->early);
 	for (uint32_t i = 0; i < plan->valid.n; i++) {
 		db->valid = db->valid || plan->valid.v[i] == m->own_pnn;
 	}
@@ -346,7 +345,9 @@ void rec_member_job_done(struct rec_member *m, void *handle, int status, struct 
 	if (db == NULL || !m->begun) {
 		return;
 	}
-	if (status != 0) {
+	if (status != 0 && !mdb_is_volatile(db)) {
+		content_job_failed(db, status);
+	} else if (status != 0) {
 		mdb_failed(db, status, "reading or writing the file failed");
 	} else if (mdb_is_volatile(db)) {
 		volatile_job_done(db);
@@ -360,12 +361,11 @@ void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack
 	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
 	uint32_t i = rec_member_index(m, from);
 
-	(void)now;
 	if (db == NULL || i == m->n_members || db->state == MDB_IDLE) {
 		return;
 	}
 	if (msg->what == LANE_PROC_REC_CONTENT && !mdb_is_volatile(db)) {
-		content_acked(db, i, msg->sequence);
+		content_acked(db, i, msg->sequence, now);
 	} else if (mdb_is_volatile(db) && (msg->what == LANE_PROC_REC_CLAIMS || msg->what == LANE_PROC_REC_ORDERS)) {
 		volatile_acked(db, i, (enum lane_proc)msg->what, msg->sequence);
 	}
@@ -435,7 +435,9 @@ struct mono rec_member_run(struct rec_member *m, struct mono now)
 	{
 		struct mdb *db = dlist_entry(e, struct mdb, link);
 
-		if (mdb_is_volatile(db) && volatile_run(db, now)) {
+		if (!mdb_is_volatile(db)) {
+			content_run(db, now);
+		} else if (volatile_run(db, now)) {
 			more = true;
 		}
 	}
