@@ -15,13 +15,14 @@
 #include "core/slotmap.h"
 #include "core/vacuum.h"
 
-#define MAX_NODES   8
-#define MAX_KEYS    16
-#define MAX_CLIENTS 4
-#define SLOTS       32
-#define US          1000ULL
-#define MS          1000000ULL
-#define S           1000000000ULL
+#define MAX_NODES    8
+#define MAX_KEYS     16
+#define MAX_CLIENTS  4
+#define SLOTS        32
+#define CONTENT_KEYS 24
+#define US           1000ULL
+#define MS           1000000ULL
+#define S            1000000000ULL
 
 enum bug {
 	BUG_NONE,
@@ -58,15 +59,19 @@ enum bug {
 	BUG_FORGET_COPIES, /* D6: a dbd that starts does not look for flags */
 	BUG_COPY_RSN,      /* B1: copies have the data master's rsn */
 	BUG_NO_PIN,        /* P2: sticky records go at once */
+	/* contents in parts */
+	BUG_PARTS_KEEP,      /* records that were deleted at the source stay */
+	BUG_PARTS_UNCHECKED, /* V13: what comes of it is not looked at */
+	BUG_PARTS_AGAIN,     /* V14: nobody remembers that parts did not make up the whole */
 };
 
 static const char *const bug_names[] = {
-	"none",         "give-twice",    "keep-stale",      "lose-grant",    "delete-given",   "ignore-locks",
-	"serve-always", "serve-early",   "no-lineage",      "no-pointer",    "no-replace",     "silent-link",
-	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",   "kept-always",    "digest-stale",
-	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb", "vac-no-recheck", "vac-never",
-	"keep-copy",    "early-revoked", "no-strip",        "strip-late",    "strip-owner",    "forget-copies",
-	"copy-rsn",     "no-pin"};
+	"none",         "give-twice",    "keep-stale",      "lose-grant",      "delete-given",   "ignore-locks",
+	"serve-always", "serve-early",   "no-lineage",      "no-pointer",      "no-replace",     "silent-link",
+	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",     "kept-always",    "digest-stale",
+	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb",   "vac-no-recheck", "vac-never",
+	"keep-copy",    "early-revoked", "no-strip",        "strip-late",      "strip-owner",    "forget-copies",
+	"copy-rsn",     "no-pin",        "parts-keep",      "parts-unchecked", "parts-again"};
 
 /* ---- world ---- */
 
@@ -80,7 +85,7 @@ struct file_record {
 };
 
 struct content {
-	uint64_t seqnum, value;
+	uint64_t value[CONTENT_KEYS]; /* 0: no such record */
 };
 
 enum client_state { CLIENT_IDLE, CLIENT_WAIT, CLIENT_LOCKED };
@@ -130,7 +135,13 @@ struct node {
 	uint32_t job_epoch[2];
 	int scan_at;
 	bool scan_paused;
-	struct content incoming;
+	struct content incoming, reading;
+	struct content_map read_map;
+	uint64_t read_at;
+	struct rec_replace replace;
+	struct content known; /* when the file was read last */
+	bool content_known;
+	uint64_t sums[LANE_PARTS];
 	bool content_changed; /* since the last BEGIN */
 	uint64_t poll_at;
 	uint32_t generation;
@@ -179,6 +190,7 @@ extern bool have_slots;
 extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans,
 	stat_reads, stat_copies, stat_revokes, stat_pins;
 extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
+extern uint64_t stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong;
 
 #define TRACE(...)                                                                                                     \
 	do {                                                                                                           \
@@ -229,7 +241,20 @@ uint32_t file_dmaster(const struct node *n, int key);
 void digest_check_told(struct node *n, const struct recovery_id *id);
 void digest_check_prepared(struct node *n, const struct recovery_id *id, const uint32_t *slots);
 
+/* sim_db_content.c */
+bool content_equal(const struct content *a, const struct content *b);
+void content_commit(struct node *n);
+int content_start_state(void *priv, void *db);
+const uint64_t *content_parts(void *priv, void *db, uint32_t *count);
+void content_forget(void *priv, void *db);
+int content_start_read(void *priv, void *db, const struct content_map *map);
+void content_read_continue(void *priv, void *db);
+int content_start_replace(void *priv, void *db, const struct rec_replace *what);
+int content_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last);
+
 /* sim_db_node.c */
+void job(struct node *n, void *db, void (*fn)(struct event *), uint64_t after); /* within that time */
+bool job_alive(const struct event *e);
 bool in_view(uint32_t pnn);
 void dbd_kill(struct node *n);
 void dbd_start(struct node *n);
