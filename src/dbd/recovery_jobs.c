@@ -72,9 +72,8 @@ static bool contents_known(const struct db *db)
 
 static void say_differs(const struct db_job *j, const struct worker_state *got)
 {
-	log_error("database %s: the contents that came from node %u have sequence number %llu and digest %016llx, it "
-		  "said "
-		  "%llu and %016llx: they are not stored",
+	log_error("database %s: what came from node %u has sequence number %llu and digest %016llx, it said %llu and "
+		  "%016llx: nothing is stored",
 		  j->db->name, j->source, (unsigned long long)got->seqnum, (unsigned long long)got->digest,
 		  (unsigned long long)j->seqnum, (unsigned long long)j->digest);
 }
