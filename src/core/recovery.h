@@ -266,7 +266,7 @@ struct rec_stats {
 	uint32_t dbs, scans;	/* volatile databases; files that were read */
 	uint32_t slots, dirty;	/* own ones, over all databases; of those the ones that were claimed */
 	uint64_t scanned, claims, orders, bytes;
-	uint64_t content_records, content_bytes; /* sent about other databases: sums of parts count as bytes */
+	uint64_t content_records, content_bytes; /* sent about other databases, sums of parts too; by recoveries that were abandoned as well, as what has arrived is not sent again */
 	bool full; /* no digests were trusted */
 };
 const struct rec_stats *rec_member_stats(const struct rec_member *m);

@@ -308,7 +308,10 @@ void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_pl
 	}
 	m->planned = true;
 	m->full = msg->full;
-	m->stats = (struct rec_stats){.full = msg->full};
+	m->stats = (struct rec_stats){.full = msg->full,
+				      .content_records = m->ended ? 0 : m->stats.content_records,
+				      .content_bytes = m->ended ? 0 : m->stats.content_bytes};
+	m->ended = false;
 	for (uint32_t i = 0; i < msg->dbs.n; i++) {
 		const struct rec_db_plan *plan = &msg->dbs.v[i];
 		struct mdb *db = rec_member_find(m, plan->db_id) == NULL ? mdb_new(m, plan) : NULL;
@@ -419,7 +422,7 @@ void rec_member_on_end(struct rec_member *m, uint32_t from, const struct rec_end
 	if (!rec_member_current(m, &msg->id) || from != m->leader || m->normal) {
 		return;
 	}
-	m->normal = true;
+	m->normal = m->ended = true;
 	m->ops.ended(m->priv, &m->id, m->generation, m->members, m->n_members);
 }
 

@@ -123,6 +123,7 @@ struct rec_member {
 	bool full; /* of the plan */
 	uint32_t whole[WHOLE_MAX], n_whole; /* databases, V14 */
 	bool whole_all;
+	bool ended; /* a recovery, and no PLAN has come since */
 	struct rec_stats stats;
 };
 

@@ -537,6 +537,12 @@ static void test_source(void **state)
 	assert_int_equal(w->prepared, 1);
 	assert_int_equal(rec_member_stats(w->member)->content_records, 6);
 	assert_int_equal(rec_member_stats(w->member)->content_bytes, 10);
+	content_scene(w, 2, true, true); /* it was abandoned: counted with the one that follows */
+	assert_int_equal(rec_member_stats(w->member)->content_records, 6);
+	rec_member_on_end(w->member, LEADER, &(struct rec_end){.id = world_id(2)}, w->now);
+	assert_int_equal(rec_member_stats(w->member)->content_bytes, 10);
+	content_scene(w, 3, true, true);
+	assert_int_equal(rec_member_stats(w->member)->content_bytes, 0);
 }
 
 /* One that has nothing, or we know nothing of our own: everything. */
