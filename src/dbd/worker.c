@@ -537,6 +537,7 @@ int worker_job_recv(struct tevent_req *req, struct worker_state *state)
 	}
 	if (state != NULL && (result == 0 || result == EILSEQ)) {
 		*state = job->result;
+		(void)talloc_steal(req, state->sums);
 	}
 	tevent_req_received(req);
 	return result;

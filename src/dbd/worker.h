@@ -107,7 +107,7 @@ struct worker_state {
 	 */
 	uint64_t digest;
 	uint64_t records; /* non-empty ones */
-	const uint64_t *sums; /* the same by parts, n_sums of them (core/content_parts.h), NULL: there are none; the request's */
+	uint64_t *sums; /* the same by parts, n_sums of them (core/content_parts.h), NULL: there are none; a child of the request */
 	uint32_t n_sums;
 	uint32_t next_chain; /* of PAGE */
 	bool journal, no_journal; /* of UPDATE, for journal.c: there is one now; there could be none */
