@@ -572,6 +572,8 @@ static void test_source_was_changed(void **state)
 
 	content_scene(w, 1, true, true);
 	content_plan(w, 1, ME, 0, 0);
+	told(w, 2, w->parts, 3); /* no target: it is not listened to */
+	assert_int_equal(w->status, 0);
 	told(w, 0, NULL, 0);
 	(void)rec_member_read_batch(w->member, &w->db, (const uint8_t *)"12345", 5);
 	rec_member_read_done(w->member, &w->db, 100, 2, 3, w->now);
