@@ -16,6 +16,7 @@
 
 #define PATIENCE_MS 20000U
 #define SHORT_MS    300U
+#define TRIES_MS    3000U /* must time out, and long enough for more than one try */
 #define OTHER_NODE  9U
 
 struct setup {
@@ -264,7 +265,7 @@ static void test_commit_uncertain(void **state)
 	s.d->commit_failures = 1000000;
 	start(&s, &t);
 	assert_int_equal(ctdb_transaction_store(t, S("a"), S("1")), 0);
-	ctdb_client_set_timeout(s.c, SHORT_MS);
+	ctdb_client_set_timeout(s.c, TRIES_MS);
 	assert_int_equal(ctdb_transaction_commit(t), ETIMEDOUT);
 	ctdb_client_set_timeout(s.c, PATIENCE_MS);
 	assert_true(s.d->n_commits > 1);
@@ -317,7 +318,7 @@ static void test_holder_on_other_node(void **state)
 	begin(&s);
 	hold_lock(&s, &samba, NULL);
 	s.d->exists = true;
-	ctdb_client_set_timeout(s.c, SHORT_MS);
+	ctdb_client_set_timeout(s.c, TRIES_MS);
 	assert_int_equal(ctdb_transaction_start(s.db, s.c, &t), ETIMEDOUT);
 	assert_non_null(strstr(ctdb_client_error(s.c), "process 100 of node 9"));
 	assert_true(s.d->n_exists > 0);
@@ -364,6 +365,7 @@ static void test_own_transaction(void **state)
 	start(&s, &t);
 	ctdb_client_set_timeout(s.c, SHORT_MS);
 	assert_int_equal(ctdb_transaction_start(s.db, s.c, &second), ETIMEDOUT);
+	ctdb_client_set_timeout(s.c, PATIENCE_MS);
 	assert_int_equal(ctdb_transaction_cancel(t), 0);
 	assert_int_equal(ctdb_transaction_start(s.db, s.c, &second), 0);
 	end(&s);
@@ -433,7 +435,7 @@ static void test_queue_self(void **state)
 	hold_lock(&s, &samba, NULL);
 	s.d->exists = true;
 	req = ctdb_transaction_start_send(s.c, s.db);
-	assert_int_equal(ctdb_client_wait(s.c, SHORT_MS, &never), ETIMEDOUT);
+	assert_int_equal(ctdb_client_wait(s.c, TRIES_MS, &never), ETIMEDOUT);
 	assert_true(s.d->n_exists > 1); /* it has looked again and again */
 	assert_int_equal(queue(&s, &first), 1);
 	assert_int_equal(first.pid, getpid());

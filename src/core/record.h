@@ -39,6 +39,14 @@
  *       (and R6, R7).
  *   P4  A recovery ends it.
  *
+ * A record that is larger than what can be sent (max_data) stays where it is.
+ *
+ *   L1  Its data master tells the next in the queue (TOO_LARGE), which stays the next. What waits there, or asks there later, is answered with EFBIG. It tells whoever
+ *       is behind it, now or when a FORWARD names it, and so on.
+ *   L2  The data master looks again every two seconds, and whenever its own clients ask. When the record has become smaller it goes the way of the queue, as ever, and
+ *       with the GRANT all this is over. A recovery forgets it.
+ *   L3  Who asks for a copy to read gets RETRY, and comes as a writer (D2).
+ *
  * Invariants (checked by the simulation, test/sim):
  *   I1  In one generation at most one node's header names itself for a key, and none while a GRANT is on the way.
  *   I2  Each ownership of a node gets at most one FORWARD; it gives away only in answer to it.
@@ -90,7 +98,7 @@ struct record_engine;
 struct record_db;
 struct record_call;
 
-/* Messages about read-only copies; D1 to D7 below. */
+/* Messages about read-only copies (D1 to D7), and about what cannot be sent. */
 enum record_ro {
 	RECORD_RO_CALL,	   /* who wants a copy, to the location master */
 	RECORD_RO_FORWARD, /* location master to the tail; requester: who wants it */
@@ -98,6 +106,7 @@ enum record_ro {
 	RECORD_RO_REVOKE,  /* data master to holder; rsn: what the copy gets */
 	RECORD_RO_REVOKED, /* holder to data master: there is no copy any more */
 	RECORD_RO_RETRY,   /* data master to requester: come as one who wants to write */
+	RECORD_TOO_LARGE,  /* data master to the next in the queue, and on from there: L1 */
 };
 
 /* db_priv: as given to record_db_new(). */
@@ -117,7 +126,10 @@ struct record_ops {
 	void (*answer)(void *call_priv, int status, const struct record_copy *copy);
 	/* Something that the protocol excludes was seen: log it and ask for a recovery. Never fatal (lesson H-005). */
 	void (*inconsistent)(void *db_priv, uint32_t generation, struct record_key key, const char *what);
-	/* copy: with COPY all of it, with REVOKE the rsn, else NULL. requester: with FORWARD. NULL: no copies are given or asked for. */
+	/*
+	 * copy: with COPY all of it, with REVOKE the rsn, with TOO_LARGE of the data master the length, else NULL. requester: with FORWARD. NULL: no copies are given
+	 * or asked for, and nothing is too large.
+	 */
 	void (*send_readonly)(void *db_priv, uint32_t node, uint32_t generation, enum record_ro what, uint32_t requester, struct record_key key,
 			      const struct record_copy *copy);
 	/* The record came here so many times within a second; see hot_keys_add(). NULL: nobody wants to know. The chain lock is held. */
@@ -130,6 +142,7 @@ struct record_config {
 	uint32_t retry_min_us, retry_max_us;   /* R7: 100, 5000 */
 	uint32_t max_hints;		       /* deletion hints kept a database; more are dropped (a later full scan finds them): 10000 */
 	uint32_t max_readonly;		       /* D7: records a database that are lent, or are copies: 100000; 0: no read-only copies */
+	uint32_t max_data;		       /* L1: bytes that a GRANT can carry; 0: no limit */
 };
 
 struct record_engine *record_engine_new(TALLOC_CTX *mem, const struct record_config *config, const struct record_ops *ops, void *engine_priv);
@@ -195,9 +208,9 @@ int record_db_set_sticky(struct record_db *db); /* cannot be taken back. 0 or EN
 
 /*
  * A client deleted the record (stored it empty): if this node is its location master and it never left the node, it is removed from the file once the client's lock is
- * gone. All others become candidates of vacuuming (vacuum.h). rsn: of the client's copy.
+ * gone. All others become candidates of vacuuming (vacuum.h). rsn: of the client's copy. true: something is due earlier than before.
  */
-void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
+bool record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
 
 /* Does something of the engine wait for the chain lock of this key? */
 bool record_db_waits(const struct record_db *db, struct record_key key);

@@ -16,16 +16,18 @@
 #define HINT_PAUSE_US 1000
 
 /* Used and emptied again the record may look as it did when it came: the hint is what tells (R6). */
-static void hint_tells_use(struct record_db *db, struct record_key key, struct mono now)
+static bool hint_tells_use(struct record_db *db, struct record_key key, struct mono now)
 {
 	struct rec *r = db->open ? rec_find(db, key, hash_lookup3(key.p, key.len)) : NULL;
 
-	if (r != NULL && r->holding) {
-		r->seen_used = true;
-		if (r->next != RECORD_NODE_NONE) {
-			rec_due(r, now);
-		}
+	if (r == NULL || !r->holding) {
+		return false;
 	}
+	r->seen_used = true;
+	if (r->next != RECORD_NODE_NONE) {
+		rec_due(r, now);
+	}
+	return r->next != RECORD_NODE_NONE;
 }
 
 static struct mono hint_due(struct mono now)
@@ -46,21 +48,20 @@ static bool hint_known(struct record_db *db, struct record_key key, uint32_t has
 	return true;
 }
 
-void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
+bool hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
 {
 	uint32_t hash = hash_lookup3(key.p, key.len);
 	struct hint *h;
 
 	if (!db->open || (db->vacuum == NULL && !rec_is_lmaster(db, hash)) || hint_known(db, key, hash, rsn)) {
-		return;
+		return false;
 	}
 	if (db->n_hints >= db->e->config.max_hints) {
-		vacuum_full_due(db);
-		return;
+		return vacuum_full_due(db);
 	}
 	h = talloc_size(db, sizeof(*h) + key.len);
 	if (h == NULL) {
-		return;
+		return false;
 	}
 	*h = (struct hint){.rsn = rsn, .due = hint_due(now), .hash = hash, .keylen = key.len};
 	bytes_copy(h->key, key.p, key.len);
@@ -68,12 +69,14 @@ void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct 
 	dlist_add_tail(&db->hints, &h->link);
 	db->n_hints++;
 	db->e->stats.hints++;
+	return db->n_hints == 1;
 }
 
-void record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
+bool record_deletion_hint(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now)
 {
-	hint_tells_use(db, key, now);
-	hint_add(db, key, rsn, now);
+	bool used = hint_tells_use(db, key, now), earlier = hint_add(db, key, rsn, now);
+
+	return used || earlier;
 }
 
 void hint_free(struct record_db *db, struct hint *h)

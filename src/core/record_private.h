@@ -1,4 +1,4 @@
-/* What the files of the record engine share: record.c (calls and packets), record_run.c (the protocol), record_readonly.c, record_table.c (keys, holding), record_hint.c. Not for others. */
+/* What the files of the record engine share: record.c (calls and packets), record_run.c (the protocol), record_readonly.c, record_table.c (keys, holding), record_large.c, record_hint.c. Not for others. */
 #ifndef CORE_RECORD_PRIVATE_H
 #define CORE_RECORD_PRIVATE_H
 
@@ -55,6 +55,9 @@ struct rec {
 	struct record_copy grant; /* data: grant_buf */
 	uint8_t *grant_buf;
 	uint32_t next;		/* whom we give it to */
+	bool next_told;		/* that the record is too large (L1) */
+	bool stays;		/* it is */
+	bool refused;		/* asked for, and too large to come (L1) */
 	uint32_t tail;		/* location master while it owns or waits: last of the queue behind it */
 	bool holding;		/* R6 */
 	bool held_many;		/* for more than one client */
@@ -242,9 +245,16 @@ bool sticky_over(struct rec *r, const struct record_copy *copy, struct mono now)
 void sticky_expire(struct rec *r, struct mono now);
 struct mono sticky_next(const struct rec *r, bool wanted, struct mono now); /* of a pinned one: when to look again */
 
+/* ---- record_large.c (L1 to L3) ---- */
+bool large_stays(struct rec *r, struct run *run); /* owned and wanted: true: it cannot go, which the next is told */
+bool large_reader(const struct rec *r, const struct run *run); /* who wants to read has to come as a writer, who is refused */
+void large_refuse(struct rec *r, struct run *run); /* who waits here for what cannot come */
+void large_in(struct record_db *db, struct record_key key, uint32_t hash, struct mono now);
+struct mono large_next(struct mono now); /* when to look whether it has become smaller */
+
 /* ---- record_hint.c ---- */
-/* Looked at in a while; may be called with the chain lock held. */
-void hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
+/* Looked at in a while; may be called with the chain lock held. true: something is due earlier than before. */
+bool hint_add(struct record_db *db, struct record_key key, uint64_t rsn, struct mono now);
 void hint_free(struct record_db *db, struct hint *h);
 void hints_run(struct record_db *db, struct mono now);
 struct mono hints_next(const struct record_db *db);

@@ -69,7 +69,7 @@ void ro_reset(struct rec *r)
 	TALLOC_FREE(r->ro_buf);
 	TALLOC_FREE(r->lent);
 	r->forwarded = r->next = r->tail = RECORD_NODE_NONE;
-	r->asked = r->have_grant = r->holding = false;
+	r->asked = r->have_grant = r->holding = r->next_told = r->stays = r->refused = false;
 	r->ro_asked = r->as_writer = r->have_copy = r->revoke = r->recall = false;
 	r->pinned = false;
 	r->retry_us = 0;
@@ -296,6 +296,9 @@ void record_on_readonly(struct record_db *db, uint32_t from, uint32_t generation
 	case RECORD_RO_REVOKE:
 		on_revoke(db, key, from, copy->rsn, now);
 		break;
+	case RECORD_TOO_LARGE:
+		large_in(db, key, hash_lookup3(key.p, key.len), now);
+		break;
 	case RECORD_RO_COPY:
 	case RECORD_RO_REVOKED:
 	case RECORD_RO_RETRY:
@@ -455,21 +458,23 @@ static bool lend(struct rec *r, struct run *run, uint32_t node)
 /* Readers elsewhere, after the clients here (D2). */
 void ro_lend(struct rec *r, struct run *run, struct mono now)
 {
-	bool lost = !run->owned && !r->asked;
+	bool lost = !run->owned && !r->asked, large = large_reader(r, run);
 
 	if (dlist_empty(&r->readers)) {
 		return;
 	}
 	if (lost) {
 		rec_inconsistent(r->db, rec_key(r), "reader of a record that is neither here nor on its way");
-	} else if (!run->owned || (r->lent != NULL && r->lent->revoking) || ro_writer_waits(r) ||
-		   !sticky_over(r, &run->copy, now) || !hold_over(r, &run->copy, now)) {
+	} else if (!large && (!run->owned || (r->lent != NULL && r->lent->revoking) || ro_writer_waits(r) ||
+			      !sticky_over(r, &run->copy, now) || !hold_over(r, &run->copy, now))) {
 		return;
 	}
-	hold_end(r, true, now);
+	if (!large) {
+		hold_end(r, true, now);
+	}
 	while (!dlist_empty(&r->readers)) {
 		struct node_request *n = dlist_entry(dlist_first(&r->readers), struct node_request, link);
-		bool lent = !lost && lend(r, run, n->node);
+		bool lent = !lost && !large && lend(r, run, n->node);
 
 		dlist_remove(&n->link);
 		r->db->e->stats.ro_retries += !lent;

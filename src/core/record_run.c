@@ -32,7 +32,7 @@ static void run_take_grant(struct rec *r, struct run *run, struct mono now)
 		return;
 	}
 	r->have_grant = false;
-	r->asked = false;
+	r->asked = r->refused = false;
 	if (run->owned || (run->copy.exists && run->copy.len > 0 && run->copy.rsn > r->grant.rsn)) {
 		rec_inconsistent(r->db, rec_key(r), "GRANT of an older copy than the local one");
 		return;
@@ -144,7 +144,7 @@ static bool run_ask(struct rec *r, struct run *run)
 
 static void run_give(struct rec *r, struct run *run, struct mono now)
 {
-	if (!run->owned || r->next == RECORD_NODE_NONE || !dlist_empty(&r->readers) ||
+	if (!run->owned || r->next == RECORD_NODE_NONE || large_stays(r, run) || !dlist_empty(&r->readers) ||
 	    (run->copy.flags & RECORD_FLAGS_READONLY) != 0 || !sticky_over(r, &run->copy, now) ||
 	    !hold_over(r, &run->copy, now)) {
 		return;
@@ -159,6 +159,7 @@ static void run_give(struct rec *r, struct run *run, struct mono now)
 	run->owned = false;
 	run->dirty = true;
 	r->next = r->tail = RECORD_NODE_NONE;
+	r->next_told = false;
 }
 
 static void message_send(struct rec *r, const struct run *run, struct message *m)
@@ -303,6 +304,7 @@ static int run_decide(struct rec *r, struct run *run, bool *call, struct mono no
 		return ret;
 	}
 	run_inbox(r, run);
+	large_refuse(r, run);
 	ro_lend(r, run, now);
 	ro_revoke(r, run);
 	run_give(r, run, now);
@@ -320,7 +322,9 @@ bool rec_wanted(const struct rec *r)
 /* When to look again: hold over or client seen, 0 if there is nothing to wait for. */
 static void rec_schedule(struct rec *r, struct mono now)
 {
-	if (r->pinned) {
+	if (r->stays) {
+		rec_due(r, large_next(now));
+	} else if (r->pinned) {
 		struct mono next = sticky_next(r, rec_wanted(r), now);
 
 		rec_due(r, r->holding ? mono_min(r->hold_until, next) : next);

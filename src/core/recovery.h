@@ -5,7 +5,7 @@
  * Leader:  IDLE -> BEGIN (wait for all replies) -> RUN (each database: wait for PREPARED of all, COMMIT) -> IDLE after END
  *          any state -> BEGIN with attempt + 1 when a member answers EAGAIN or an error; -> IDLE by rec_leader_stop()
  * Member:  NORMAL -> BEGUN (BEGIN) -> PLANNED (PLAN) -> NORMAL (END); any state -> BEGUN by a newer BEGIN
- * Database at a member (volatile):
+ * Database at a member: NEW (of the plan, its turn has not come) -> volatile:
  *          WIPE (only if not valid) -> COUNT (only if the digest is unknown) -> COMPARE (digests go out, others' come in) -> WANT (what each location
  *          master needs) -> SCAN (only if something is wanted; own claims go out, others' come in) -> RESOLVE (all claims are in) -> APPLY (orders) ->
  *          PREPARED -> COMMITTED
@@ -157,7 +157,7 @@ struct rec_member_ops {
 	int (*may_begin)(void *priv, const struct rec_begin *m);
 	/* BEGIN was accepted: all databases stop serving the former generation. */
 	void (*begun)(void *priv, const struct rec_begin *m);
-	/* The database of a plan, attached if it was missing; NULL if that fails. */
+	/* The database of a plan (without "valid"), attached if it was missing; NULL if that fails. */
 	void *(*find_db)(void *priv, const struct rec_db_plan *plan);
 	/*
 	 * Volatile: what is known about the copy, kept exact by whoever writes to the file (S1). *changed becomes true if others than this daemon wrote to it; until
@@ -201,6 +201,8 @@ struct rec_member_ops {
 	void (*committed)(void *priv, void *db, const struct recovery_id *id, uint32_t generation);
 	void (*ended)(void *priv, const struct recovery_id *id, uint32_t generation, const uint32_t *members, uint32_t n_members);
 	void (*note)(void *priv, const char *text);
+	/* Has rec_member_run() taken so long that others should have their turn? NULL: it counts its steps. */
+	bool (*enough)(void *priv);
 };
 
 struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_member_ops *ops, void *priv);
@@ -216,8 +218,10 @@ void rec_member_set_patience(struct rec_member *m, uint32_t ms);
  * the node's part of it is done, or has failed.
  */
 void rec_member_late(struct rec_member *m, void *db);
-/* The database is being detached, in whatever step it is: its handle is not used any more. */
-void rec_member_forget(struct rec_member *m, void *db);
+/* The database is being detached, in whatever step it is: its handle, which may not have been asked for yet, is not used any more. */
+void rec_member_forget(struct rec_member *m, uint32_t db_id, void *db);
+/* It is part of the recovery in work, or late (V12), and not committed: nobody but the recovery makes it usable. */
+bool rec_member_works_on(const struct rec_member *m, uint32_t db_id);
 
 void rec_member_on_begin(struct rec_member *m, uint32_t from, const struct rec_begin *msg, struct mono now);
 void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now);
@@ -249,7 +253,10 @@ void rec_member_state_done(struct rec_member *m, void *db, int status, uint64_t 
 void rec_member_read_done(struct rec_member *m, void *db, uint64_t seqnum, uint64_t digest, uint64_t records, struct mono now);
 void rec_member_job_done(struct rec_member *m, void *db, int status, struct mono now); /* wipe, scan, replace, or a read that failed, whichever runs */
 
-/* Works in slices: call when due; returns when to call again (MONO_NEVER: nothing to do). Also due after every call above. */
+/*
+ * Works in slices: call when due; returns when to call again (MONO_NEVER: nothing to do). Also due after every call above. What is done at once is bounded, however many
+ * databases there are: a slice ends after a number of steps, or earlier when enough() says so, and the next one goes on with other databases.
+ */
 struct mono rec_member_run(struct rec_member *m, struct mono now);
 
 /* The newest id seen; zero: none. */

@@ -139,6 +139,7 @@ static void ask(struct mdb *db, struct mono now)
 	}
 	db->state = MDB_ASK;
 	db->heard = now;
+	mdb_ready(db);
 	m->ops.send(m->priv, db->source, LANE_PROC_REC_CONTENT_PARTS, &msg);
 }
 
@@ -161,6 +162,7 @@ void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struc
 	} else if (msg->source == m->own_pnn && db->n_targets > 0) {
 		db->state = MDB_PARTS;
 		db->heard = now;
+		mdb_ready(db);
 		send_if_asked(db);
 	} else {
 		content_prepared(db);
@@ -292,6 +294,7 @@ bool rec_member_read_batch(struct rec_member *m, void *handle, const uint8_t *re
 	content_send(db, records, len, false);
 	db->read_paused = !targets_open(db);
 	db->heard = MONO_NEVER; /* content_run() knows what time it is */
+	mdb_ready(db);
 	return !db->read_paused;
 }
 
@@ -430,6 +433,6 @@ void content_run(struct mdb *db, struct mono now)
 	if (!mono_before(now, end)) {
 		mdb_failed(db, EAGAIN, "other members say nothing about its contents");
 	} else {
-		m->retry = mono_min(m->retry, end);
+		m->look = mono_min(m->look, end);
 	}
 }

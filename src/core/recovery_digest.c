@@ -42,10 +42,14 @@ bool rec_filter_passes(const struct rec_scan_filter *f, const uint8_t *key, size
 	return true;
 }
 
+/* All or nothing: others' digests may come, and be kept, before the database begins here. */
 int digest_alloc(struct mdb *db)
 {
 	struct rec_member *m = db->m;
 
+	if (db->ask_gone != NULL) { /* the last one */
+		return 0;
+	}
 	db->digests = talloc_zero_array(db, struct rec_digests, m->n_members);
 	db->digests_in = talloc_zero_array(db, bool, m->n_members);
 	db->wants_in = talloc_zero_array(db, bool, m->n_members);
@@ -191,11 +195,13 @@ void rec_member_on_digests(struct rec_member *m, uint32_t from, const struct rec
 		digests_early(m, from, msg);
 		return;
 	}
-	if (db == NULL || i == m->n_members || i == m->own_index || !mdb_is_volatile(db) || db->digests_in == NULL ||
-	    db->state == MDB_IDLE) {
+	if (db == NULL || i == m->n_members || i == m->own_index || !mdb_is_volatile(db) || db->state == MDB_IDLE) {
 		return;
 	}
-	ret = db->digests_in[i] ? EPROTO : digests_check(db, msg);
+	ret = digest_alloc(db);
+	if (ret == 0) {
+		ret = db->digests_in[i] ? EPROTO : digests_check(db, msg);
+	}
 	if (ret == 0) {
 		db->digests[i] = (struct rec_digests){.all = msg->all};
 		db->digests[i].sums.n = msg->sums.n;
@@ -207,6 +213,7 @@ void rec_member_on_digests(struct rec_member *m, uint32_t from, const struct rec
 		return;
 	}
 	db->digests_in[i] = true;
+	mdb_ready(db);
 }
 
 /* A member that got the PLAN before us is quick: kept until our PLAN comes. */
@@ -232,11 +239,12 @@ void digests_early(struct rec_member *m, uint32_t from, const struct rec_digests
 
 void digests_take_early(struct rec_member *m, struct mono now)
 {
-	while (!dlist_empty(&m->early)) {
+	while (!dlist_empty(&m->early) && !rec_member_slice_over(m)) {
 		struct early *e = dlist_entry(dlist_first(&m->early), struct early, link);
 		struct rec_digests msg;
 
 		dlist_remove(&e->link);
+		m->steps++;
 		if (rec_digests_decode(e, e->buf.data, e->buf.len, &msg) == 0) {
 			rec_member_on_digests(m, e->from, &msg, now);
 		}
@@ -396,6 +404,7 @@ void rec_member_on_want(struct rec_member *m, uint32_t from, const struct rec_wa
 		return;
 	}
 	db->wants_in[i] = true;
+	mdb_ready(db);
 }
 
 static int want_done(struct mdb *db)
@@ -427,6 +436,7 @@ void digest_run(struct mdb *db)
 	int ret = 0;
 
 	if (db->state == MDB_COMPARE && all_of(db, db->digests_in)) {
+		db->m->steps += STEPS_DIGEST;
 		ret = compare(db);
 	}
 	if (ret == 0 && db->state == MDB_WANT && all_of(db, db->wants_in)) {

@@ -9,6 +9,7 @@
 #define BEGIN_TIMEOUT_MS  10000
 #define RETRY_MS          30
 #define RETRY_DOUBLED_MAX 5
+#define LDB_BUCKETS       256U
 
 enum leader_state { LEADER_IDLE, LEADER_BEGIN, LEADER_RUN, LEADER_LATE /* END was sent, databases are late */ };
 enum ldb_state { LDB_WAIT_STATES, LDB_WAIT_PREPARED, LDB_COMMITTED };
@@ -16,11 +17,14 @@ enum ldb_state { LDB_WAIT_STATES, LDB_WAIT_PREPARED, LDB_COMMITTED };
 /* A database of the union. */
 struct ldb {
 	struct dlist link;
+	struct ldb *same_bucket;
 	uint32_t id, flags;
 	char *name;
 	enum ldb_state state;
 	bool late; /* END does not wait for it */
 	struct recovery_id base;
+	const struct rec_db_state *
+		*states;                   /* by member index; NULL: it does not have it. Only while the plan is made */
 	bool *valid;                       /* by member index */
 	bool *prepared;                    /* by member index */
 	struct rec_content_state *content; /* by member index; id zero: not yet told */
@@ -43,8 +47,10 @@ struct rec_leader {
 	uint32_t *slots, n_slots;
 	struct rec_begin_reply **replies; /* by member index, NULL: not yet */
 	struct dlist dbs;
-	bool full;      /* until a recovery with it has ended */
-	bool full_next; /* wanted when the plan of the one in work was out: for the next */
+	struct ldb *by_id[LDB_BUCKETS];
+	uint32_t n_open, n_late; /* databases that are not committed; of these the late ones */
+	bool full;               /* until a recovery with it has ended */
+	bool full_next;          /* wanted when the plan of the one in work was out: for the next */
 };
 
 struct rec_leader *rec_leader_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_leader_ops *ops, void *priv)
@@ -86,6 +92,8 @@ void rec_leader_stop(struct rec_leader *l)
 {
 	TALLOC_FREE(l->run);
 	dlist_init(&l->dbs);
+	memset(l->by_id, 0, sizeof(l->by_id));
+	l->n_open = l->n_late = 0;
 	l->n_members = 0;
 	l->members = NULL;
 	l->state = LEADER_IDLE;
@@ -195,15 +203,12 @@ int rec_leader_start(struct rec_leader *l, uint64_t term, uint64_t number, uint3
 
 static struct ldb *ldb_find(const struct rec_leader *l, uint32_t id)
 {
-	dlist_for_each(e, &l->dbs)
-	{
-		struct ldb *db = dlist_entry(e, struct ldb, link);
+	struct ldb *db = l->by_id[id % LDB_BUCKETS];
 
-		if (db->id == id) {
-			return db;
-		}
+	while (db != NULL && db->id != id) {
+		db = db->same_bucket;
 	}
-	return NULL;
+	return db;
 }
 
 static struct ldb *ldb_new(struct rec_leader *l, const struct rec_db_state *s)
@@ -216,23 +221,29 @@ static struct ldb *ldb_new(struct rec_leader *l, const struct rec_db_state *s)
 	db->id = s->db_id;
 	db->flags = s->flags & (DB_PERSISTENT | DB_REPLICATED);
 	db->name = talloc_strdup(db, s->name);
+	db->states = talloc_zero_array(db, const struct rec_db_state *, l->n_members);
 	db->valid = talloc_zero_array(db, bool, l->n_members);
 	db->prepared = talloc_zero_array(db, bool, l->n_members);
 	db->content = talloc_zero_array(db, struct rec_content_state, l->n_members);
-	if (db->name == NULL || db->valid == NULL || db->prepared == NULL || db->content == NULL) {
+	if (db->name == NULL || db->states == NULL || db->valid == NULL || db->prepared == NULL ||
+	    db->content == NULL) {
 		talloc_free(db);
 		return NULL;
 	}
 	dlist_add_tail(&l->dbs, &db->link);
+	db->same_bucket = l->by_id[db->id % LDB_BUCKETS];
+	l->by_id[db->id % LDB_BUCKETS] = db;
+	l->n_open++;
 	return db;
 }
 
 /* Two databases with one id: the one that came first stays; the other is named and left out of this recovery. */
-static void check_same(struct rec_leader *l, const struct ldb *db, const struct rec_db_state *s, uint32_t node)
+static bool check_same(struct rec_leader *l, const struct ldb *db, const struct rec_db_state *s, uint32_t node)
 {
 	uint32_t model = s->flags & (DB_PERSISTENT | DB_REPLICATED);
+	bool same = strcmp(db->name, s->name) == 0 && db->flags == model;
 
-	if (strcmp(db->name, s->name) != 0 || db->flags != model) {
+	if (!same) {
 		char *text = talloc_asprintf(l->run,
 					     "database 0x%08x is \"%s\" (model flags %u) elsewhere but \"%s\" (%u) on "
 					     "node %u: that copy is ignored",
@@ -240,21 +251,7 @@ static void check_same(struct rec_leader *l, const struct ldb *db, const struct 
 
 		l->ops.note(l->priv, text != NULL ? text : "database id used for two databases");
 	}
-}
-
-static const struct rec_db_state *state_of(const struct rec_leader *l, uint32_t member, const struct ldb *db)
-{
-	const struct rec_begin_reply *r = l->replies[member];
-
-	for (uint32_t i = 0; i < r->dbs.n; i++) {
-		const struct rec_db_state *s = &r->dbs.v[i];
-
-		if (s->db_id == db->id && strcmp(s->name, db->name) == 0 &&
-		    (s->flags & (DB_PERSISTENT | DB_REPLICATED)) == db->flags) {
-			return s;
-		}
-	}
-	return NULL;
+	return same;
 }
 
 static bool has_told(const struct rec_db_state *s, const struct recovery_id *id)
@@ -271,14 +268,14 @@ static bool has_told(const struct rec_db_state *s, const struct recovery_id *id)
 static void ldb_base(struct rec_leader *l, struct ldb *db)
 {
 	for (uint32_t i = 0; i < l->n_members; i++) {
-		const struct rec_db_state *s = state_of(l, i, db);
+		const struct rec_db_state *s = db->states[i];
 
 		if (s != NULL && recovery_id_cmp(&s->changed, &db->base) > 0) {
 			db->base = s->changed;
 		}
 	}
 	for (uint32_t i = 0; i < l->n_members; i++) {
-		const struct rec_db_state *s = state_of(l, i, db);
+		const struct rec_db_state *s = db->states[i];
 
 		db->valid[i] = s != NULL && (recovery_id_is_zero(&db->base) || has_told(s, &db->base));
 	}
@@ -294,11 +291,12 @@ static int make_union(struct rec_leader *l)
 
 			if (db == NULL) {
 				db = ldb_new(l, &r->dbs.v[k]);
-			} else {
-				check_same(l, db, &r->dbs.v[k], l->members[i]);
 			}
 			if (db == NULL) {
 				return ENOMEM;
+			}
+			if (check_same(l, db, &r->dbs.v[k], l->members[i]) && db->states[i] == NULL) {
+				db->states[i] = &r->dbs.v[k];
 			}
 		}
 	}
@@ -326,16 +324,10 @@ static void finish(struct rec_leader *l)
 	struct rec_end end = {.id = l->id};
 	struct recovery_id id = l->id;
 	uint32_t generation = l->generation;
-	bool late = false, ended = l->state == LEADER_LATE;
+	bool late = l->n_late > 0, ended = l->state == LEADER_LATE;
 
-	dlist_for_each(e, &l->dbs)
-	{
-		const struct ldb *db = dlist_entry(e, struct ldb, link);
-
-		if (db->state != LDB_COMMITTED && !db->late) {
-			return;
-		}
-		late = late || db->state != LDB_COMMITTED;
+	if (l->n_open > l->n_late) {
+		return;
 	}
 	if (!ended) {
 		l->restarts = 0;
@@ -359,16 +351,14 @@ static int send_plan(struct rec_leader *l)
 	uint32_t n = 0;
 	int ret = make_union(l);
 
-	dlist_for_each(e, &l->dbs)
-	{
+	dlist_for_each(e, &l->dbs) {
 		n++;
 	}
 	plan.dbs.v = talloc_array(l->run, struct rec_db_plan, n > 0 ? n : 1);
 	if (ret != 0 || plan.dbs.v == NULL) {
 		return ENOMEM;
 	}
-	dlist_for_each(e, &l->dbs)
-	{
+	dlist_for_each(e, &l->dbs) {
 		struct ldb *db = dlist_entry(e, struct ldb, link);
 
 		ldb_base(l, db);
@@ -548,6 +538,7 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 		return;
 	}
 	if (m->status == EINPROGRESS && model_is_volatile(db->flags)) {
+		l->n_late += !db->late;
 		db->late = true;
 		finish(l);
 		return;
@@ -567,6 +558,8 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 		}
 	}
 	db->state = LDB_COMMITTED;
+	l->n_open--;
+	l->n_late -= db->late;
 	commit = (struct rec_db){.id = l->id, .db_id = db->id};
 	send_all(l, LANE_PROC_REC_DB_COMMIT, &commit);
 	finish(l);
@@ -595,8 +588,7 @@ const char *rec_leader_waiting_for(TALLOC_CTX *mem, const struct rec_leader *l)
 	if (l->state == LEADER_BEGIN) {
 		return waiting_members(talloc_strdup(mem, "answers of nodes"), l, NULL);
 	}
-	dlist_for_each(e, &l->dbs)
-	{
+	dlist_for_each(e, &l->dbs) {
 		const struct ldb *db = dlist_entry(e, struct ldb, link);
 
 		if (db->state != LDB_COMMITTED) {

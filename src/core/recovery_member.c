@@ -5,6 +5,16 @@
 
 #include "core/recovery_private.h"
 
+static void lists_init(struct rec_member *m)
+{
+	dlist_init(&m->dbs);
+	dlist_init(&m->ready);
+	dlist_init(&m->waiting);
+	dlist_init(&m->early);
+	memset(m->by_id, 0, sizeof(m->by_id));
+	memset(m->by_handle, 0, sizeof(m->by_handle));
+}
+
 struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struct rec_member_ops *ops, void *priv)
 {
 	struct rec_member *m = talloc_zero(mem, struct rec_member);
@@ -14,8 +24,7 @@ struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struc
 		m->ops = *ops;
 		m->priv = priv;
 		m->leader = CLAIM_NODE_NONE;
-		dlist_init(&m->dbs);
-		dlist_init(&m->early);
+		lists_init(m);
 	}
 	return m;
 }
@@ -34,30 +43,69 @@ uint32_t rec_member_index(const struct rec_member *m, uint32_t pnn)
 	return i;
 }
 
+static uint32_t handle_bucket(const void *handle)
+{
+	return (uint32_t)((uintptr_t)handle / 64 % MDB_BUCKETS);
+}
+
 struct mdb *rec_member_find(const struct rec_member *m, uint32_t db_id)
 {
-	dlist_for_each(e, &m->dbs)
-	{
-		struct mdb *db = dlist_entry(e, struct mdb, link);
+	struct mdb *db = m->by_id[db_id % MDB_BUCKETS];
 
-		if (db->id == db_id) {
-			return db;
-		}
+	while (db != NULL && db->id != db_id) {
+		db = db->same_id;
 	}
-	return NULL;
+	return db;
 }
 
 struct mdb *rec_member_find_handle(const struct rec_member *m, const void *handle)
 {
-	dlist_for_each(e, &m->dbs)
-	{
-		struct mdb *db = dlist_entry(e, struct mdb, link);
+	struct mdb *db = m->by_handle[handle_bucket(handle)];
 
-		if (db->handle == handle) {
-			return db;
-		}
+	while (db != NULL && db->handle != handle) {
+		db = db->same_handle;
 	}
-	return NULL;
+	return db;
+}
+
+static void mdb_set_handle(struct mdb *db, void *handle)
+{
+	struct mdb **bucket = &db->m->by_handle[handle_bucket(handle)];
+
+	db->handle = handle;
+	db->same_handle = *bucket;
+	*bucket = db;
+}
+
+static void mdb_drop_handle(struct mdb *db)
+{
+	struct mdb **p = &db->m->by_handle[handle_bucket(db->handle)];
+
+	while (*p != NULL && *p != db) {
+		p = &(*p)->same_handle;
+	}
+	if (*p == db) {
+		*p = db->same_handle;
+	}
+	db->handle = NULL;
+}
+
+void mdb_ready(struct mdb *db)
+{
+	dlist_remove(&db->due);
+	dlist_add_tail(&db->m->ready, &db->due);
+}
+
+void mdb_retry(struct mdb *db, struct mono now)
+{
+	dlist_remove(&db->due);
+	dlist_add_tail(&db->m->waiting, &db->due);
+	db->m->retry = mono_min(db->m->retry, mono_add_ms(now, APPLY_RETRY_MS));
+}
+
+bool rec_member_slice_over(const struct rec_member *m)
+{
+	return m->steps >= SLICE_STEPS || (m->ops.enough != NULL && m->ops.enough(m->priv));
 }
 
 bool rec_member_current(const struct rec_member *m, const struct recovery_id *id)
@@ -108,13 +156,12 @@ static void drop_run(struct rec_member *m)
 			digest_stop(db);
 		}
 	}
-	dlist_init(&m->dbs);
-	dlist_init(&m->early);
+	lists_init(m);
 	TALLOC_FREE(m->run);
 	m->members = m->slots = NULL;
 	m->n_members = m->n_slots = 0;
 	m->begun = m->planned = m->normal = false;
-	m->retry = MONO_NEVER;
+	m->retry = m->look = MONO_NEVER;
 }
 
 void rec_member_abandon(struct rec_member *m)
@@ -297,8 +344,56 @@ static struct mdb *mdb_new(struct rec_member *m, const struct rec_db_plan *plan)
 	for (uint32_t i = 0; i < plan->valid.n; i++) {
 		db->valid = db->valid || plan->valid.v[i] == m->own_pnn;
 	}
+	if (db->name == NULL) {
+		talloc_free(db);
+		return NULL;
+	}
+	db->state = MDB_NEW;
+	db->same_id = m->by_id[db->id % MDB_BUCKETS];
+	m->by_id[db->id % MDB_BUCKETS] = db;
 	dlist_add_tail(&m->dbs, &db->link);
+	mdb_ready(db);
 	return db;
+}
+
+/* A database that is missing is made now, which takes milliseconds: each has a turn of its own. */
+static void mdb_begin(struct mdb *db)
+{
+	struct rec_db_plan plan = {.db_id = db->id, .flags = db->flags, .name = db->name, .base = db->base};
+	void *handle = db->m->ops.find_db(db->m->priv, &plan);
+	int ret;
+
+	db->m->steps += STEPS_BEGIN;
+	if (handle == NULL) {
+		mdb_failed(db, EIO, "cannot attach");
+		return;
+	}
+	mdb_set_handle(db, handle);
+	ret = mdb_is_volatile(db) ? volatile_begin(db) : content_begin(db);
+	if (ret != 0) {
+		mdb_failed(db, ret, "cannot start");
+	}
+}
+
+/* true: more to do at once */
+static bool mdb_run(struct mdb *db, struct mono now)
+{
+	enum mdb_state before = db->state;
+
+	if (before == MDB_NEW) {
+		mdb_begin(db);
+	} else if (!mdb_is_volatile(db)) {
+		content_run(db, now);
+	}
+	return mdb_is_volatile(db) && (volatile_run(db, now) || db->state != before);
+}
+
+static void plan_failed(struct rec_member *m, const struct rec_db_plan *plan)
+{
+	struct rec_db msg = {.id = m->id, .db_id = plan->db_id, .status = ENOMEM};
+
+	m->ops.note(m->priv, "out of memory");
+	m->ops.send(m->priv, m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
 }
 
 void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_plan *msg, struct mono now)
@@ -312,25 +407,14 @@ void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_pl
 				      .content_records = m->ended ? 0 : m->stats.content_records,
 				      .content_bytes = m->ended ? 0 : m->stats.content_bytes};
 	m->ended = false;
+	(void)now;
 	for (uint32_t i = 0; i < msg->dbs.n; i++) {
 		const struct rec_db_plan *plan = &msg->dbs.v[i];
-		struct mdb *db = rec_member_find(m, plan->db_id) == NULL ? mdb_new(m, plan) : NULL;
-		int ret;
 
-		if (db == NULL) {
-			continue;
-		}
-		db->handle = m->ops.find_db(m->priv, plan);
-		if (db->handle == NULL) {
-			mdb_failed(db, EIO, "cannot attach");
-			continue;
-		}
-		ret = mdb_is_volatile(db) ? volatile_begin(db) : content_begin(db);
-		if (ret != 0) {
-			mdb_failed(db, ret, "cannot start");
+		if (rec_member_find(m, plan->db_id) == NULL && mdb_new(m, plan) == NULL) {
+			plan_failed(m, plan);
 		}
 	}
-	digests_take_early(m, now);
 }
 
 const struct rec_stats *rec_member_stats(const struct rec_member *m)
@@ -348,6 +432,7 @@ void rec_member_job_done(struct rec_member *m, void *handle, int status, struct 
 	if (db == NULL || !m->begun) {
 		return;
 	}
+	mdb_ready(db);
 	if (status != 0 && !mdb_is_volatile(db)) {
 		content_job_failed(db, status);
 	} else if (status != 0) {
@@ -364,9 +449,10 @@ void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack
 	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
 	uint32_t i = rec_member_index(m, from);
 
-	if (db == NULL || i == m->n_members || db->state == MDB_IDLE) {
+	if (db == NULL || i == m->n_members || db->state == MDB_IDLE || db->state == MDB_NEW) {
 		return;
 	}
+	mdb_ready(db);
 	if (msg->what == LANE_PROC_REC_CONTENT && !mdb_is_volatile(db)) {
 		content_acked(db, i, msg->sequence, now);
 	} else if (mdb_is_volatile(db) && (msg->what == LANE_PROC_REC_CLAIMS || msg->what == LANE_PROC_REC_ORDERS)) {
@@ -388,18 +474,24 @@ void rec_member_late(struct rec_member *m, void *handle)
 	m->ops.send(m->priv, m->leader, LANE_PROC_REC_DB_PREPARED, &msg);
 }
 
-void rec_member_forget(struct rec_member *m, void *handle)
+void rec_member_forget(struct rec_member *m, uint32_t db_id, void *handle)
 {
-	struct mdb *db = rec_member_find_handle(m, handle);
+	struct mdb *db = rec_member_find(m, db_id);
 
-	if (db == NULL) {
+	if (db == NULL || (db->handle != handle && db->state != MDB_NEW)) {
 		return;
 	}
 	if (db->state != MDB_IDLE && db->state != MDB_COMMITTED) {
 		mdb_failed(db, EAGAIN, "it was detached"); /* nobody's fault */
 	}
-	db->state = MDB_IDLE;
-	db->handle = NULL;
+	mdb_drop_handle(db);
+}
+
+bool rec_member_works_on(const struct rec_member *m, uint32_t db_id)
+{
+	const struct mdb *db = m->begun ? rec_member_find(m, db_id) : NULL;
+
+	return db != NULL && db->state != MDB_COMMITTED;
 }
 
 /* ---- COMMIT and END ---- */
@@ -426,23 +518,56 @@ void rec_member_on_end(struct rec_member *m, uint32_t from, const struct rec_end
 	m->ops.ended(m->priv, &m->id, m->generation, m->members, m->n_members);
 }
 
-struct mono rec_member_run(struct rec_member *m, struct mono now)
+static void retry_due(struct rec_member *m, struct mono now)
 {
-	bool more = false;
-
-	if (!m->begun) {
-		return MONO_NEVER;
+	if (!mono_is_set(m->retry) || mono_before(now, m->retry)) {
+		return;
 	}
 	m->retry = MONO_NEVER;
+	while (!dlist_empty(&m->waiting)) {
+		mdb_ready(dlist_entry(dlist_first(&m->waiting), struct mdb, due));
+	}
+}
+
+/* Whose contents wait for others: each of them knows how long. */
+static void contents_due(struct rec_member *m, struct mono now)
+{
+	if (!mono_is_set(m->look) || mono_before(now, m->look)) {
+		return;
+	}
+	m->look = MONO_NEVER;
 	dlist_for_each(e, &m->dbs)
 	{
 		struct mdb *db = dlist_entry(e, struct mdb, link);
 
-		if (!mdb_is_volatile(db)) {
-			content_run(db, now);
-		} else if (volatile_run(db, now)) {
-			more = true;
+		if (!mdb_is_volatile(db) && db->state != MDB_NEW) {
+			mdb_ready(db);
 		}
 	}
-	return more ? now : m->retry;
+}
+
+struct mono rec_member_run(struct rec_member *m, struct mono now)
+{
+	if (!m->begun) {
+		return MONO_NEVER;
+	}
+	m->steps = 0;
+	retry_due(m, now);
+	if (m->planned) {
+		digests_take_early(m, now);
+	}
+	contents_due(m, now);
+	while (!dlist_empty(&m->ready)) {
+		struct mdb *db = dlist_entry(dlist_first(&m->ready), struct mdb, due);
+
+		dlist_remove(&db->due);
+		m->steps++;
+		if (mdb_run(db, now)) {
+			mdb_ready(db); /* behind the others */
+		}
+		if (rec_member_slice_over(m)) {
+			break;
+		}
+	}
+	return !dlist_empty(&m->ready) || (m->planned && !dlist_empty(&m->early)) ? now : mono_min(m->retry, m->look);
 }

@@ -11,8 +11,15 @@
 #define STREAM_WINDOW 8
 #define BATCH_RECORDS 512
 #define BATCH_BYTES 49152
-/* Steps of a slice of work (rec_member_run), about a millisecond. */
-#define SLICE_STEPS 1000
+/*
+ * Steps of a slice of work (rec_member_run), over all databases: a record is one. What happens once a database costs more, since it looks at all slots. Less if the
+ * glue says that it was enough.
+ */
+#define SLICE_STEPS  1000
+#define STEPS_BEGIN  50
+#define STEPS_DIGEST 100
+#define STEPS_LOOK   32 /* so many records between two looks at the time */
+#define MDB_BUCKETS  256U
 #define APPLY_RETRY_MS 1
 /* Databases that are fetched whole, V14; beyond: all are. */
 #define WHOLE_MAX 64
@@ -21,7 +28,7 @@
 /* Digests of one member that are kept until the PLAN comes. */
 #define EARLY_MAX LANE_DBS
 
-enum mdb_state { MDB_IDLE, MDB_WIPE, MDB_COUNT, MDB_STRIP, MDB_COMPARE, MDB_WANT, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_PARTS, MDB_SEND, MDB_ASK, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
+enum mdb_state { MDB_IDLE, MDB_NEW, MDB_WIPE, MDB_COUNT, MDB_STRIP, MDB_COMPARE, MDB_WANT, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_PARTS, MDB_SEND, MDB_ASK, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
 
 /* Numbered batches to one member. sent - acked is what is under way. */
 struct stream {
@@ -47,8 +54,10 @@ struct todo {
 /* A database in one recovery at one member. */
 struct mdb {
 	struct dlist link;
+	struct dlist due; /* in ready or retry of the member */
+	struct mdb *same_id, *same_handle; /* in its buckets */
 	struct rec_member *m;
-	void *handle; /* ops' */
+	void *handle; /* ops'; NULL until it begins */
 	uint32_t id, flags;
 	char *name;
 	struct recovery_id base;
@@ -116,9 +125,14 @@ struct rec_member {
 	uint32_t *members, n_members, own_index;
 	uint32_t *slots, n_slots;
 	struct dlist dbs;
+	struct mdb *by_id[MDB_BUCKETS], *by_handle[MDB_BUCKETS];
+	struct dlist ready;   /* databases of which something may be due */
+	struct dlist waiting; /* those that met a lock: from retry on */
+	uint32_t steps;	      /* of the present slice */
 	struct dlist early; /* digests before PLAN */
 	uint32_t *n_early;  /* by member index */
 	struct mono retry; /* todo of some database met a lock */
+	struct mono look;  /* no earlier does one have waited for others' contents for too long */
 	uint32_t patience_ms;
 	bool full; /* of the plan */
 	uint32_t whole[WHOLE_MAX], n_whole; /* databases, V14 */
@@ -131,6 +145,9 @@ struct rec_member {
 uint32_t rec_member_index(const struct rec_member *m, uint32_t pnn); /* n_members if none */
 struct mdb *rec_member_find(const struct rec_member *m, uint32_t db_id);
 struct mdb *rec_member_find_handle(const struct rec_member *m, const void *handle);
+void mdb_ready(struct mdb *db); /* something has come, or there is more to do */
+void mdb_retry(struct mdb *db, struct mono now); /* a little later: it met a lock */
+bool rec_member_slice_over(const struct rec_member *m);
 bool rec_member_current(const struct rec_member *m, const struct recovery_id *id); /* of the recovery in work, and planned */
 void mdb_failed(struct mdb *db, int status, const char *what);
 void mdb_prepared(struct mdb *db);
@@ -155,7 +172,7 @@ void digest_stop(struct mdb *db); /* what was being counted stays unknown */
 bool digest_is_clean(const struct mdb *db, const uint8_t *key, size_t keylen); /* only claims of keys with a claim of our own count */
 void digest_run(struct mdb *db);
 void digests_early(struct rec_member *m, uint32_t from, const struct rec_digests *msg);
-void digests_take_early(struct rec_member *m, struct mono now);
+void digests_take_early(struct rec_member *m, struct mono now); /* as many as fit into the slice */
 
 /* recovery_content.c */
 int content_begin(struct mdb *db);

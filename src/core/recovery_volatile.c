@@ -210,6 +210,7 @@ void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_
 		return;
 	}
 	db->claims_ended[i] = msg->last;
+	mdb_ready(db);
 	rec_member_ack(db, from, LANE_PROC_REC_CLAIMS, msg->sequence);
 }
 
@@ -305,13 +306,20 @@ static bool all_claims_in(const struct mdb *db)
 	return true;
 }
 
+/* Of records: the time is asked for now and then only. */
+static bool slice_over(struct rec_member *m)
+{
+	m->steps++;
+	return m->steps >= SLICE_STEPS || (m->steps % STEPS_LOOK == 0 && rec_member_slice_over(m));
+}
+
 /* true: more to do at once */
 static bool resolve_slice(struct mdb *db)
 {
 	struct verdict v;
 	int ret;
 
-	for (unsigned steps = 0; steps < SLICE_STEPS; steps++) {
+	while (!slice_over(db->m)) {
 		if (!streams_open(db, db->orders_out)) {
 			return false; /* goes on when orders are acknowledged */
 		}
@@ -379,6 +387,7 @@ void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_
 	}
 	*batch_left(db, i, msg->sequence) = msg->orders.n;
 	db->orders_ended[i] = msg->last;
+	mdb_ready(db);
 	orders_ack(db, i);
 }
 
@@ -410,12 +419,11 @@ static bool still_patient(struct mdb *db, struct mono now, bool progress)
 /* true: more to do at once. What is locked is put last and tried again a little later. */
 static bool todo_slice(struct mdb *db, struct mono now)
 {
-	uint32_t n = db->n_todo < SLICE_STEPS ? db->n_todo : SLICE_STEPS;
-	uint32_t before = db->n_todo;
+	uint32_t n = db->n_todo, before = db->n_todo;
 	bool locked = false;
 
 	mdb_change(db);
-	while (n-- > 0) {
+	while (n-- > 0 && !slice_over(db->m)) {
 		struct todo *t = dlist_entry(dlist_first(&db->todo), struct todo, link);
 		int ret = db->m->ops.apply(db->m->priv, db->handle, t->what, t->key, t->keylen, t->rsn, t->owner);
 
@@ -435,7 +443,7 @@ static bool todo_slice(struct mdb *db, struct mono now)
 		return false;
 	}
 	if (db->n_todo > 0 && locked) {
-		db->m->retry = mono_min(db->m->retry, mono_add_ms(now, APPLY_RETRY_MS));
+		mdb_retry(db, now);
 		return false;
 	}
 	return db->n_todo > 0;
@@ -476,7 +484,7 @@ static bool strip_slice(struct mdb *db, struct mono now)
 		return false;
 	}
 	if (ret == EAGAIN) {
-		db->m->retry = mono_min(db->m->retry, mono_add_ms(now, APPLY_RETRY_MS));
+		mdb_retry(db, now);
 	}
 	return ret == EINPROGRESS;
 }
@@ -485,7 +493,7 @@ bool volatile_run(struct mdb *db, struct mono now)
 {
 	bool more = false;
 
-	if (db->state == MDB_IDLE || db->state == MDB_WIPE || db->state >= MDB_STATE) {
+	if (db->state < MDB_COUNT || db->state >= MDB_STATE) {
 		return false;
 	}
 	digest_run(db);

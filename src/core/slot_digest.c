@@ -12,6 +12,7 @@ struct slot_digest {
 	bool known;
 	uint32_t n_slots; /* 0: none yet, nothing is in the file */
 	uint64_t *columns[COLUMNS];
+	uint32_t used[COLUMNS], n_used; /* columns that there are */
 	bool *kept;
 	uint32_t n_kept; /* slots of that map */
 };
@@ -23,9 +24,10 @@ struct slot_digest *slot_digest_new(TALLOC_CTX *mem)
 
 static void drop_columns(struct slot_digest *d)
 {
-	for (uint32_t i = 0; i < COLUMNS; i++) {
-		TALLOC_FREE(d->columns[i]);
+	for (uint32_t k = 0; k < d->n_used; k++) {
+		TALLOC_FREE(d->columns[d->used[k]]);
 	}
+	d->n_used = 0;
 	d->known = false;
 	d->n_slots = 0;
 }
@@ -82,6 +84,8 @@ static void add(struct slot_digest *d, uint32_t slot, uint32_t dmaster, uint64_t
 	}
 	if (*c == NULL) {
 		*c = talloc_zero_array(d, uint64_t, d->n_slots);
+		d->used[d->n_used] = column_of(dmaster);
+		d->n_used += *c != NULL;
 	}
 	if (*c == NULL) {
 		drop_columns(d);
@@ -117,10 +121,10 @@ uint64_t slot_digest_sum(const struct slot_digest *d, uint32_t slot, uint32_t dm
 
 bool slot_digest_others(const struct slot_digest *d, uint32_t slot, const uint32_t *members, uint32_t n_members)
 {
-	for (uint32_t c = 0; c < COLUMNS; c++) {
-		uint32_t i;
+	for (uint32_t k = 0; k < d->n_used && slot < d->n_slots; k++) {
+		uint32_t c = d->used[k], i;
 
-		if (d->columns[c] == NULL || slot >= d->n_slots || d->columns[c][slot] == 0) {
+		if (d->columns[c][slot] == 0) {
 			continue;
 		}
 		for (i = 0; i < n_members && members[i] != c; i++) {

@@ -333,7 +333,7 @@ static void packet(struct world *w)
 	switch (rnd(5)) {
 	case 3:
 	case 4:
-		record_on_readonly(w->db, from == ME ? 2 : from, generation, (enum record_ro)rnd(6), node(),
+		record_on_readonly(w->db, from == ME ? 2 : from, generation, (enum record_ro)rnd(7), node(),
 				   key_of(rnd(KEYS)), &copy, w->now);
 		break;
 	case 0:
@@ -362,6 +362,7 @@ static void client(struct world *w)
 
 static void change(struct world *w)
 {
+	w->file[rnd(KEYS)].len = rnd(TOO_MUCH); /* what was too large will not be for ever */
 	switch (rnd(6)) {
 	case 0:
 		record_db_close(w->db);
@@ -406,7 +407,7 @@ static void test_nonsense(void **state)
 		assert_true(record_db_readonly(w->db) <= KEYS);
 		assert_true(talloc_total_blocks(w->db) < 200); /* six keys, however much comes */
 	}
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i <= RECORD_TOO_LARGE; i++) {
 		assert_true(w->readonly[i] > 10);
 	}
 	assert_true(w->grants > 100 && w->answered > 100 && w->inconsistent > 100);
@@ -438,7 +439,7 @@ static void unknown_key(struct world *w, uint32_t i, uint8_t *bytes, size_t size
 	record_on_forward(w->db, 2, GEN, 2, key, w->now);
 	record_on_grant(w->db, 2, GEN, key, &copy, w->now);
 	assert_int_equal(talloc_total_size(w->db), size);
-	for (enum record_ro what = RECORD_RO_CALL; what <= RECORD_RO_RETRY; what++) {
+	for (enum record_ro what = RECORD_RO_CALL; what <= RECORD_TOO_LARGE; what++) {
 		record_on_readonly(w->db, 2, GEN, what, i, key, &copy, w->now); /* 2 is no location master */
 		record_on_readonly(w->db, 0, GEN + 1, what, 2, key, &copy, w->now);
 		if (what != RECORD_RO_CALL) {

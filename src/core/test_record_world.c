@@ -92,7 +92,7 @@ static void w_forward(void *priv, uint32_t node, uint32_t generation, uint32_t r
 static void w_grant(void *priv, uint32_t node, uint32_t generation, struct record_key key,
 		    const struct record_copy *copy)
 {
-	(void)copy;
+	assert_true(copy->len < TOO_MUCH);
 	assert_int_not_equal(node, ME);
 	assert_int_equal(generation, GEN);
 	/* R1: written down before it is sent. */
@@ -110,8 +110,12 @@ static void w_readonly(void *priv, uint32_t node, uint32_t generation, enum reco
 	(void)requester;
 	assert_int_not_equal(node, ME);
 	assert_int_equal(generation, GEN);
-	assert_int_equal(copy != NULL, what == RECORD_RO_COPY || what == RECORD_RO_REVOKE);
-	if (copy != NULL && key.len == 1) {
+	assert_int_equal(copy != NULL, what == RECORD_RO_COPY || what == RECORD_RO_REVOKE ||
+					       (what == RECORD_TOO_LARGE && c->dmaster == ME));
+	assert_true(what != RECORD_RO_COPY || copy->len < TOO_MUCH);
+	if (what == RECORD_TOO_LARGE) {
+		assert_true(copy == NULL || (c->len == TOO_MUCH && copy->len == TOO_MUCH));
+	} else if (copy != NULL && key.len == 1) {
 		assert_true(c->dmaster == ME && (c->flags & RECORD_FLAG_HAVE_DELEGATIONS) != 0);
 		assert_true(copy->rsn < c->rsn || c->rsn < 3); /* B1; rsn near its end comes from nonsense */
 	}
@@ -150,6 +154,7 @@ static void w_answer(void *priv, int status, const struct record_copy *copy)
 	assert_non_null(a->w->calls[a->i]);
 	a->w->calls[a->i] = NULL;
 	a->w->answered++;
+	a->w->status = status;
 }
 
 static const struct record_ops ops = {w_lock,    w_unlock, w_read,   w_write,        w_remove,   w_call,
@@ -163,7 +168,8 @@ int record_world_setup(void **state)
 						    .retry_min_us = 200,
 						    .retry_max_us = 5000,
 						    .max_hints = 3,
-						    .max_readonly = 4};
+						    .max_readonly = 4,
+						    .max_data = TOO_MUCH - 1};
 	struct world *w = talloc_zero(NULL, struct world);
 
 	w->now = (struct mono){1000000000};

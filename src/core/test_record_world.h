@@ -13,6 +13,7 @@
 #define ME    1U
 #define GEN   50U
 #define KEYS  6
+#define TOO_MUCH 8U /* bytes of a record that cannot be sent */
 #define CALLS 8
 
 struct cell {
@@ -32,8 +33,9 @@ struct world {
 	int locks;
 	bool busy;
 	int broken; /* errno of reads and writes */
+	int status; /* of the last answer */
 	uint32_t inconsistent, grants, forwards, removed, answered, asked;
-	uint32_t readonly[6]; /* by enum record_ro */
+	uint32_t readonly[7]; /* by enum record_ro */
 	uint32_t readonly_to;
 	uint32_t hot;
 };

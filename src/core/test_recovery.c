@@ -309,6 +309,7 @@ static void test_late_database(void **state)
 	rec_member_on_commit(w->member, LEADER, &commit, w->now); /* too early */
 	assert_int_equal(w->committed, 0);
 	w->locked = false;
+	w->now = mono_add_ms(w->now, 5);
 	(void)rec_member_run(w->member, w->now);
 	(void)rec_member_run(w->member, w->now);
 	assert_int_equal(w->prepared, 1);
@@ -333,18 +334,138 @@ static void test_late_database_is_detached(void **state)
 	rec_member_late(w->member, &w->db);
 	rec_member_on_end(w->member, LEADER, &end, w->now);
 	assert_int_equal(w->status, EINPROGRESS);
-	rec_member_forget(w->member, &w->db);
+	rec_member_forget(w->member, 9, &w->db);
 	assert_int_equal(w->status, EAGAIN);
 	w->locked = false;
 	w->now = mono_add_ms(w->now, 5);
 	(void)rec_member_run(w->member, w->now);
 	rec_member_job_done(w->member, &w->db, EIO, w->now);
 	rec_member_on_commit(w->member, LEADER, &commit, w->now);
-	rec_member_forget(w->member, &w->db);
+	rec_member_forget(w->member, 9, &w->db);
 	assert_int_equal(w->applied + w->prepared + w->committed, 0);
 	assert_int_equal(w->sent[LANE_PROC_REC_DB_PREPARED], 2);
 	assert_int_equal(w->status, EAGAIN);
 	rec_member_abandon(w->member);
+}
+
+/* ---- many databases ---- */
+
+#define MANY 300
+
+static struct many {
+	struct world *w;
+	int dbs[MANY];
+	struct slot_digest *digests[MANY];
+	uint32_t found;
+	bool hurry;
+} many;
+
+static void *many_find(void *priv, const struct rec_db_plan *plan)
+{
+	(void)priv;
+	many.found++;
+	return &many.dbs[plan->db_id];
+}
+
+static struct slot_digest *many_digest(void *priv, void *db, bool *changed)
+{
+	(void)priv;
+	(void)changed;
+	return many.digests[(int *)db - many.dbs];
+}
+
+static bool many_enough(void *priv)
+{
+	(void)priv;
+	return many.hurry;
+}
+
+static void many_plan(struct world *w)
+{
+	struct rec_member_ops ops = world_member_ops;
+	struct rec_begin b = world_begin(1);
+	struct rec_db_plan plans[MANY];
+	struct rec_plan m = {.id = world_id(1), .dbs = {MANY, plans}};
+	static char names[MANY][16];
+	uint32_t me = ME;
+
+	many = (struct many){.w = w};
+	ops.find_db = many_find;
+	ops.digest = many_digest;
+	ops.enough = many_enough;
+	w->member = rec_member_new(w, ME, &ops, w);
+	for (uint32_t i = 0; i < MANY; i++) {
+		snprintf(names[i], sizeof(names[i]), "%u.tdb", i);
+		many.digests[i] = slot_digest_new(w);
+		assert_int_equal(slot_digest_reset(many.digests[i], 0), 0);
+		plans[i] = (struct rec_db_plan){.db_id = i, .name = names[i], .valid = {1, &me}};
+	}
+	rec_member_on_begin(w->member, LEADER, &b, w->now);
+	rec_member_on_plan(w->member, LEADER, &m, w->now);
+}
+
+/* To all that they have; from two others. */
+static void many_digests(struct world *w, uint32_t db)
+{
+	struct rec_digests d = {.id = world_id(1), .db_id = db};
+
+	rec_member_on_digests(w->member, 0, &d, w->now);
+	rec_member_on_digests(w->member, 2, &d, w->now);
+}
+
+static bool due_at_once(struct world *w)
+{
+	struct mono next = rec_member_run(w->member, w->now);
+
+	return mono_is_set(next) && !mono_before(w->now, next);
+}
+
+/* What is done at once does not grow with the number of databases, and none is forgotten. */
+static void test_many_databases(void **state)
+{
+	struct world *w = *state;
+	uint32_t runs = 0, before = 0;
+
+	many_plan(w);
+	assert_int_equal(many.found, 0);
+	many_digests(w, MANY - 1); /* of one whose turn has not come */
+	for (runs = 0; due_at_once(w); runs++) {
+		assert_true(many.found - before <= 1000 / 50);
+		before = many.found;
+		assert_true(runs < MANY * 10);
+	}
+	assert_int_equal(many.found, MANY);
+	assert_true(runs >= MANY / 20);
+	assert_int_equal(w->sent[LANE_PROC_REC_DIGESTS], 2 * MANY);
+	assert_int_equal(w->sent[LANE_PROC_REC_WANT], 2); /* of the one of which all is known */
+	for (uint32_t i = 0; i < MANY - 1; i++) {
+		many_digests(w, i);
+	}
+	assert_int_equal(w->sent[LANE_PROC_REC_WANT], 2);
+	(void)rec_member_run(w->member, w->now);
+	assert_in_range(w->sent[LANE_PROC_REC_WANT], 4, 2 + 2 * 1000 / 50);
+	while (due_at_once(w)) {
+	}
+	assert_int_equal(w->sent[LANE_PROC_REC_WANT], 2 * MANY);
+}
+
+/* The glue says that a step was long: the next one has a turn of its own. One that waits for it can be detached. */
+static void test_slices_end_early(void **state)
+{
+	struct world *w = *state;
+
+	many_plan(w);
+	many.hurry = true;
+	assert_true(due_at_once(w));
+	assert_int_equal(many.found, 1);
+	many.hurry = false;
+	assert_true(rec_member_works_on(w->member, 7));
+	rec_member_forget(w->member, 7, &many.dbs[7]);
+	assert_int_equal(w->status, EAGAIN);
+	while (due_at_once(w)) {
+	}
+	assert_int_equal(many.found, MANY - 1);
+	assert_false(rec_member_works_on(w->member, MANY));
 }
 
 /* ---- lineage ---- */
@@ -738,6 +859,8 @@ int main(void)
 		TEST(test_patience_with_locks),
 		TEST(test_late_database),
 		TEST(test_late_database_is_detached),
+		TEST(test_many_databases),
+		TEST(test_slices_end_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -301,6 +301,7 @@ void world_plan(struct world *w, uint32_t attempt, uint32_t flags, bool valid, c
 	rec_member_on_begin(w->member, LEADER, &b, w->now);
 	assert_int_equal(w->status, 0);
 	rec_member_on_plan(w->member, LEADER, &m, w->now);
+	(void)rec_member_run(w->member, w->now);
 }
 
 void world_digests(struct world *w, uint32_t attempt, bool all)

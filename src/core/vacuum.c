@@ -636,11 +636,13 @@ int vacuum_db_run(struct record_db *db, bool full, uint64_t *ticket)
 	return 0;
 }
 
-void vacuum_full_due(struct record_db *db)
+bool vacuum_full_due(struct record_db *db)
 {
-	if (db->vacuum != NULL) {
-		db->vacuum->full_due = true;
+	if (db->vacuum == NULL || db->vacuum->full_due) {
+		return false;
 	}
+	db->vacuum->full_due = true;
+	return true;
 }
 
 void vacuum_candidate(struct record_db *db, struct record_key key)

@@ -84,8 +84,8 @@ int vacuum_db_run(struct record_db *db, bool full, uint64_t *ticket);
 
 /* A key that may be deleted, empty here or elsewhere. Full: dropped, a full scan is due. */
 void vacuum_candidate(struct record_db *db, struct record_key key);
-/* Candidates were lost elsewhere: the next run is full. */
-void vacuum_full_due(struct record_db *db);
+/* Candidates were lost elsewhere: the next run is full. false: that was known. */
+bool vacuum_full_due(struct record_db *db);
 /* This node is location master and shall pull the record and remove it if it is empty. false: is not, or too many wait. */
 bool vacuum_fetch(struct record_db *db, struct record_key key);
 

@@ -7,6 +7,7 @@
 #include "dbd/control.h"
 #include "protocol/lane_rpc.h"
 #include "shared/log.h"
+#include "shared/mono_timer.h"
 
 #include <errno.h>
 
@@ -44,12 +45,16 @@ struct attaches {
 	struct dbd *dbd;
 	struct dlist rounds;
 	struct dlist deferred;
+	struct dlist again; /* were deferred: their turn has come, after held */
 	struct dlist held;
 	uint32_t n_held;
+	struct mono_timer *go_on;
+	bool made; /* a file, which takes milliseconds */
 	uint64_t last_id;
 };
 
 static void try_attach(struct attach *at);
+static void go_on(void *priv);
 
 /* ---- rounds ---- */
 
@@ -108,8 +113,7 @@ static void round_timeout(void *priv)
 
 static struct round *round_find(struct attaches *a, const struct db *db)
 {
-	dlist_for_each(e, &a->rounds)
-	{
+	dlist_for_each(e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->db == db) {
@@ -196,7 +200,7 @@ static void join_round(struct attach *at, struct db *db)
 /*
  * A database that was not part of the last recovery is empty: it can be used in the generation that is. (One attached
  * while a recovery runs stays unusable until it is asked for again: its attach comes again when that recovery has
- * ended.)
+ * ended. One that is late in the last recovery becomes usable with it.)
  */
 static int attach_here(struct dbd *dbd, const char *name, uint32_t flags, struct db **db, char **err)
 {
@@ -204,11 +208,12 @@ static int attach_here(struct dbd *dbd, const char *name, uint32_t flags, struct
 	int rc = db_attach(dbd->dbs, name, flags, db, &created, err);
 
 	if (rc == 0 && (*db)->generation == GENERATION_NONE && !(*db)->needs_recovery &&
-	    recovery_is_normal(dbd->recovery)) {
+	    recovery_is_normal(dbd->recovery) && !recovery_works_on(dbd->recovery, *db)) {
 		(*db)->generation = recovery_generation(dbd->recovery);
 		records_db_attached(dbd->records, *db);
 	}
 	if (rc == 0 && created) {
+		dbd->attaches->made = true;
 		log_info("database %s (0x%08x) is attached%s", (*db)->name, (*db)->id,
 			 db_is_volatile(*db)                   ? ""
 			 : ((*db)->flags & DB_PERSISTENT) != 0 ? ", persistent"
@@ -399,24 +404,30 @@ void attaches_on_attach(struct attaches *a, uint32_t from, const struct lane_att
 	a->n_held++;
 }
 
+/* The first one. */
 static void attach_held(struct attaches *a)
+{
+	struct held *h = dlist_entry(dlist_first(&a->held), struct held, link);
+
+	dlist_remove(&h->link);
+	a->n_held--;
+	attach_for_node(a, h->from, &h->m);
+	talloc_free(h);
+}
+
+static void move_all(struct dlist *from, struct dlist *to)
 {
 	struct dlist *e;
 
-	while ((e = dlist_first(&a->held)) != NULL) {
-		struct held *h = dlist_entry(e, struct held, link);
-
+	while ((e = dlist_first(from)) != NULL) {
 		dlist_remove(e);
-		a->n_held--;
-		attach_for_node(a, h->from, &h->m);
-		talloc_free(h);
+		dlist_add_tail(to, e);
 	}
 }
 
 void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m)
 {
-	dlist_for_each(e, &a->rounds)
-	{
+	dlist_for_each(e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->id != m->id || from >= LANE_NODES || !r->waits_for[from]) {
@@ -444,8 +455,7 @@ void attaches_db_gone(struct attaches *a, const struct db *db)
 
 void attaches_node_lost(struct attaches *a, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &a->rounds)
-	{
+	dlist_for_each_safe(e, &a->rounds) {
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (pnn < LANE_NODES && r->waits_for[pnn]) {
@@ -456,27 +466,39 @@ void attaches_node_lost(struct attaches *a, uint32_t pnn)
 
 void attaches_recovery_began(struct attaches *a)
 {
-	dlist_for_each_safe(e, &a->rounds)
-	{
+	dlist_for_each_safe(e, &a->rounds) {
 		round_deferred(dlist_entry(e, struct round, link));
+	}
+	move_all(&a->again, &a->deferred);
+}
+
+/* Files are made in turns of the event loop of their own: after the start of a node there may be hundreds. */
+static void go_on(void *priv)
+{
+	struct attaches *a = priv;
+	struct dlist *e;
+
+	a->made = false;
+	while (!a->made && recovery_is_normal(a->dbd->recovery)) {
+		if (!dlist_empty(&a->held)) {
+			attach_held(a);
+		} else if ((e = dlist_first(&a->again)) != NULL) {
+			dlist_remove(e);
+			try_attach(dlist_entry(e, struct attach, link));
+		} else {
+			return;
+		}
+	}
+	if (a->made) {
+		mono_timer_set(a->go_on, mono_now());
 	}
 }
 
+/* What fails now and is deferred again waits for the next recovery. */
 void attaches_recovery_ended(struct attaches *a)
 {
-	struct dlist todo, *e;
-
-	attach_held(a);
-	/* What fails now and is deferred again waits for the next recovery: it must not come back into this loop. */
-	dlist_init(&todo);
-	while ((e = dlist_first(&a->deferred)) != NULL) {
-		dlist_remove(e);
-		dlist_add_tail(&todo, e);
-	}
-	while ((e = dlist_first(&todo)) != NULL) {
-		dlist_remove(e);
-		try_attach(dlist_entry(e, struct attach, link));
-	}
+	move_all(&a->deferred, &a->again);
+	go_on(a);
 }
 
 static void unlink_all(struct dlist *list)
@@ -489,11 +511,11 @@ static void unlink_all(struct dlist *list)
 /* Requests belong to their controls and may be freed behind. */
 static int attaches_destructor(struct attaches *a)
 {
-	dlist_for_each(pos, &a->rounds)
-	{
+	dlist_for_each(pos, &a->rounds) {
 		unlink_all(&dlist_entry(pos, struct round, link)->attaches_waiting);
 	}
 	unlink_all(&a->deferred);
+	unlink_all(&a->again);
 	return 0;
 }
 
@@ -507,7 +529,13 @@ int attaches_new(TALLOC_CTX *mem, struct dbd *dbd, struct attaches **out)
 	a->dbd = dbd;
 	dlist_init(&a->rounds);
 	dlist_init(&a->deferred);
+	dlist_init(&a->again);
 	dlist_init(&a->held);
+	a->go_on = mono_timer_new(a, dbd->d->ev, go_on, a);
+	if (a->go_on == NULL) {
+		talloc_free(a);
+		return ENOMEM;
+	}
 	talloc_set_destructor(a, attaches_destructor);
 	*out = a;
 	return 0;

@@ -54,6 +54,7 @@ ON(ro_copy, lane_grant, records_on_ro_copy(dbd->records, from, RECORD_RO_COPY, m
 ON(ro_revoke, lane_grant, records_on_ro_copy(dbd->records, from, RECORD_RO_REVOKE, m))
 ON(ro_revoked, lane_call, records_on_ro_call(dbd->records, from, RECORD_RO_REVOKED, m))
 ON(ro_retry, lane_call, records_on_ro_call(dbd->records, from, RECORD_RO_RETRY, m))
+ON(too_large, lane_call, records_on_ro_call(dbd->records, from, RECORD_TOO_LARGE, m))
 ON(message, lane_message, srvids_on_message(dbd->srvids, from, m))
 /* With native structures inside: in the byte order of this machine from here on. */
 #define ON_TURNED(name, type, bytes, turn, ...)                                                                        \
@@ -120,6 +121,7 @@ static const struct lane_server server = {
 	.ro_revoke = on_ro_revoke,
 	.ro_revoked = on_ro_revoked,
 	.ro_retry = on_ro_retry,
+	.too_large = on_too_large,
 	.message = on_message,
 	.control = on_control,
 	.control_reply = on_control_reply,
@@ -315,6 +317,7 @@ static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct c
 		ENCODE(RO_REVOKE, lane_grant);
 		ENCODE(RO_REVOKED, lane_call);
 		ENCODE(RO_RETRY, lane_call);
+		ENCODE(TOO_LARGE, lane_call);
 		ENCODE(MESSAGE, lane_message);
 		ENCODE(CONTROL, lane_control);
 		ENCODE(CONTROL_REPLY, lane_control_reply);

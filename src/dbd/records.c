@@ -322,9 +322,9 @@ void records_schedule_deletion(struct records *r, struct db *db, const uint8_t *
 	struct header h;
 
 	memcpy(&h, header, sizeof(h));
-	if (db_is_volatile(db) && db->records != NULL) {
-		record_deletion_hint(db->records, (struct record_key){key, keylen}, h.rsn, mono_now());
-		records_kick(r);
+	if (db_is_volatile(db) && db->records != NULL &&
+	    record_deletion_hint(db->records, (struct record_key){key, keylen}, h.rsn, mono_now())) {
+		records_kick(r); /* not for each: many come at once */
 	}
 }
 
@@ -567,7 +567,8 @@ int records_new(TALLOC_CTX *mem, struct dbd *dbd, struct records **out)
 				       .retry_min_us = RETRY_MIN_US,
 				       .retry_max_us = RETRY_MAX_US,
 				       .max_hints = HINTS_MAX,
-				       .max_readonly = READONLY_MAX};
+				       .max_readonly = READONLY_MAX,
+				       .max_data = LANE_DATA_MAX};
 	struct records *r = talloc_zero(mem, struct records);
 
 	if (r == NULL) {

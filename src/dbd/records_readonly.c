@@ -1,12 +1,15 @@
 /* Read-only copies of records (delegations): the record engine's messages on the links, and what recovery does with
  * them. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/record.h"
 #include "dbd/lane.h"
 #include "dbd/records.h"
 #include "shared/log.h"
+
+#define KEY_SHOWN 32U /* bytes, in the log */
 
 static const struct {
 	enum record_ro what;
@@ -15,6 +18,7 @@ static const struct {
 	{RECORD_RO_CALL, LANE_PROC_RO_CALL},       {RECORD_RO_FORWARD, LANE_PROC_RO_FORWARD},
 	{RECORD_RO_COPY, LANE_PROC_RO_COPY},       {RECORD_RO_REVOKE, LANE_PROC_RO_REVOKE},
 	{RECORD_RO_REVOKED, LANE_PROC_RO_REVOKED}, {RECORD_RO_RETRY, LANE_PROC_RO_RETRY},
+	{RECORD_TOO_LARGE, LANE_PROC_TOO_LARGE},
 };
 
 static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
@@ -36,6 +40,24 @@ static enum lane_proc proc_of(enum record_ro what)
 	return procs[i].proc;
 }
 
+/* copy: NULL: of another node's record, which has said it. */
+static void say_too_large(const struct db *db, uint32_t node, struct record_key key, const struct record_copy *copy)
+{
+	char text[2 * KEY_SHOWN + 1] = "";
+
+	if (copy == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < key.len && i < KEY_SHOWN; i++) {
+		snprintf(text + 2 * i, 3, "%02x", key.p[i]);
+	}
+	log_ratelimited(
+		LOG_LVL_ERROR, 1000,
+		"database %s: the record with key 0x%s%s (%zu bytes) has %zu bytes, and no more than %u can be sent: "
+		"it stays here, and who asks for it on node %u or others gets an error until it is smaller",
+		db->name, text, key.len > KEY_SHOWN ? "..." : "", key.len, copy->len, LANE_DATA_MAX, node);
+}
+
 void records_send_readonly(void *priv, uint32_t node, uint32_t generation, enum record_ro what, uint32_t requester,
 			   struct record_key key, const struct record_copy *copy)
 {
@@ -47,7 +69,9 @@ void records_send_readonly(void *priv, uint32_t node, uint32_t generation, enum 
 	int ret;
 
 	call.key = grant.key = blob_of(key.p, key.len);
-	if (copy != NULL) {
+	if (what == RECORD_TOO_LARGE) {
+		say_too_large(db, node, key, copy);
+	} else if (copy != NULL) {
 		grant.rsn = copy->rsn;
 		grant.flags = copy->flags;
 		grant.data = blob_of(copy->data, copy->len);
@@ -56,8 +80,8 @@ void records_send_readonly(void *priv, uint32_t node, uint32_t generation, enum 
 	ret = lane_post(dbd->lane, node, proc_of(what), msg);
 	if (ret != 0) { /* somebody would wait for it for ever */
 		recovery_want(dbd->recovery, generation,
-			      "database %s: a message about a read-only copy could not be sent to node %u: %s",
-			      db->name, node, strerror(ret));
+			      "database %s: a message about a record could not be sent to node %u: %s", db->name, node,
+			      strerror(ret));
 	}
 }
 

@@ -11,6 +11,8 @@
 
 #define SRVID_RECONFIGURE 0xF200000000000000ULL
 #define DEST_CONNECTED    0xF0000004U
+/* Of the member's work, then others have their turn. */
+#define SLICE_US 2000
 
 _Static_assert(DBS_MAX == LANE_DBS, "a recovery names all databases");
 
@@ -82,8 +84,7 @@ static int op_list_dbs(void *priv, TALLOC_CTX *mem, struct rec_db_state **states
 	if (v == NULL) {
 		return ENOMEM;
 	}
-	dlist_for_each(e, dbs_list(r->dbd->dbs))
-	{
+	dlist_for_each(e, dbs_list(r->dbd->dbs)) {
 		struct db *db = dlist_entry(e, struct db, link);
 
 		if (lineage_attach(r, db) != 0) {
@@ -123,8 +124,7 @@ static void close_all(struct recovery *r)
 
 	r->normal = false;
 	examinations_recovery_began(r->dbd);
-	dlist_for_each(e, dbs_list(r->dbd->dbs))
-	{
+	dlist_for_each(e, dbs_list(r->dbd->dbs)) {
 		struct db *db = dlist_entry(e, struct db, link);
 
 		db->generation = GENERATION_NONE;
@@ -248,6 +248,11 @@ static void op_committed(void *priv, void *handle, const struct recovery_id *id,
 	}
 }
 
+bool recovery_works_on(const struct recovery *r, const struct db *db)
+{
+	return rec_member_works_on(r->member, db->id);
+}
+
 void recovery_db_locked(struct recovery *r, struct db *db)
 {
 	rec_member_late(r->member, db);
@@ -285,8 +290,7 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 	r->generation = generation;
 	r->normal = r->ever_normal = true;
 	r->working = false;
-	dlist_for_each(e, dbs_list(r->dbd->dbs))
-	{
+	dlist_for_each(e, dbs_list(r->dbd->dbs)) {
 		struct db *db = dlist_entry(e, struct db, link);
 
 		if (db->lineage != NULL && db->generation == generation) {
@@ -306,6 +310,13 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 		srvids_send(r->dbd->srvids, DEST_CONNECTED, SRVID_RECONFIGURE, NULL, 0);
 	}
 	recovery_cost_told(r);
+}
+
+static bool op_enough(void *priv)
+{
+	const struct recovery *r = priv;
+
+	return mono_us_between(r->slice_began, mono_now()) >= SLICE_US;
 }
 
 static void op_note(void *priv, const char *text)
@@ -351,6 +362,7 @@ static const struct rec_member_ops member_ops = {
 	.committed = op_committed,
 	.ended = op_ended,
 	.note = op_note,
+	.enough = op_enough,
 };
 
 static void op_culprit(void *priv, uint32_t node, int status, const char *text)
@@ -369,13 +381,9 @@ static void run(struct recovery *r)
 	struct mono next;
 
 	rec_member_set_patience(r->member, recovery_patience_ms(r));
+	r->slice_began = now;
 	next = rec_member_run(r->member, now);
-
-	if (mono_is_set(next) && !mono_before(now, next)) {
-		recovery_kick(r);
-	} else {
-		mono_timer_set(r->member_timer, next);
-	}
+	mono_timer_set(r->member_timer, next);
 }
 
 static void timer_fired(void *priv)
@@ -383,22 +391,10 @@ static void timer_fired(void *priv)
 	run(priv);
 }
 
-static void soon_fired(struct tevent_context *ev, struct tevent_immediate *im, void *priv)
-{
-	struct recovery *r = priv;
-
-	(void)ev;
-	(void)im;
-	r->soon_set = false;
-	run(r);
-}
-
+/* By its descriptor, which has its turn as all others have; immediate events would come before any of them. */
 void recovery_kick(struct recovery *r)
 {
-	if (!r->soon_set) {
-		r->soon_set = true;
-		tevent_schedule_immediate(r->soon, r->dbd->d->ev, soon_fired, r);
-	}
+	mono_timer_set_earlier(r->member_timer, mono_now());
 }
 
 static void on_wanted(struct recovery *r, uint32_t from, const struct rec_wanted *m)
@@ -591,9 +587,8 @@ int recovery_new(TALLOC_CTX *mem, struct dbd *dbd, struct recovery **out)
 	r->member_timer = mono_timer_new(r, dbd->d->ev, timer_fired, r);
 	r->lead_timer = mono_timer_new(r, dbd->d->ev, lead_timer_fired, r);
 	r->patience_timer = mono_timer_new(r, dbd->d->ev, recovery_patience_check, r);
-	r->soon = tevent_create_immediate(r);
 	if (r->member == NULL || r->leader == NULL || r->member_timer == NULL || r->lead_timer == NULL ||
-	    r->patience_timer == NULL || r->soon == NULL) {
+	    r->patience_timer == NULL) {
 		talloc_free(r);
 		return ENOMEM;
 	}

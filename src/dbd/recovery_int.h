@@ -22,8 +22,7 @@ struct recovery {
 	struct rec_member *member;
 	struct rec_leader *leader;
 	struct mono_timer *member_timer, *lead_timer;
-	struct tevent_immediate *soon;
-	bool soon_set;
+	struct mono slice_began;
 	struct dlist jobs; /* struct db_job */
 	uint32_t contents_read; /* persistent and replicated files, since the newest BEGIN */
 	struct dlist freezes;

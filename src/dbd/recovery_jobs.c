@@ -28,8 +28,7 @@ struct db_job {
 
 static struct db_job *job_find(struct recovery *r, const struct db *db)
 {
-	dlist_for_each(e, &r->jobs)
-	{
+	dlist_for_each(e, &r->jobs) {
 		struct db_job *j = dlist_entry(e, struct db_job, link);
 
 		if (j->db == db) {
@@ -338,8 +337,7 @@ void recovery_patience_check(void *priv)
 	uint32_t patience = recovery_patience_ms(r);
 
 	next = mono_min(next, freeze_patience(r, now));
-	dlist_for_each_safe(e, &r->jobs)
-	{
+	dlist_for_each_safe(e, &r->jobs) {
 		struct db_job *j = dlist_entry(e, struct db_job, link);
 
 		/* Nobody else waits for it then. */
@@ -360,7 +358,7 @@ void recovery_patience_check(void *priv)
  */
 void recovery_db_gone(struct recovery *r, struct db *db)
 {
-	rec_member_forget(r->member, db);
+	rec_member_forget(r->member, db->id, db);
 	talloc_free(job_find(r, db));
 	freeze_forget(r, db);
 }

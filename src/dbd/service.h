@@ -72,6 +72,8 @@ const uint32_t *recovery_members(const struct recovery *r, uint32_t *n);
 void recovery_want(struct recovery *r, uint32_t generation, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The same, and no digest is trusted: all copies are looked at. */
 void recovery_want_full(struct recovery *r, uint32_t generation, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* It is part of the recovery in work, or of the last one and late: nobody else makes it usable. */
+bool recovery_works_on(const struct recovery *r, const struct db *db);
 /* A client keeps a lock of the database's file: if a recovery is at it, that does not wait for it any more. */
 void recovery_db_locked(struct recovery *r, struct db *db);
 /* The database is being detached: nothing of a recovery, or of a fence, refers to it any more. */

@@ -200,6 +200,11 @@ void records_close(struct records *r, struct db *db)
 	fake->closed++;
 }
 
+bool recovery_works_on(const struct recovery *r, const struct db *db)
+{
+	return fake->works_on;
+}
+
 void recovery_db_gone(struct recovery *r, struct db *db)
 {
 	fake->forgotten++;
@@ -351,8 +356,7 @@ static struct dlist all_dbs;
 
 struct db *db_find(struct dbs *dbs, uint32_t id)
 {
-	dlist_for_each(e, &all_dbs)
-	{
+	dlist_for_each(e, &all_dbs) {
 		struct db *db = dlist_entry(e, struct db, link);
 
 		if (db->id == id) {
@@ -371,8 +375,7 @@ uint32_t dbs_count(const struct dbs *dbs)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(e, &all_dbs)
-	{
+	dlist_for_each(e, &all_dbs) {
 		n++;
 	}
 	return n;

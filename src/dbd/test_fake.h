@@ -72,6 +72,7 @@ struct fake {
 	size_t datalen;
 	int32_t call_status;
 	uint32_t cancelled, deletions, attached, closed, removed, forgotten, fetched, pushes_seen;
+	bool works_on; /* recovery, on any database */
 	uint32_t revokes; /* that the record engine counts */
 	int vacuum_status;
 	uint8_t deletion_header[REC_HEADER_SIZE];

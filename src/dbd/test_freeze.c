@@ -116,7 +116,7 @@ void rec_member_late(struct rec_member *m, void *db)
 {
 }
 
-void rec_member_forget(struct rec_member *m, void *db)
+void rec_member_forget(struct rec_member *m, uint32_t db_id, void *db)
 {
 	w->forgotten++;
 }

@@ -291,20 +291,25 @@ static void test_idle_workers_stand_still(void **state)
 {
 	struct test_dir *t = *state;
 	struct worker_pool *pool = test_pool(t, 2);
+	struct paused_scan p = {.batches = 0};
+	struct worker_job *job;
+	struct tevent_req *req;
 	pid_t pids[8];
 	struct db *db;
-	int n;
 
 	test_dbs_open(t);
 	db = test_attach(t, "k.tdb", 0);
-	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, NULL), 0);
-	/* The one that had the job and the spare one: the pool knows both as idle, none is being started. */
-	while ((n = test_worker_pids(pids, 8)) != 2) {
-		test_loop_ms(t, 10);
+	fill(db, 10000);
+	/* Two jobs at the same time: the pool knows both of its workers, and none is being started. */
+	req = start_paused_scan(t, pool, db, &p, &job);
+	assert_int_equal(test_run(t, pool, test_attach(t, "other.tdb", 0), WORKER_SEQNUM, NULL), 0);
+	while (tevent_req_is_in_progress(req)) {
+		worker_job_continue(job);
+		tevent_loop_once(t->d->ev);
 	}
-	test_loop_ms(t, 300);
-	assert_int_equal(test_run(t, pool, db, WORKER_SEQNUM, NULL), 0);
-	for (int i = 0; i < n; i++) {
+	assert_int_equal(test_wait(t, req, NULL), 0);
+	assert_int_equal(test_worker_pids(pids, 8), 2);
+	for (int i = 0; i < 2; i++) {
 		assert_int_equal(kill(pids[i], SIGSTOP), 0);
 	}
 	worker_pool_renew(pool);

@@ -6,12 +6,28 @@
 #include <time.h>
 #include <unistd.h>
 
+/*
+ * Most timers of hot paths are put off before they fire, again and again. So the descriptor is only ever set earlier:
+ * when it fires too early it is set once more, to the time that is wanted by then.
+ */
 struct mono_timer {
 	int fd;
-	struct mono when;
+	struct mono when;  /* wanted */
+	struct mono armed; /* of the descriptor: not later than when */
 	mono_timer_fn fn;
 	void *priv;
 };
+
+static void arm(struct mono_timer *t, struct mono when)
+{
+	struct itimerspec spec = {
+		.it_value = {.tv_sec = (time_t)(when.ns / MONO_NS_PER_S), .tv_nsec = (long)(when.ns % MONO_NS_PER_S)},
+	};
+
+	/* Cannot fail: the descriptor is a timer and the value is in range. */
+	(void)timerfd_settime(t->fd, TFD_TIMER_ABSTIME, &spec, NULL);
+	t->armed = when;
+}
 
 static void mono_timer_fired(struct tevent_context *ev, struct tevent_fd *fde, uint16_t flags, void *priv)
 {
@@ -20,6 +36,14 @@ static void mono_timer_fired(struct tevent_context *ev, struct tevent_fd *fde, u
 
 	/* EAGAIN: it was set anew between the event and this handler. */
 	if (read(t->fd, &count, sizeof(count)) != (ssize_t)sizeof(count)) {
+		return;
+	}
+	t->armed = MONO_NEVER;
+	if (!mono_is_set(t->when)) {
+		return;
+	}
+	if (mono_before(mono_now(), t->when)) {
+		arm(t, t->when);
 		return;
 	}
 	t->when = MONO_NEVER;
@@ -59,16 +83,10 @@ struct mono_timer *mono_timer_new_named(TALLOC_CTX *mem, struct tevent_context *
 
 void mono_timer_set(struct mono_timer *t, struct mono when)
 {
-	struct itimerspec spec = {
-		.it_value = {.tv_sec = (time_t)(when.ns / MONO_NS_PER_S), .tv_nsec = (long)(when.ns % MONO_NS_PER_S)},
-	};
-
-	if (t->when.ns == when.ns) {
-		return; /* hot paths set it for each event, and most often to what it is */
-	}
-	/* Cannot fail: the descriptor is a timer and the value is in range. */
-	(void)timerfd_settime(t->fd, TFD_TIMER_ABSTIME, &spec, NULL);
 	t->when = when;
+	if (mono_is_set(when) && (!mono_is_set(t->armed) || mono_before(when, t->armed))) {
+		arm(t, when);
+	}
 }
 
 void mono_timer_set_earlier(struct mono_timer *t, struct mono when)

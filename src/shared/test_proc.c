@@ -156,7 +156,7 @@ static void test_group(void **state)
 	assert_int_equal(getpgid(child), pid);
 	assert_int_equal(proc_kill_group(p, 0), 0);
 	talloc_free(p);
-	for (int i = 0; i < 1000 && runs(child); i++) {
+	for (int i = 0; i < 6000 && runs(child); i++) {
 		usleep(10000);
 	}
 	assert_false(runs(child));
@@ -266,16 +266,18 @@ static void test_timeout_kills_group(void **state)
 {
 	char path[] = "/tmp/test_proc.XXXXXX", *script;
 	struct result r;
-	pid_t pid;
+	pid_t pid = 0;
 
 	close(mkstemp(path));
 	script = talloc_asprintf(
 		ev,
 		"trap '' TERM; sh -c 'trap \"\" TERM; sleep 1000 & echo $! > %s; wait; sleep 1000' & wait; sleep 1000",
 		path);
-	r = run(script, 500, 100);
-	assert_int_equal(r.ret, ETIMEDOUT);
-	pid = read_pid(path);
+	for (uint32_t ms = 500; pid == 0 && ms < 60000; ms *= 3) { /* until it gets so far in that time */
+		r = run(script, ms, 100);
+		assert_int_equal(r.ret, ETIMEDOUT);
+		pid = read_pid(path);
+	}
 	unlink(path);
 	assert_true(pid > 0);
 	wait_gone(pid);
@@ -285,12 +287,14 @@ static void test_timeout_kills_group(void **state)
 static void test_timeout_leader_first(void **state)
 {
 	char path[] = "/tmp/test_proc.XXXXXX", *script;
-	pid_t pid;
+	pid_t pid = 0;
 
 	close(mkstemp(path));
 	script = talloc_asprintf(ev, "(trap '' TERM; sh -c 'echo $$ > %s; sleep 1000; sleep 1000') & wait", path);
-	assert_int_equal(run(script, 500, 100).ret, ETIMEDOUT);
-	pid = read_pid(path);
+	for (uint32_t ms = 500; pid == 0 && ms < 60000; ms *= 3) {
+		assert_int_equal(run(script, ms, 100).ret, ETIMEDOUT);
+		pid = read_pid(path);
+	}
 	unlink(path);
 	assert_true(pid > 0);
 	wait_gone(pid);

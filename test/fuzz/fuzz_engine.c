@@ -9,6 +9,7 @@
 #define GEN      7U
 #define FILE_MAX 48 /* records; a file that is full can't be written */
 #define CLIENTS  16
+#define MAX_DATA 24 /* more can't be sent */
 
 struct cell {
 	uint8_t *key, *data;
@@ -131,8 +132,8 @@ static void op_send_grant(void *priv, uint32_t node, uint32_t generation, struct
 {
 	const struct cell *c = find(priv, key);
 
-	(void)copy;
 	op_send_call(priv, node, generation, key);
+	MUST(copy->len <= MAX_DATA);
 	MUST(c != NULL && c->copy.dmaster != ME); /* R1 */
 	MUST((c->copy.flags & RECORD_FLAGS_READONLY) == 0);
 }
@@ -144,9 +145,14 @@ static void op_send_readonly(void *priv, uint32_t node, uint32_t generation, enu
 
 	(void)requester;
 	op_send_call(priv, node, generation, key);
+	if (what == RECORD_TOO_LARGE) {
+		MUST(copy == NULL || (copy->len > MAX_DATA && c != NULL && c->copy.dmaster == ME));
+		return;
+	}
 	MUST((copy != NULL) == (what == RECORD_RO_COPY || what == RECORD_RO_REVOKE));
 	if (copy != NULL) {
 		MUST(c != NULL && c->copy.dmaster == ME && (c->copy.flags & RECORD_FLAG_HAVE_DELEGATIONS) != 0);
+		MUST(copy->len <= MAX_DATA);
 	} else if (what == RECORD_RO_REVOKED) {
 		MUST(c == NULL || (c->copy.flags & RECORD_FLAG_HAVE_READONLY) == 0);
 	}
@@ -225,7 +231,8 @@ struct fuzz_engine *fuzz_engine_new(uint8_t how)
 					     .retry_min_us = 30,
 					     .retry_max_us = 5000,
 					     .max_hints = 10,
-					     .max_readonly = 8};
+					     .max_readonly = 8,
+					     .max_data = MAX_DATA};
 	const uint32_t slots[] = {ME, (how & 0x10) != 0 ? ME : 1, (how & 0x20) != 0 ? ME : 2, 1};
 	struct fuzz_engine *e = talloc_zero(NULL, struct fuzz_engine);
 
@@ -260,6 +267,8 @@ static enum record_ro ro_of(enum lane_proc proc)
 		return RECORD_RO_REVOKE;
 	case LANE_PROC_RO_REVOKED:
 		return RECORD_RO_REVOKED;
+	case LANE_PROC_TOO_LARGE:
+		return RECORD_TOO_LARGE;
 	default:
 		return RECORD_RO_RETRY;
 	}

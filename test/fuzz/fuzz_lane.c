@@ -88,6 +88,7 @@ ON(ro_copy, lane_grant, fuzz_engine_copy(f->engine, f->from, LANE_PROC_RO_COPY, 
 ON(ro_revoke, lane_grant, fuzz_engine_copy(f->engine, f->from, LANE_PROC_RO_REVOKE, m))
 ON(ro_revoked, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_RO_REVOKED, m))
 ON(ro_retry, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_RO_RETRY, m))
+ON(too_large, lane_call, fuzz_engine_call(f->engine, f->from, LANE_PROC_TOO_LARGE, m))
 ON(message, lane_message, srvids_on_message(fake->dbd->srvids, f->from, m))
 ON(control, lane_control, turn_twice(m); controls_on_control(fake->dbd->clients, f->from, m))
 ON(control_reply, lane_control_reply, controls_on_reply(fake->dbd->clients, f->from, m))
@@ -125,6 +126,7 @@ static const struct lane_server server = {
 	.ro_revoke = on_ro_revoke,
 	.ro_revoked = on_ro_revoked,
 	.ro_retry = on_ro_retry,
+	.too_large = on_too_large,
 	.message = on_message,
 	.control = on_control,
 	.control_reply = on_control_reply,

@@ -255,6 +255,27 @@ def test_writers_and_readers(nodes):
     assert nodes[0].read(b"counter")[1] == struct.pack("=I", 2 * rounds)
 
 
+def test_larger_than_a_frame(cluster, nodes):
+    """A record that cannot be sent stays and is used where it is; others get an error, and no recovery; once it is smaller it moves."""
+    a, b, c = nodes
+    large = bytes(64 * 1024 * 1024 + 1)
+    a.write(b"key", b"small")
+    generation = a.client.good(5)[:4]
+    a.write(b"key", large)
+    for n, callid, flags in ((b, NULL, MIGRATE), (c, NULL, MIGRATE), (b, FETCH, WANT_READONLY), (c, FETCH_WITH_HEADER, WANT_READONLY), (b, NULL, MIGRATE)):
+        assert n.client.call_answer(n.client.call_send(n.db, b"key", callid, flags))[1] != 0, (n.pnn, callid)
+    a.write(b"key", large + b"more")
+    assert len(a.file.get(b"key")[3]) == len(large) + 4
+    assert generation == a.client.good(5)[:4]
+    log = cluster.node(0).log_tail(1000)
+    assert "key 0x6b6579 (3 bytes) has 67108869 bytes" in log or "key 0x6b6579 (3 bytes) has 67108865 bytes" in log
+    a.write(b"key", b"small again")
+    for n in (c, b):
+        wait_until(lambda node=n: node.client.call_answer(node.client.call_send(node.db, b"key", NULL, MIGRATE))[1] == 0, what="the record to move")
+        assert n.read(b"key")[1] == b"small again"
+    assert generation == a.client.good(5)[:4]
+
+
 def test_what_is_counted(nodes):
     a, b, c = nodes
     for n in nodes:
@@ -318,7 +339,7 @@ def test_recovery_ends_all(cluster, nodes):
     assert len(flagged(a, keys)) == len(flagged(b, keys)) == 50
     generation = a.client.good(5)[:4]
     cluster.fault(2, "kill:ctdb-dbd")
-    wait_until(lambda: all(n.client.good(5)[:4] != generation for n in (a, b)), 4 * PATIENCE, "a new generation")
+    wait_until(lambda: all(n.client.control(5)[1][:4] not in (b"", generation) for n in (a, b)), 4 * PATIENCE, "a new generation")
     wait_until(lambda: not flagged(a, keys) and not flagged(b, keys), 2 * PATIENCE, "flags to be cleared")
     for k in keys:
         b.write(k, b"new")

@@ -322,7 +322,7 @@ static void run(uint64_t s, uint64_t virtual_ms)
 	memset(link_breaks, 0, sizeof(link_breaks));
 	memset(link_down_until, 0, sizeof(link_down_until));
 	for (int k = 0; k < MAX_KEYS; k++) {
-		truth[k] = next_value[k] = 0;
+		truth[k] = next_value[k] = small_since[k] = 0;
 		lost[k] = gone[k] = false;
 	}
 	for (int i = 0; i < n_nodes; i++) {
@@ -431,9 +431,10 @@ int main(int argc, char **argv)
 	}
 	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64
 	       " reads, %" PRIu64 " copies, %" PRIu64 " revoked, %" PRIu64 " recoveries, %" PRIu64
-	       " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans, %" PRIu64 " pins\n",
+	       " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans, %" PRIu64 " pins, %" PRIu64
+	       " refused\n",
 	       runs, stat_events, stat_locks, stat_grants, stat_reads, stat_copies, stat_revokes, stat_recoveries,
-	       stat_lost, stat_removed, stat_orphans, stat_pins);
+	       stat_lost, stat_removed, stat_orphans, stat_pins, stat_refused);
 	printf("%" PRIu64 " of %" PRIu64 " slots were claimed, %" PRIu64 " scans, %" PRIu64 " results compared\n",
 	       stat_dirty, stat_slots, stat_scans, stat_compared);
 	printf("%" PRIu64 " contents sent, %" PRIu64 " of these in parts, %" PRIu64 " records, %" PRIu64 " refused\n",

@@ -121,6 +121,7 @@ struct node {
 	struct rec_member *member;
 	struct rec_leader *leader;
 	struct file_record file[MAX_KEYS];
+	uint64_t wide[2]; /* a large value as it was read last */
 	struct slot_digest *digest;
 	struct rec_scan_filter filter;          /* of the scan that runs */
 	bool filtered, fresh;                   /* its file was empty when dbd started */
@@ -181,6 +182,13 @@ extern uint64_t link_breaks[MAX_NODES][MAX_NODES], link_down_until[MAX_NODES][MA
 extern bool trace, quiet_phase;
 extern enum bug bug;
 extern uint64_t truth[MAX_KEYS]; /* last value written, 0 deleted */
+extern uint64_t small_since[MAX_KEYS]; /* if it is no large one */
+/* In every third run some values are longer than what can be sent. */
+#define SIM_MAX_DATA sizeof(uint64_t)
+static inline bool is_large(uint64_t value)
+{
+	return seed % 3 == 2 && value % 6 == 5;
+}
 extern uint64_t next_value[MAX_KEYS];
 extern bool lost[MAX_KEYS]; /* only copy of the truth died: an older value may come back */
 extern bool gone[MAX_KEYS]; /* deleted, and removed from all files that count */
@@ -188,7 +196,7 @@ extern struct view view;
 extern uint32_t slots_now[SLOTS];
 extern bool have_slots;
 extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans,
-	stat_reads, stat_copies, stat_revokes, stat_pins;
+	stat_reads, stat_copies, stat_revokes, stat_pins, stat_refused;
 extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 extern uint64_t stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong;
 

@@ -1,6 +1,8 @@
 /* Simulation of record engine and recovery: files, the clients that use them, and what they check. See sim_db.c. */
 #include "sim_db.h"
 
+#include <errno.h>
+
 /* ---- files ---- */
 
 int key_index(struct record_key key)
@@ -46,6 +48,11 @@ static int op_read(void *priv, struct record_key key, struct record_copy *copy)
 		copy->flags = f->flags;
 		copy->data = f->value != 0 ? (const uint8_t *)&f->value : NULL;
 		copy->len = f->value != 0 ? sizeof(f->value) : 0;
+		if (is_large(f->value)) {
+			n->wide[0] = f->value;
+			copy->data = (const uint8_t *)n->wide;
+			copy->len = sizeof(n->wide);
+		}
 	}
 	return 0;
 }
@@ -58,7 +65,7 @@ static int op_write(void *priv, struct record_key key, const struct record_copy 
 	uint64_t value = 0;
 	uint32_t before;
 
-	if (copy->len != 0 && copy->len != sizeof(value)) {
+	if (copy->len != 0 && copy->len != sizeof(value) && copy->len != sizeof(n->wide)) {
 		fail("node %u writes %zu bytes", n->pnn, copy->len);
 	}
 	if (copy->len > 0) {
@@ -127,6 +134,13 @@ static struct ctdb_blob blob_of(const uint8_t *p, size_t len)
 	return (struct ctdb_blob){(uint32_t)len, unconst.p};
 }
 
+static void check_sent(const struct node *n, struct record_key key, const struct record_copy *copy)
+{
+	if (copy->len > SIM_MAX_DATA) {
+		fail("node %u sends key %d with %zu bytes", n->pnn, key_index(key), copy->len);
+	}
+}
+
 static void op_send_call(void *priv, uint32_t to, uint32_t generation, struct record_key key)
 {
 	struct lane_call m = {
@@ -151,6 +165,7 @@ static void op_send_grant(void *priv, uint32_t to, uint32_t generation, struct r
 	struct lane_grant m = {
 		.generation = generation, .rsn = copy->rsn, .flags = copy->flags, .key = blob_of(key.p, key.len)};
 
+	check_sent(priv, key, copy);
 	m.data = blob_of(copy->data, copy->len);
 	stat_grants++;
 	if (bug == BUG_LOSE_GRANT && rnd(100) == 0) {
@@ -165,7 +180,8 @@ static void op_send_readonly(void *priv, uint32_t to, uint32_t generation, enum 
 			     struct record_key key, const struct record_copy *copy)
 {
 	static const enum lane_proc procs[] = {LANE_PROC_RO_CALL,   LANE_PROC_RO_FORWARD, LANE_PROC_RO_COPY,
-					       LANE_PROC_RO_REVOKE, LANE_PROC_RO_REVOKED, LANE_PROC_RO_RETRY};
+					       LANE_PROC_RO_REVOKE, LANE_PROC_RO_REVOKED, LANE_PROC_RO_RETRY,
+					       LANE_PROC_TOO_LARGE};
 	struct lane_call m = {.generation = generation, .requester = requester, .key = blob_of(key.p, key.len)};
 	struct lane_grant c = {.generation = generation, .key = blob_of(key.p, key.len)};
 
@@ -180,6 +196,7 @@ static void op_send_readonly(void *priv, uint32_t to, uint32_t generation, enum 
 		return;
 	}
 	if (what == RECORD_RO_COPY) {
+		check_sent(priv, key, copy);
 		sticky_check(priv, key_index(key), "lends");
 	}
 	stat_copies += what == RECORD_RO_COPY;
@@ -234,10 +251,27 @@ static void answer_check(const struct client *c, const struct record_copy *copy)
 	check_value(c->node, c->key, value, "answer");
 }
 
+/* L1, L2: for no longer than the record is too large, and a while. */
+static void client_refused(struct client *c)
+{
+	if (!is_large(truth[c->key]) && !lost[c->key] && now_ns - small_since[c->key] > 10 * S) {
+		fail("client of node %d is refused key %d, which has been small for %" PRIu64 " ms", c->node, c->key,
+		     (uint64_t)((now_ns - small_since[c->key]) / MS));
+	}
+	stat_refused++;
+	c->call = NULL;
+	c->state = CLIENT_IDLE;
+	client_again(c, rnd(5 * MS));
+}
+
 static void op_answer(void *priv, int status, const struct record_copy *copy)
 {
 	struct client *c = priv;
 
+	if (status == EFBIG) {
+		client_refused(c);
+		return;
+	}
 	if (status != 0) {
 		fail("client answered %d", status);
 	}
@@ -332,6 +366,7 @@ static void client_check(struct client *c)
 	}
 	stat_lost++;
 	truth[c->key] = f->value;
+	small_since[c->key] = now_ns;
 	lost[c->key] = false;
 }
 
@@ -359,6 +394,9 @@ static void client_unlock(struct client *c)
 		what = 9;
 	} else {
 		check_copies(c, true);
+	}
+	if (is_large(f->value) && what < 9) {
+		small_since[c->key] = now_ns;
 	}
 	if (what < 7) {
 		f->value = truth[c->key] = ++next_value[c->key];
@@ -446,6 +484,6 @@ void clients_kill(struct node *n)
 	}
 }
 
-const struct record_ops record_ops = {op_trylock, op_unlock,       op_read,         op_write,
-				      op_remove,  op_send_call,    op_send_forward, op_send_grant,
+const struct record_ops record_ops = {op_trylock, op_unlock,       op_read,          op_write,
+				      op_remove,  op_send_call,    op_send_forward,  op_send_grant,
 				      op_answer,  op_inconsistent, op_send_readonly, NULL};

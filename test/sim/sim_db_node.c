@@ -453,6 +453,13 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 	}
 }
 
+/* Slices end anywhere. */
+static bool m_enough(void *priv)
+{
+	(void)priv;
+	return rnd(4) == 0;
+}
+
 static const struct rec_leader_ops leader_ops = {send_any, leader_done, note, NULL};
 static const struct rec_member_ops member_ops = {.send = send_any,
 						 .list_dbs = m_list_dbs,
@@ -479,7 +486,8 @@ static const struct rec_member_ops member_ops = {.send = send_any,
 						 .prepared = m_prepared,
 						 .committed = m_committed,
 						 .ended = m_ended,
-						 .note = note};
+						 .note = note,
+						 .enough = m_enough};
 
 static void on_readonly_call(struct node *n, uint32_t from, enum record_ro what, const struct lane_call *m)
 {
@@ -538,6 +546,7 @@ void deliver(struct event *e)
 		DELIVER(RO_FORWARD, lane_call, on_readonly_call(n, from, RECORD_RO_FORWARD, &m));
 		DELIVER(RO_REVOKED, lane_call, on_readonly_call(n, from, RECORD_RO_REVOKED, &m));
 		DELIVER(RO_RETRY, lane_call, on_readonly_call(n, from, RECORD_RO_RETRY, &m));
+		DELIVER(TOO_LARGE, lane_call, on_readonly_call(n, from, RECORD_TOO_LARGE, &m));
 		DELIVER(RO_COPY, lane_grant, on_readonly_copy(n, from, RECORD_RO_COPY, &m));
 		DELIVER(RO_REVOKE, lane_grant, on_readonly_copy(n, from, RECORD_RO_REVOKE, &m));
 		DELIVER(REC_BEGIN, rec_begin, rec_member_on_begin(n->member, from, &m, mono()));
@@ -575,7 +584,8 @@ void dbd_start(struct node *n)
 				       .retry_min_us = 200,
 				       .retry_max_us = 5000,
 				       .max_hints = 100,
-				       .max_readonly = seed % 6 == 1 ? 2 : 100};
+				       .max_readonly = seed % 6 == 1 ? 2 : 100,
+				       .max_data = SIM_MAX_DATA};
 	static const struct vacuum_config vacuum_config = {
 		.max_candidates = 12, .slice_keys = 2, .slice_pause_us = 50, .max_pulls = 3, .answer_ms = 300};
 

@@ -10,7 +10,7 @@ uint64_t link_clear[MAX_NODES][MAX_NODES];
 uint64_t link_breaks[MAX_NODES][MAX_NODES], link_down_until[MAX_NODES][MAX_NODES];
 bool trace, quiet_phase;
 enum bug bug;
-uint64_t truth[MAX_KEYS];
+uint64_t truth[MAX_KEYS], small_since[MAX_KEYS];
 uint64_t next_value[MAX_KEYS];
 bool lost[MAX_KEYS];
 bool gone[MAX_KEYS];
@@ -18,7 +18,7 @@ struct view view;
 uint32_t slots_now[SLOTS];
 bool have_slots;
 uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans, stat_reads,
-	stat_copies, stat_revokes, stat_pins;
+	stat_copies, stat_revokes, stat_pins, stat_refused;
 uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 uint64_t stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong;
 
@@ -160,6 +160,7 @@ void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg)
 		SEND_CASE(RO_REVOKE, lane_grant);
 		SEND_CASE(RO_REVOKED, lane_call);
 		SEND_CASE(RO_RETRY, lane_call);
+		SEND_CASE(TOO_LARGE, lane_call);
 		SEND_CASE(REC_BEGIN, rec_begin);
 		SEND_CASE(REC_BEGIN_REPLY, rec_begin_reply);
 		SEND_CASE(REC_PLAN, rec_plan);
