@@ -173,7 +173,7 @@ class Node(Machine):
 
     def _freeze(self):
         frozen = set()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while True:
             new = [p for p in with_environment(TOKEN, self.directory) if (p.pid, p.start) not in frozen]
             if not new:

@@ -58,7 +58,7 @@ class Process:
         finally:
             os.close(fd)
 
-    def kill(self, timeout=10):
+    def kill(self, timeout=30):
         """SIGKILL, and waits for the end."""
         return not self.signal(signal.SIGKILL) or self.wait_gone(timeout)
 
@@ -115,7 +115,7 @@ def parent(pid):
     return int(fields[1].split()[1]) if len(fields) == 2 else 0
 
 
-def kill_all(find, timeout=10):
+def kill_all(find, timeout=30):
     """Kills all that find() returns until it returns nothing more; the survivors after the time-out."""
     end = time.monotonic() + timeout
     while True:

@@ -69,10 +69,14 @@ def mounts(node_file, share):
 def listening(pid):
     """Whether somebody listens on the SMB port in the network namespace of that process."""
     for name in ("tcp", "tcp6"):
-        with open(f"/proc/{pid}/net/{name}", encoding="ascii") as f:
-            # Local address as hexadecimal ADDRESS:PORT in the second column, state in the fourth; 0A is LISTEN.
-            if any(fields[1].endswith(":01BD") and fields[3] == "0A" for fields in map(str.split, f.readlines()[1:])):
-                return True
+        try:
+            with open(f"/proc/{pid}/net/{name}", encoding="ascii") as f:
+                lines = f.readlines()[1:]
+        except OSError:  # it ends at this moment
+            return False
+        # Local address as hexadecimal ADDRESS:PORT in the second column, state in the fourth; 0A is LISTEN.
+        if any(fields[1].endswith(":01BD") and fields[3] == "0A" for fields in map(str.split, lines)):
+            return True
     return False
 
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from support import PATIENCE, TEST_TOKEN, TOP, ClusterFactory, remove_leftovers  # noqa: E402
+from support import CALM, PATIENCE, TEST_TOKEN, TOP, ClusterFactory, remove_leftovers  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -79,7 +79,7 @@ def module_factory(request):
 @pytest.fixture(scope="module")
 def shared(module_factory):
     """Three nodes for a whole file; a file that needs others has a fixture of this name itself."""
-    return module_factory(3)
+    return module_factory(3, extra_config=CALM)
 
 
 @pytest.fixture

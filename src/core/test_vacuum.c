@@ -38,6 +38,7 @@ static struct world {
 	uint8_t ok[VACUUM_BATCH_KEYS];
 	uint32_t n_ok;
 	struct vacuum_result result;
+	uint32_t tries, asked; /* locks that were busy; records that other nodes were asked for */
 	bool pinned;
 } w;
 
@@ -60,6 +61,7 @@ static struct record_key key_of(uint32_t i)
 
 static int w_lock(void *priv, struct record_key key)
 {
+	w.tries += w.file[number(key)].busy;
 	return w.file[number(key)].busy ? EAGAIN : 0;
 }
 
@@ -101,6 +103,7 @@ static void w_call(void *priv, uint32_t node, uint32_t generation, struct record
 
 static void w_forward(void *priv, uint32_t node, uint32_t generation, uint32_t requester, struct record_key key)
 {
+	w.asked++;
 }
 
 static void w_grant(void *priv, uint32_t node, uint32_t generation, struct record_key key,
@@ -158,8 +161,8 @@ static void w_ended(void *priv, const struct vacuum_result *result)
 	w.result = *result;
 }
 
-static const struct record_ops ops = {w_lock, w_unlock,  w_read,  w_write,  w_remove,
-				      w_call, w_forward, w_grant, w_answer, w_inconsistent, NULL, NULL};
+static const struct record_ops ops = {w_lock,    w_unlock, w_read,   w_write,        w_remove, w_call,
+				      w_forward, w_grant,  w_answer, w_inconsistent, NULL,     NULL};
 static const struct vacuum_ops vacuum_ops = {w_keys, w_told, w_pinned, w_scan, w_nothing, w_nothing, w_ended};
 
 static void serve(uint32_t generation, uint32_t lmaster)
@@ -495,6 +498,30 @@ static void test_orphan(void **state)
 	assert_true(w.sent[0].step == VACUUM_TOMBSTONE && w.sent[0].rsn[0] == 2);
 }
 
+/* A chain that is busy is tried once a run, and not for ever. */
+static void test_fetch_of_a_busy_chain(void **state)
+{
+	serve(GEN, ME);
+	for (uint32_t i = 0; i < 3; i++) {
+		w.file[i] = (struct cell){.exists = true, .busy = true, .rsn = 5, .dmaster = 2};
+		told(VACUUM_FETCH, GEN, 2, i, 5);
+	}
+	pass_ms(500);
+	assert_int_equal(w.tries, 3);
+	w.file[0].busy = false;
+	run();
+	assert_true(w.tries == 5 && w.asked == 1);
+	for (int i = 0; i < 6; i++) {
+		run();
+	}
+	assert_true(w.tries == 2 * 5 + 1 && vacuum_db_candidates(w.db) == 1); /* the one that was asked for */
+	told(VACUUM_FETCH, GEN, 2, 1, 5);
+	w.file[1].busy = false;
+	serve(GEN + 1, ME); /* told in another generation: forgotten */
+	run();
+	assert_true(w.asked == 1 && vacuum_db_candidates(w.db) == 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -513,6 +540,7 @@ int main(void)
 		TEST(test_drop),
 		TEST(test_fetch_is_told),
 		TEST(test_orphan),
+		TEST(test_fetch_of_a_busy_chain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,7 +266,11 @@ void vacuum_on_answer(struct record_db *db, uint32_t from, const struct lane_vac
 static void later_is_now(struct vacuum *v)
 {
 	while (!dlist_empty(&v->later)) {
-		cand_move(dlist_entry(dlist_first(&v->later), struct cand, link), CAND_READY);
+		struct cand *c = dlist_entry(dlist_first(&v->later), struct cand, link);
+		enum cand_state state = c->busy ? CAND_FETCH : CAND_READY;
+
+		c->busy = false;
+		cand_move(c, state);
 	}
 }
 

@@ -138,7 +138,8 @@ static void fetch_one(struct cand *c, struct mono now)
 	}
 	ret = fetch_look(c, &copy);
 	if (ret == EAGAIN && ++c->tries < VACUUM_TRIES) {
-		cand_move(c, CAND_FETCH);
+		c->busy = true;
+		cand_move(c, CAND_LATER); /* until the next run, as what is busy there */
 	} else if (ret != 0 || !copy.exists || (copy.dmaster != db->e->config.own_pnn && c->orphan)) {
 		cand_free(c);
 	} else if (copy.dmaster == db->e->config.own_pnn) {
@@ -241,6 +242,12 @@ void inbound_close(struct vacuum *v)
 	v->n_inbound = 0;
 	while (!dlist_empty(&v->fetch)) {
 		cand_free(dlist_entry(dlist_first(&v->fetch), struct cand, link));
+	}
+	dlist_for_each_safe(l, &v->later)
+	{
+		if (dlist_entry(l, struct cand, link)->busy) {
+			cand_free(dlist_entry(l, struct cand, link));
+		}
 	}
 	while (!dlist_empty(&v->pulls)) {
 		struct cand *c = dlist_entry(dlist_first(&v->pulls), struct cand, link);

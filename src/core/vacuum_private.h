@@ -25,6 +25,7 @@ struct cand {
 	uint32_t hash;
 	bool again;  /* deleted once more since: not forgotten with the batch */
 	bool orphan; /* FETCH: nobody may have the record */
+	bool busy;   /* LATER: FETCH again, not READY */
 	uint8_t tries;
 	uint64_t rsn;
 	struct record_call *call;

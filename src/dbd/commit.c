@@ -269,6 +269,9 @@ static const char *refusal(const struct control *ctl, const struct db *db)
 	if (db->health != NULL) {
 		return "this database is damaged";
 	}
+	if (ctl->len > LANE_DATA_MAX) { /* no recovery would help it */
+		return "this transaction is larger than 64 MiB, the most that can be sent to another node";
+	}
 	if (recovery_is_fenced(r) || !recovery_is_normal(r) || db->generation != recovery_generation(r)) {
 		return "a recovery is running";
 	}

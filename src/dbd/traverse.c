@@ -6,6 +6,11 @@
  * way, each CREDIT allows one more. While much waits for the client (it is congested) nothing is asked for. So a
  * traverse holds a few batches in memory, however large the database is.
  *
+ * Of volatile databases nothing is locked between two chains or nodes. What does not move is told once. What moves is
+ * told by each node that owns it at the moment when it reads the chain: twice, if it goes to where the walk has still
+ * to come by; not at all, if it goes to where the walk is past it, or is under way. No status says so. Of others the
+ * file is read under its lock: as it was at one moment.
+ *
  * T1 The reply to TRAVERSE_START is in the client's queue before the first record.
  * T2 The end mark comes last, once, whatever happens: also after a failure or a time-out. What is missing, and why,
  * says the log, and the end mark of a traverse that TRAVERSE_START_TOLD began: classic clients cannot tell. Nothing is

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 /*
- * Most timers of hot paths are put off before they fire, again and again. So the descriptor is only ever set earlier:
- * when it fires too early it is set once more, to the time that is wanted by then.
+ * Most timers of hot paths are put off long before they fire, again and again. So the descriptor is only ever set
+ * earlier: when it fires too early it is set once more, to the time that is wanted by then.
  */
+#define SOON_US 1000 /* nearer than that: it would fire, which costs more than to set it */
+
 struct mono_timer {
 	int fd;
 	struct mono when;  /* wanted */
@@ -83,8 +85,13 @@ struct mono_timer *mono_timer_new_named(TALLOC_CTX *mem, struct tevent_context *
 
 void mono_timer_set(struct mono_timer *t, struct mono when)
 {
+	bool earlier = mono_is_set(when) && (!mono_is_set(t->armed) || mono_before(when, t->armed));
+
+	if (t->when.ns == when.ns) {
+		return; /* hot paths set it for each event, and most often to what it is */
+	}
 	t->when = when;
-	if (mono_is_set(when) && (!mono_is_set(t->armed) || mono_before(when, t->armed))) {
+	if (earlier || (mono_is_set(t->armed) && mono_before(t->armed, mono_add_us(mono_now(), SOON_US)))) {
 		arm(t, when);
 	}
 }

@@ -18,8 +18,8 @@ struct mono_timer *mono_timer_new_named(TALLOC_CTX *mem, struct tevent_context *
 #define mono_timer_new(mem, ev, fn, priv) mono_timer_new_named(mem, ev, fn, priv, #fn)
 
 /*
- * Fires once, at or after when; a time that has passed fires in the next turn of the loop. MONO_NEVER disarms. A later time, or none, costs no system call: the
- * loop wakes up once for the earlier one.
+ * Fires once, at or after when; a time that has passed fires in the next turn of the loop. MONO_NEVER disarms. A later time, or none, costs no system call unless
+ * the earlier one is very near: the loop wakes up once for it.
  */
 void mono_timer_set(struct mono_timer *t, struct mono when);
 

@@ -3,7 +3,7 @@
 import pytest
 from autocluster.errors import ClusterError
 from olddaemon import find_debian_root
-from support import PATIENCE, ClusterFactory
+from support import CALM, PATIENCE, ClusterFactory
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ class Clusters:
         cluster = self.clusters.get((system, nodes))
         if not cluster:
             debian = self.request.getfixturevalue("debian_root") if system == "old" else None
-            cluster = self.clusters[system, nodes] = self.factory(nodes, debian=debian)
+            cluster = self.clusters[system, nodes] = self.factory(nodes, debian=debian, extra_config=CALM)
         return cluster
 
     def disturb(self, cluster):

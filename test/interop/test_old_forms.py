@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 import pytest
-from support import PATIENCE
+from support import CALM, PATIENCE
 
 NODES = 3
 SETUP = ["attach fv.tdb", "attach fp.tdb persistent", "attach fr.tdb replicated", "attach fs.tdb sticky", "attach fo.tdb readonly",
@@ -44,7 +44,7 @@ class Tools:
 @pytest.fixture(scope="module")
 def tools(debian_root, module_factory):
     base = tempfile.mkdtemp(prefix="ct", dir="/tmp")
-    t = Tools(debian_root, module_factory(NODES), base)
+    t = Tools(debian_root, module_factory(NODES, extra_config=CALM), base)
     for command in SETUP:
         done = t.ours(*command.split())
         assert done.returncode == 0 and done.stdout == "", (command, done)

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 import pytest
-from support import PATIENCE, wait_until
+from support import CALM, PATIENCE, wait_until
 
 NODES = 3
 DB_NAMES = {"volatile": "oldtool_v.tdb", "persistent": "oldtool_p.tdb", "replicated": "oldtool_r.tdb"}
@@ -59,7 +59,7 @@ class Tool:
 @pytest.fixture(scope="module")
 def tool(debian_root, module_factory):
     base = tempfile.mkdtemp(prefix="ct", dir="/tmp")
-    yield Tool(debian_root, module_factory(NODES), base)
+    yield Tool(debian_root, module_factory(NODES, extra_config=CALM), base)
     shutil.rmtree(base, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 """Stands in for a daemon of the suite: notes in STUB_DIR/trace what happens to it; STUB_DIR/NAME says how to behave.
 
 Behaviours: exit STATUS TEXT (before ready); mute (never ready); stubborn (ignores SIGTERM); slow-stop SECONDS;
+stop-without FILE (stops when the file has gone);
 die SECONDS (after it was ready); loud TEXT (on standard error, then as usual)."""
 
 import os
@@ -36,10 +37,10 @@ def main():
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda *_: trace("term"))
     signal.signal(signal.SIGHUP, lambda *_: trace("hup"))
+    how = behaviour()
     trace("start")
     trace("args " + " ".join(sys.argv[1:]))
     trace("fds " + " ".join(sorted(os.listdir("/proc/self/fd"), key=int)))
-    how = behaviour()
     if how[0] == "exit":
         status, text = how[1].split(maxsplit=1)
         print("something before\n" + text.strip(), file=sys.stderr)
@@ -68,6 +69,8 @@ def run(how):
             break
     if how[0] == "slow-stop":
         time.sleep(float(how[1]))
+    while how[0] == "stop-without" and os.path.exists(how[1].strip()):
+        time.sleep(0.02)
     trace("end")
 
 

@@ -19,12 +19,16 @@ class Story:
     def __init__(self, cluster, name):
         self.cluster, self.name = cluster, name
         self.nodes = [Node(cluster, pnn, name) for pnn in range(3)]
+        wait_until(self.spread, what="copies of all records, between two recoveries if there are any")
+        self.kept_open = self.nodes[AWAY].file
+        self.inodes = [os.stat(self.path(pnn)).st_ino for pnn in range(3)]
+
+    def spread(self):
+        """Writes and reads them; whether there are copies everywhere."""
         for i, key in enumerate(KEYS):
             self.nodes[AWAY if i % 2 else 0].write(key, b"old")
             assert [n.read(key)[1] for n in self.nodes] == [b"old"] * 3
-        assert self.usable(AWAY) == KEYS
-        self.kept_open = self.nodes[AWAY].file
-        self.inodes = [os.stat(self.path(pnn)).st_ino for pnn in range(3)]
+        return self.usable(AWAY) == KEYS
 
     def usable(self, pnn):
         """What a client of that node would take from the file without asking."""

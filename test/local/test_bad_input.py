@@ -4,17 +4,16 @@ import os
 import random
 import re
 import shutil
-import signal
 import socket
 import struct
 import subprocess
 import threading
 
 import pytest
-from autocluster.process import with_environment
+from autocluster.process import kill_all, with_environment
 from classic import MAGIC, VERSION, Client, Closed
 
-from support import CAPTURE, PATIENCE, SLOW, TEST_TOKEN, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, SLOW, TEST_TOKEN, output, wait_until
 
 ADDRESS = "127.20.0.1"  # below the ranges of test clusters
 CONF = f"[cluster]\nnode address = {ADDRESS}\n"
@@ -204,7 +203,7 @@ class Work(threading.Thread):
 
 @pytest.fixture(scope="module")
 def cluster(module_factory):
-    cluster = module_factory(nodes=3, mode="loopback")
+    cluster = module_factory(nodes=3, mode="loopback", extra_config=CALM)
     output(cluster.node(0).run(["ctdb", "db", "attach", "work.tdb"], check=False, **CAPTURE))
     return cluster
 
@@ -212,7 +211,7 @@ def cluster(module_factory):
 @pytest.fixture(scope="module")
 def plain_cluster(module_factory):
     """Links without TLS: what arrives gets as far as the frames' reader."""
-    cluster = module_factory(nodes=3, mode="loopback", tls=False)
+    cluster = module_factory(nodes=3, mode="loopback", tls=False, extra_config=CALM)
     output(cluster.node(0).run(["ctdb", "db", "attach", "work.tdb"], check=False, **CAPTURE))
     return cluster
 
@@ -307,7 +306,7 @@ def test_client_that_does_not_read(cluster):
         for _ in range(300):
             sender.message(0, srvid, bytes(1 << 20))
         sender.good(0, struct.pack("=i", os.getpid()))
-        assert "does not read: more than the 268435456 bytes of option 'max queue' wait for it" in _log(node)
+        wait_until(lambda: "does not read: more than the 268435456 bytes of option 'max queue' wait for it" in _log(node), what="the line about it")
         with pytest.raises((Closed, ConnectionResetError)):
             while deaf.packet():
                 pass
@@ -485,8 +484,7 @@ def test_other_nodes_file(cluster):
 def test_leftovers_of_killed_processes(cluster):
     """Sockets, pid file and a damaged list of subscribers do not keep a node from starting."""
     node = cluster.node(2)
-    for process in node.processes():
-        process.signal(signal.SIGKILL)
+    assert not kill_all(node.processes, PATIENCE)  # also what was started meanwhile
     wait_until(lambda: not node.processes(), what="the end of all processes")
     assert os.path.exists(node.file("run", "ctdbd.pid"))
     with open(node.file("run", "cluster-subscribers.2"), "wb") as f:

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 from olddaemon import find_debian_root
-from support import PATIENCE, TOP, ClusterFactory
+from support import CALM, PATIENCE, TOP, ClusterFactory
 
 NODES = 2
 LIMIT = 10 * PATIENCE
@@ -46,7 +46,7 @@ def system(request):
     bindir = request.getfixturevalue("bindir")
     factory = ClusterFactory(request.config, bindir)
     debian = find_debian_root(request.config) if request.param == "Debian's" else None
-    yield System(factory(NODES, debian=debian), bindir)
+    yield System(factory(NODES, debian=debian, extra_config=CALM), bindir)
     factory.remove()
 
 

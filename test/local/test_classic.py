@@ -7,12 +7,12 @@ import struct
 import classic
 import pytest
 from classic import ACTIVE, ALL, CONNECTED, CURRENT, FETCH_WITH_HEADER, HEADER, NOREPLY, Client, Closed, without_vacuuming
-from support import PATIENCE, wait_until
+from support import CALM, PATIENCE, wait_until
 
 
 @pytest.fixture(scope="module")
 def shared(module_factory):
-    return module_factory(2)
+    return module_factory(2, extra_config=CALM)
 
 
 @pytest.fixture

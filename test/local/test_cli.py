@@ -10,7 +10,7 @@ import time
 
 import fake_daemon as fake
 import pytest
-from support import wait_until
+from support import CALM, wait_until
 
 OK, ERROR, USAGE, NOT_FOUND, TIMEOUT, NO_DAEMON = range(6)
 LIMIT = 60
@@ -71,7 +71,7 @@ def test_old_status(tool, daemon):
 def test_old_status_other_states(tool, daemon):
     daemon.generation, daemon.vnnmap, daemon.recmode, daemon.leader, daemon.runstate = 1, [], 1, None, 3
     daemon.ifaces = {"eth0": 1, "eth1": 0}
-    assert good(tool(daemon.path, "-t", "2", "status")) == (
+    assert good(tool(daemon.path, "-t", "4", "status")) == (
         "Number of nodes:3\n"
         "pnn:0 10.0.0.1         UNKNOWN\n"
         "pnn:1 10.0.0.2         PARTIALLYONLINE (THIS NODE)\n"
@@ -168,7 +168,7 @@ def test_cluster_status_trouble(tool, daemon):
     status = status_json(tool, daemon)
     assert (status["state"], status["ready"]) == ("INACTIVE", False)
     daemon.nodes[1], daemon.leader = (0, "10.0.0.2"), None
-    status = status_json(tool, daemon, "-t", "2")
+    status = status_json(tool, daemon, "-t", "4")
     assert (status["state"], status["ready"], status["leader"]) == ("NO LEADER", False, None)
 
 
@@ -233,7 +233,7 @@ def test_message_listen(tool, daemon):
     out = good(tool(daemon.path, "-o", "json", "message", "listen", "7", "--count", "1"))
     assert json.loads(out) == {"schema": 1, "srvid": "0x0000000000000007", "text": "one"}
     assert good(tool(daemon.path, "--hex", "message", "listen", "7", "--count", "1")) == "6f6e65\n"
-    done = tool(daemon.path, "-t", "2", "message", "listen", "7", "--count", "4")
+    done = tool(daemon.path, "-t", "4", "message", "listen", "7", "--count", "4")
     assert done.returncode == TIMEOUT and done.stdout.splitlines()[2] == "three"
 
 
@@ -328,8 +328,10 @@ def malformed_answers():
 @pytest.mark.parametrize("name,answer,code", list(malformed_answers()), ids=[m[0] for m in malformed_answers()])
 def test_wrong_answers(tool, daemon, name, answer, code):
     daemon.override = lambda opcode, reqid, data: answer(opcode, reqid, data) if opcode == fake.GET_NODEMAP else None
-    bad(tool(daemon.path, "-t", "0.5" if code == TIMEOUT else "30", "node", "list"), code, "GET_NODEMAP" if name in ("refused", "short", "count") else "")
-    bad(tool(daemon.path, "-t", "0.5" if code == TIMEOUT else "30", "cluster", "status"), code, "")
+    # Long enough for the questions before, which are answered.
+    limit = "3" if code == TIMEOUT else "30"
+    bad(tool(daemon.path, "-t", limit, "node", "list"), code, "GET_NODEMAP" if name in ("refused", "short", "count") else "")
+    bad(tool(daemon.path, "-t", limit, "cluster", "status"), code, "")
 
 
 def test_not_a_daemon(tool, base):
@@ -358,7 +360,7 @@ def test_not_a_daemon(tool, base):
 
 @pytest.fixture(scope="module")
 def cluster(module_factory):
-    return module_factory(nodes=2)
+    return module_factory(nodes=2, extra_config=CALM)
 
 
 def on(cluster, pnn, *args, **options):

@@ -152,7 +152,7 @@ def test_status_says_since_when_and_what_to_do(cluster):
     assert "2 of 3 nodes are well; node 1 is disabled, since" in status["verdict"] and "ctdb node enable 1" in status["next"]
     assert status["nodes"][1]["since_s"] >= 0 and status["ready"]
     good(cluster, 2, "node", "enable", "1")
-    assert as_json(cluster, 0, "cluster", "status")["state"] == "OK"
+    wait_until(lambda: as_json(cluster, 0, "cluster", "status")["state"] == "OK", what="node 0 to hear of it")
 
 
 def test_ban(cluster):
@@ -165,7 +165,7 @@ def test_ban(cluster):
     assert as_json(cluster, 0, "node", "status", "2")["nodes"][0]["flags"] == []
     assert "STOPPED|INACTIVE" in good(cluster, 0, "node", "stop", "1") + good(cluster, 0, "node", "unban", "1")
     good(cluster, 0, "node", "continue", "1")
-    good(cluster, 0, "node", "ban", "2", "1")
+    good(cluster, 0, "node", "ban", "2", "4")  # the command looks whether it is banned
     wait_until(lambda: as_json(cluster, 0, "node", "status", "2")["nodes"][0]["active"], what="the end of the ban")
 
 
@@ -223,7 +223,8 @@ def test_leader_is_not_given_to_one_that_may_not_lead(cluster):
     good(cluster, 0, "setleaderrole", "-n", "1", "off")
     good(cluster, 0, "node", "stop", "2")
     try:
-        wait_until(lambda: as_json(cluster, 0, "cluster", "view")["members"][1]["capabilities"] == ["lmaster"])
+        for pnn in (0, 2):
+            wait_until(lambda at=pnn: as_json(cluster, at, "cluster", "view")["members"][1]["capabilities"] == ["lmaster"], what=f"node {pnn} to hear of it")
         bad(cluster, 2, ERROR, "node 1 may not lead", "leader", "transfer", "1")
         bad(cluster, 2, ERROR, "node 2 may not lead", "leader", "transfer", "2")
         bad(cluster, 2, ERROR, "no other node may lead", "leader", "resign")
@@ -340,14 +341,19 @@ def test_events_survive_restarts_of_daemons(cluster, tmp_path):
         cluster.fault(1, "kill:dbd")
         wait_until(lambda: len([e for e in events.seen() if e["event"] == "away"]) > n)
         wait_until(lambda: events.seen()[-1]["event"] != "away")
+        n = len(events.seen())
         good(cluster, 0, "node", "disable", "2")
         good(cluster, 0, "node", "enable", "2")
-        wait_until(lambda: [e for e in events.seen() if e["event"] == "flags"][-1]["flags"] == [])
+        wait_until(lambda: [e["flags"] for e in events.seen()[n:] if e["event"] == "flags" and e["node"] == 2][-2:] == [["DISABLED"], []],
+                   what=lambda: f"both changes in {events.seen()}")
 
 
 def test_number_and_time_of_events(cluster):
-    done = run(cluster, 0, "cluster", "events", "-t", "0.3")
-    assert (done.returncode, done.stdout) == (TIMEOUT, "") and "no event" in done.stderr
+    def quiet():
+        """Events of the test before may still come."""
+        done = run(cluster, 0, "cluster", "events", "-t", "0.3")
+        return (done.returncode, done.stdout) == (TIMEOUT, "") and "no event" in done.stderr
+    wait_until(quiet, what="a moment without an event")
     process = popen(cluster, 0, "cluster", "events", "--count", "2")
     try:
         def ended():
@@ -395,6 +401,7 @@ def test_old_forms_of_orders(cluster):
         assert run(cluster, 1, back).stderr == f"Node 1 is not {flag}\n"
     assert run(cluster, 0, "ban", "0").returncode == 22
     good(cluster, 1, "ban", "100")
+    wait_until(lambda: run(cluster, 0, "nodestatus", "1").returncode == 8, what="node 0 to hear of it")
     done = run(cluster, 0, "nodestatus", "all")
     address = cluster.node(1).run(["ctdb", "listnodes"], **CAPTURE).stdout.splitlines()[1]
     assert done.returncode == 8 and f"pnn:1 {address:16} BANNED|INACTIVE\n" in done.stdout and done.stdout.startswith("Number of nodes:3\n")

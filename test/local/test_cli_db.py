@@ -134,14 +134,14 @@ def test_dump_that_is_not_complete(tool, daemon):
     walk(daemon, RECORDS, b"\1\2\3")
     bad(tool("db", "dump", "secrets.tdb"), ERROR, "something malformed")
     walk(daemon, RECORDS, None)
-    bad(tool("-t", "1", "db", "dump", "secrets.tdb"), TIMEOUT, "nothing came for 1 s after 2 records")
+    bad(tool("-t", "3", "db", "dump", "secrets.tdb"), TIMEOUT, "nothing came for 3 s after 2 records")
 
 
 def test_dump_refused(tool, daemon):
     bad(tool("db", "dump", "nosuch.tdb"), NOT_FOUND, 'no database "nosuch.tdb"')
     bad(tool("catdb", "nosuch.tdb"), ERROR, "No database matching 'nosuch.tdb' found")
     daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, -1, b"", b"a recovery is running") if opcode == TRAVERSE_TOLD else None
-    bad(tool("-t", "1.2", "db", "dump", "secrets.tdb"), TIMEOUT, "a recovery is running")
+    bad(tool("-t", "3", "db", "dump", "secrets.tdb"), TIMEOUT, "a recovery is running")
     daemon.override = lambda opcode, reqid, data: fake.reply_control(reqid, -1, b"", b"this database is damaged") if opcode == TRAVERSE_TOLD else None
     bad(tool("db", "dump", "secrets.tdb"), ERROR, "this database is damaged")
 
@@ -338,7 +338,7 @@ def test_wipe_ends_by_a_signal(popen, daemon, number, at):
 
 def test_wipe_waits_as_long_as_it_is_told(tool, daemon):
     answers(daemon, recmode=1)
-    bad(tool("-t", "1", "db", "wipe", "secrets.tdb"), TIMEOUT, "a recovery has not ended for 1 s")
+    bad(tool("-t", "3", "db", "wipe", "secrets.tdb"), TIMEOUT, "a recovery has not ended for 3 s")
 
 
 @pytest.mark.parametrize("how, code", [("timed out", ERROR), ("refused by the second", ERROR), ("connection lost", NO_DAEMON)])
@@ -571,7 +571,7 @@ def test_check_of_answers_that_lead_nowhere(tool, daemon):
     interface(daemon, {EXAMINE: examined + struct.pack(">Q", 2**63)})
     assert "node 2: says that there are 9223372036854775808 records, which is impossible" in bad(tool("db", "check", "locking.tdb"), WRONG)
     daemon.recmode, daemon.vnnmap = 1, []
-    bad(tool("-t", "0.2", "record", "locate", "locking.tdb", "k"), ERROR, "a recovery runs")
+    bad(tool("-t", "3", "record", "locate", "locking.tdb", "k"), ERROR, "a recovery runs")
 
 
 # ---- raw files ----

@@ -130,12 +130,12 @@ def test_partially_online_only_without_flags(tool, fake):
 
 def test_no_leader(tool, fake):
     fake.say(HEALTHY.replace("leader 0\n", "leader none\n"))
-    status = as_json(tool, "-t", "2", "cluster", "status")
+    status = as_json(tool, "-t", "4", "cluster", "status")
     assert status["leader"] is None
     assert all(not n["leader"] for n in status["nodes"])
     assert status["state"] != "OK"
-    assert "Leader:UNKNOWN\n" in tool("-t", "2", "status")
-    assert tool("-t", "2", "leader") == "UNKNOWN\n"
+    assert "Leader:UNKNOWN\n" in tool("-t", "4", "status")
+    assert tool("-t", "4", "leader") == "UNKNOWN\n"
 
 
 def test_recovery_without_generation(tool, fake):

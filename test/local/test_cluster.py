@@ -30,9 +30,11 @@ def pids(cluster, pnn, program):
 
 @pytest.mark.valgrind
 def test_all_nodes_agree(cluster):
-    told = [status(cluster, pnn) for pnn in range(3)]
-    assert {s["leader"] for s in told} <= {0, 1, 2} and len({s["leader"] for s in told}) == 1
-    assert len({s["generation"] for s in told}) == 1
+    def agreed():
+        told = [status(cluster, pnn) for pnn in range(3)]
+        return told if len({(s["leader"], s["generation"]) for s in told}) == 1 else None
+    told = wait_until(agreed, what="one leader and one generation")  # news of the start may still be on the way
+    assert {s["leader"] for s in told} <= {0, 1, 2}
     assert all([node["flags"] for node in s["nodes"]] == [[], [], []] for s in told)
 
 

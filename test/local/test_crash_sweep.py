@@ -12,7 +12,7 @@ import time
 import pytest
 from classic import Client, Closed
 from crash import KILL, POWER, Crasher
-from support import PATIENCE, wait_until
+from support import CALM, PATIENCE, wait_until
 from test_readonly import File
 
 NODES = 3
@@ -113,7 +113,7 @@ class Sweep:
 def sweep(module_factory, request):
     directory = tempfile.mkdtemp(prefix="ct", dir="/tmp")
     crashers = [Crasher(directory, pnn, request.config.getoption("--build")) for pnn in range(NODES)]
-    cluster = module_factory(NODES, extra_config="[cluster]\n\tdead interval = 2s\n", env={c.pnn: c.env() for c in crashers})
+    cluster = module_factory(NODES, extra_config=CALM, env={c.pnn: c.env() for c in crashers})
     yield Sweep(cluster, crashers)
     shutil.rmtree(directory)
 

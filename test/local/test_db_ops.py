@@ -10,7 +10,7 @@ import subprocess
 import threading
 
 import pytest
-from support import CAPTURE, PATIENCE, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, output, wait_until
 
 NODES = 3
 OK, ERROR, USAGE, NOT_FOUND, TIMEOUT, NO_DAEMON, WRONG = range(7)
@@ -20,7 +20,7 @@ MODELS = ("volatile", "persistent", "replicated")
 
 @pytest.fixture(scope="module")
 def shared(module_factory):
-    return module_factory(NODES)
+    return module_factory(NODES, extra_config=CALM)
 
 
 _numbers = iter(range(1, 1 << 30))

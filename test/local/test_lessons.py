@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from classic import CURRENT, FETCH, FETCH_WITH_HEADER, HEADER, REPLY_CALL, REQ_MESSAGE, Client, without_vacuuming
-from support import CAPTURE, PATIENCE, TOP, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, TOP, output, wait_until
 
 DAEMONS = ["ctdbd", "ctdb-transportd", "ctdb-clusterd", "ctdb-dbd", "ctdb-dbkeep"]
 REGISTER, DEREGISTER, GET_PNN, ATTACH_PERSISTENT, TRANS3_COMMIT = 23, 24, 35, 61, 119
@@ -19,7 +19,7 @@ GET_VNNMAP, GET_RECMODE, SET_RECMODE = 5, 15, 16
 
 @pytest.fixture(scope="module")
 def shared(module_factory):
-    return module_factory(2, extra_config="[cluster]\n\tdead interval = 3s\n")
+    return module_factory(2, extra_config=CALM)
 
 
 @pytest.fixture
@@ -249,8 +249,14 @@ def test_h078_attach_waits_for_usable_databases(cluster_factory):
     for pnn in range(3):
         cluster.fault(pnn, "power-off")
     cluster.fault(0, "power-on")
-    path = cluster.node(0).file("run", "ctdbd.socket")
-    wait_until(lambda: os.path.exists(path), what="the socket")
+
+    def listens():
+        try:
+            connect(cluster, 0).socket.close()
+            return True
+        except OSError:
+            return False
+    wait_until(listens, what="the socket")
     with connect(cluster, 0) as c:
         attach = c.ask(ATTACH_PERSISTENT, b"early.tdb\0")
         assert c.control(GET_PNN)[0] == 0

@@ -11,6 +11,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from autocluster.process import start_time
 from olddaemon import find_debian_root
 from support import CAPTURE, PATIENCE, need_programs, wait_until
 
@@ -175,15 +176,15 @@ def test_h110_the_file_system_hangs(program, lock, start):
     helper, patient = start(program, lock, "1", "1"), start(program, lock + "2", "1")
     for path in (lock, lock + "2"):
         (helper if path == lock else patient).held()
+    stuck = checker_of(helper)
+    for path in (lock, lock + "2"):
         fd = os.open(path, os.O_RDWR)
         fcntl.lockf(fd, fcntl.LOCK_EX, 1, 1)
-    stuck = checker_of(helper)
     status, err = helper.ended()
     assert status == 1 and "takes more than 1 s: does its file system hang?" in err
     # The lock is free though the checker hung.
     start(program, lock).held()
-    wait_until(lambda: not os.path.exists(f"/proc/{stuck}") or open(f"/proc/{stuck}/stat", encoding="ascii").read().split()[2] == "Z",
-               what="the end of the checker")
+    wait_until(lambda: start_time(stuck) is None, what="the end of the checker")
     assert patient.alive()
     # Who holds does not hang with its checker.
     assert patient.term() == -signal.SIGTERM
@@ -257,7 +258,7 @@ def test_h108_orphan_from_the_start(bindir, base, kind, need_root):
 def free_address():
     """Two ports of a loopback address that nobody uses."""
     for i in range(200):
-        host = f"127.19.{os.getpid() % 250 + 1}.{i + 1}"
+        host = f"127.{os.getpid() // 250 % 19 + 1}.{os.getpid() % 250 + 1}.{i + 1}"
         with socket.socket() as s:
             try:
                 s.bind((host, 2379))
@@ -382,7 +383,7 @@ def test_etcd_is_restarted(etcd, etcd_program, start):
 
 @pytest.mark.parametrize("how", ["revoke", "delete", "taken"])
 def test_etcd_key_is_taken_away(etcd, etcd_program, start, how):
-    helper = start(etcd_program, "--endpoints", etcd.endpoint, "--ttl", "2").held()
+    helper = start(etcd_program, "--endpoints", etcd.endpoint, "--ttl", "6").held()
     if how == "revoke":
         assert etcd.ctl("lease", "revoke", etcd.lease()).returncode == 0
     elif how == "delete":
@@ -509,6 +510,11 @@ class FakeEtcd(ThreadingHTTPServer):
         self.answers["/v3/kv/range"] = {"header": {"member_id": "7", "raft_term": "3", **header}, "kvs": [{"lease": "42", "value": "bWU="}]}
 
 
+    def hold_then(self, **header):
+        """As soon as the helper has taken the key."""
+        self.answers["/v3/kv/txn"] = lambda body: (self.hold(**header), {"succeeded": True})[1]
+
+
 class Handler(BaseHTTPRequestHandler):
     """One request."""
 
@@ -539,16 +545,17 @@ def fake():
 @pytest.mark.parametrize("header", [{"raft_term": "4"}, {"member_id": "8"}, {"raft_term": "0"}])
 def test_renewal_counts_only_if_one_leader_did_it(fake, etcd_program, start, header):
     """A deposed leader of etcd that says yes to a renewal must not make anybody act longer."""
+    fake.hold_then(**header)
     helper = start(etcd_program, "--endpoints", fake.endpoint, "--ttl", "2").held()
-    fake.hold(**header)
     status, _ = helper.ended()
     assert status == 1 and len(helper.untils()) == 1 and now_ns() >= helper.untils()[0]
     assert sum(path == "/v3/lease/keepalive" for path, _ in fake.seen) >= 2
 
 
 def test_renewal_that_one_leader_did(fake, etcd_program, start):
-    helper = start(etcd_program, "--endpoints", fake.endpoint, "--ttl", "2").held()
-    fake.hold()
+    fake.hold_then()
+    fake.answers["/v3/lease/grant"]["TTL"] = fake.answers["/v3/lease/keepalive"]["result"]["TTL"] = "6"
+    helper = start(etcd_program, "--endpoints", fake.endpoint, "--ttl", "6").held()
     wait_until(lambda: len(helper.untils()) >= 4, what="renewals")
 
 

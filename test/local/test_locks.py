@@ -8,15 +8,14 @@ import sys
 
 import pytest
 from classic import REPLY_CALL, Client
-from support import CAPTURE, PATIENCE, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, output, wait_until
 
 HOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lock_holder.py")
 NODES = 2
 
 
 def _cluster(module_factory, mutexes):
-    extra = "" if mutexes else "[database]\n\ttdb mutexes = false\n"
-    return module_factory(NODES, extra_config=extra)
+    return module_factory(NODES, extra_config=CALM + ("" if mutexes else "[database]\n\ttdb mutexes = false\n"))
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["mutexes", "fcntl"])
@@ -110,7 +109,7 @@ def test_recovery_of_the_others_ends(cluster):
         cluster.wait_ready(4 * PATIENCE)  # the recovery has ended
         row, = wait_until(lambda: held_up(cluster, 1, "late.tdb", holder), what="the holder in the status")
         assert row["program"].startswith("python"), row
-        assert any(f"process {holder.pid} " in x and "late.tdb" in x and "stopped" in x for x in log(cluster, 1).splitlines())
+        wait_until(lambda: any(f"process {holder.pid} " in x and "late.tdb" in x and "stopped" in x for x in log(cluster, 1).splitlines()), what="the holder in the log")
         for pnn in (0, 1):
             assert ctdb(cluster, pnn, "record", "get", "other.tdb", "one").strip() == "old"
             ctdb(cluster, pnn, "record", "set", "other.tdb", "one", "new")
@@ -122,7 +121,7 @@ def test_recovery_of_the_others_ends(cluster):
         assert ctdb(cluster, pnn, "record", "get", "late.tdb", "one").strip() == "old"
         assert ctdb(cluster, pnn, "record", "get", "late.tdb", "two").strip() == "new"
     cluster.wait_ready(2 * PATIENCE)
-    assert "part of the recovery has ended, too" in log(cluster, 0)
+    wait_until(lambda: "part of the recovery has ended, too" in log(cluster, 0), what="the end of the late part in the log")
 
 
 def test_clients_that_never_rest(cluster, request):

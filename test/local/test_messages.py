@@ -261,8 +261,11 @@ def test_stats_command(cluster, messenger):
     assert {"super", "transport", "cluster", "dbkeep", "db", "test.8", "test.9"} <= set(rows)
     assert rows["test.8"]["error"] == "its process is gone"
     assert rows["db"]["sent"] > 0 and rows["db"]["received"] > 0 and rows["db"]["pid"] > 1
-    one = stats(cluster, 0, "transport", "--node", 1)
-    assert (one["endpoint"], one["node"]) == ("transport", 1) and one["queues"] == []
+    def at_rest():
+        one = stats(cluster, 0, "transport", "--node", 1)
+        return one if one["queues"] == [] else None
+    one = wait_until(at_rest, what="transport without queues")
+    assert (one["endpoint"], one["node"]) == ("transport", 1)
     assert one["pid"] == rows["transport"]["pid"] and one["received"] > rows["transport"]["received"]
     assert stats(cluster, 1, "db")["pid"] in {p.pid for p in cluster.node(1).find_program("ctdb-dbd")}
     text = output(tool(cluster, 0, "message", "stats"))

@@ -4,7 +4,7 @@ import random
 import time
 
 import pytest
-from support import CAPTURE, PATIENCE, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, output, wait_until
 from test_readonly import Node
 
 N = 200
@@ -15,7 +15,7 @@ SEED = 5
 
 @pytest.fixture(scope="module")
 def cluster(module_factory):
-    return module_factory(3)
+    return module_factory(3, extra_config=CALM)
 
 
 def restore(cluster, path):
@@ -57,7 +57,7 @@ def test_daemon_is_killed(cluster, base, victim):
         tool = restore(cluster, path)
         time.sleep(lasts * 2 ** -i * chance.uniform(0.5, 1))  # the fault has to come somewhere in it, where most happens early
         for process in cluster.node(1).find_program(victim)[:4]:
-            process.signal(9)
+            process.kill()  # and its end: who looks at the cluster afterwards is not to find it alive
         _, err = tool.communicate(timeout=8 * PATIENCE)
         now = state(cluster, name)
         seen.append((tool.returncode, now))

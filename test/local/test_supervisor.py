@@ -1,6 +1,8 @@
 """ctdbd with stub daemons: order, restart, giving up, stop, and that nothing is left half-started or behind."""
 
+import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -18,11 +20,14 @@ READY, WAITING, FAILED = "1", "2", "4"
 
 
 def free_ports(n):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """Outside of what the kernel gives to connections: nobody takes them before they are used."""
+    found = []
+    while len(found) < n:
+        port = random.randrange(20000, 32000)
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            found += [port] if port not in found else []
+    return found
 
 
 def read(path):
@@ -95,6 +100,9 @@ class Node:
     def start(self, *args):
         """In the foreground; returns when all daemons are ready."""
         self.launch(*args)
+        self.wait_up()
+
+    def wait_up(self):
         wait_until(lambda: "ctdbd" in self.log() and re.search(r"NOTICE: ready$", self.log(), re.M) or self.process.poll() is not None,
                    what=lambda: f"the node to be up: {self.stderr()} {self.log()}")
         assert self.process.poll() is None, self.stderr()
@@ -313,7 +321,8 @@ def test_two_requests_to_stop(node):
 
 
 def test_supervisor_killed(node):
-    node.behave("ctdb-dbkeep", "slow-stop 4")
+    node.write("stays", "")
+    node.behave("ctdb-dbkeep", f"stop-without {node.path('stays')}")
     node.start()
     node.process.kill()
     node.wait()
@@ -322,8 +331,10 @@ def test_supervisor_killed(node):
     # the next one does not start beside the daemons of the former one
     os.rename(node.path("stub", "trace"), node.path("stub", "trace.1"))
     os.rename(node.path("log.ctdb"), node.path("log.1"))
-    node.start()
-    assert "waiting for the daemons of an earlier ctdbd to end" in node.stderr()
+    node.launch()
+    wait_until(lambda: "waiting for the daemons of an earlier ctdbd to end" in node.stderr(), what="it to wait")
+    os.unlink(node.path("stays"))
+    node.wait_up()
     assert node.trace()[0][:2] == ("ctdb-dbkeep", "end")
     assert node.names("ready") == DAEMONS
     assert node.stop() == 0

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from classic import FETCH, Client
-from support import CAPTURE, PATIENCE, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, output, wait_until
 
 SET_TUNABLE, ATTACH_PERSISTENT, VACUUM_FETCH, DB_VACUUM = 48, 61, 154, 155
 NODES = 3
@@ -16,7 +16,7 @@ NODES = 3
 
 @pytest.fixture(scope="module")
 def shared(module_factory):
-    return module_factory(NODES)
+    return module_factory(NODES, extra_config=CALM)
 
 
 @pytest.fixture

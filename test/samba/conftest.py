@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from support import ClusterFactory, need_programs, wait_until
+from support import CALM, ClusterFactory, need_programs, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/bin/python3"
@@ -132,7 +132,7 @@ class Holder:
             cluster, self.cluster = self.cluster, None
             self.factory.replace(cluster)
         if not self.cluster:
-            self.cluster = self.factory(3, mode="netns", samba_on_nodes=True)
+            self.cluster = self.factory(3, mode="netns", samba_on_nodes=True, extra_config=CALM)
         return self.cluster
 
 

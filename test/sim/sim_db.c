@@ -318,6 +318,7 @@ static void run(uint64_t s, uint64_t virtual_ms)
 	quiet_phase = have_slots = false;
 	memset(nodes, 0, sizeof(nodes));
 	memset(&view, 0, sizeof(view));
+	memset(&late_id, 0, sizeof(late_id));
 	memset(link_clear, 0, sizeof(link_clear));
 	memset(link_breaks, 0, sizeof(link_breaks));
 	memset(link_down_until, 0, sizeof(link_down_until));
@@ -431,12 +432,13 @@ int main(int argc, char **argv)
 	}
 	printf("%" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " locks, %" PRIu64 " grants, %" PRIu64
 	       " reads, %" PRIu64 " copies, %" PRIu64 " revoked, %" PRIu64 " recoveries, %" PRIu64
-	       " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans, %" PRIu64 " pins, %" PRIu64
-	       " refused\n",
+	       " records fell back to older copies, %" PRIu64 " removed, %" PRIu64 " orphans, %" PRIu64
+	       " pins, %" PRIu64 " refused\n",
 	       runs, stat_events, stat_locks, stat_grants, stat_reads, stat_copies, stat_revokes, stat_recoveries,
 	       stat_lost, stat_removed, stat_orphans, stat_pins, stat_refused);
-	printf("%" PRIu64 " of %" PRIu64 " slots were claimed, %" PRIu64 " scans, %" PRIu64 " results compared\n",
-	       stat_dirty, stat_slots, stat_scans, stat_compared);
+	printf("%" PRIu64 " of %" PRIu64 " slots were claimed, %" PRIu64 " scans, %" PRIu64
+	       " results compared, %" PRIu64 " times a database was late at a node, %" PRIu64 " of them committed\n",
+	       stat_dirty, stat_slots, stat_scans, stat_compared, stat_late, stat_late_committed);
 	printf("%" PRIu64 " contents sent, %" PRIu64 " of these in parts, %" PRIu64 " records, %" PRIu64 " refused\n",
 	       stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong);
 	free(heap);

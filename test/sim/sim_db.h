@@ -59,6 +59,9 @@ enum bug {
 	BUG_FORGET_COPIES, /* D6: a dbd that starts does not look for flags */
 	BUG_COPY_RSN,      /* B1: copies have the data master's rsn */
 	BUG_NO_PIN,        /* P2: sticky records go at once */
+	/* databases that a client's lock holds up in a recovery (V12) */
+	BUG_LATE_SERVED, /* V3: END opens them */
+	BUG_LATE_LOST,   /* COMMIT after END is not followed */
 	/* contents in parts */
 	BUG_PARTS_KEEP,      /* records that were deleted at the source stay */
 	BUG_PARTS_UNCHECKED, /* V13: what comes of it is not looked at */
@@ -66,12 +69,13 @@ enum bug {
 };
 
 static const char *const bug_names[] = {
-	"none",         "give-twice",    "keep-stale",      "lose-grant",      "delete-given",   "ignore-locks",
-	"serve-always", "serve-early",   "no-lineage",      "no-pointer",      "no-replace",     "silent-link",
-	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",     "kept-always",    "digest-stale",
-	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb",   "vac-no-recheck", "vac-never",
-	"keep-copy",    "early-revoked", "no-strip",        "strip-late",      "strip-owner",    "forget-copies",
-	"copy-rsn",     "no-pin",        "parts-keep",      "parts-unchecked", "parts-again"};
+	"none",         "give-twice",    "keep-stale",      "lose-grant",    "delete-given",   "ignore-locks",
+	"serve-always", "serve-early",   "no-lineage",      "no-pointer",    "no-replace",     "silent-link",
+	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",   "kept-always",    "digest-stale",
+	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb", "vac-no-recheck", "vac-never",
+	"keep-copy",    "early-revoked", "no-strip",        "strip-late",    "strip-owner",    "forget-copies",
+	"copy-rsn",     "no-pin",        "late-served",     "late-lost",     "parts-keep",     "parts-unchecked",
+	"parts-again"};
 
 /* ---- world ---- */
 
@@ -96,6 +100,7 @@ struct client {
 	struct record_call *call;
 	uint64_t asked_at;
 	bool reader; /* content with a read-only copy */
+	bool keeps;  /* its lock, for so long that it is noticed */
 	bool peek;   /* content with the data of the answer */
 };
 
@@ -113,6 +118,8 @@ struct node {
 	uint32_t wish_generation; /* a recovery is wanted for what was lost in this generation */
 	bool rejoin;
 	uint64_t wish_at, not_before;
+	uint32_t members[MAX_NODES], n_members; /* of the last END */
+	bool late;                              /* the last END came before COMMIT of the volatile database */
 	bool stale; /* was expelled and has not been committed since: its records do not count */
 	uint64_t incarnation;
 	TALLOC_CTX *mem;
@@ -181,7 +188,7 @@ extern uint64_t link_clear[MAX_NODES][MAX_NODES]; /* time when the last message 
 extern uint64_t link_breaks[MAX_NODES][MAX_NODES], link_down_until[MAX_NODES][MAX_NODES];
 extern bool trace, quiet_phase;
 extern enum bug bug;
-extern uint64_t truth[MAX_KEYS]; /* last value written, 0 deleted */
+extern uint64_t truth[MAX_KEYS];       /* last value written, 0 deleted */
 extern uint64_t small_since[MAX_KEYS]; /* if it is no large one */
 /* In every third run some values are longer than what can be sent. */
 #define SIM_MAX_DATA sizeof(uint64_t)
@@ -197,6 +204,8 @@ extern uint32_t slots_now[SLOTS];
 extern bool have_slots;
 extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans,
 	stat_reads, stat_copies, stat_revokes, stat_pins, stat_refused;
+extern uint64_t stat_late, stat_late_committed;
+extern struct recovery_id late_id; /* newest recovery that was told of a database that is late */
 extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 extern uint64_t stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong;
 

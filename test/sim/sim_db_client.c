@@ -406,9 +406,44 @@ static void client_unlock(struct client *c)
 		record_deletion_hint(n->db, key_of(c->key), f->rsn, mono());
 	}
 	f->locked_by = -1;
+	c->keeps = false;
 	c->state = CLIENT_IDLE;
 	client_again(c, rest ? rnd(churn ? 2 * S : 400 * MS) : rnd(2) ? rnd(300 * US) : rnd(5 * MS));
 	poll_node(n);
+}
+
+/* Who watches locks (src/dbd/locks.c) has noticed one that is kept. */
+static void kept_event(struct event *e)
+{
+	struct node *n = &nodes[e->node];
+	struct event *next;
+
+	if (!n->dbd || n->incarnation != e->incarnation || !n->clients[e->a].keeps) {
+		return;
+	}
+	if (!n->expelled && !n->fenced && rec_member_generation(n->member) != 0) {
+		if (recovery_id_cmp(rec_member_id(n->member), &late_id) > 0) {
+			late_id = *rec_member_id(n->member);
+		}
+		rec_member_late(n->member, &n->file);
+		poll_node(n);
+	}
+	next = at(now_ns + rnd(3 * MS), kept_event, e->node, e->a);
+	next->incarnation = e->incarnation;
+}
+
+/* For how long a record stays locked; now and then for longer than a recovery takes. */
+static uint64_t lock_time(struct client *c)
+{
+	struct event *e;
+
+	c->keeps = seed % 3 == 0 && !quiet_phase && rnd(150) == 0;
+	if (!c->keeps) {
+		return rnd(rnd(10) == 0 ? 5 * MS : 200 * US);
+	}
+	e = at(now_ns + rnd(3 * MS), kept_event, c->node, c->index);
+	e->incarnation = nodes[c->node].incarnation;
+	return rnd(150 * MS);
 }
 
 static void client_step(struct event *e)
@@ -450,7 +485,7 @@ static void client_step(struct event *e)
 		} else {
 			client_check(c);
 		}
-		client_again(c, rnd(rnd(10) == 0 ? 5 * MS : 200 * US));
+		client_again(c, lock_time(c));
 		return;
 	}
 	c->call = c->reader

@@ -416,19 +416,60 @@ static void m_prepared(void *priv, void *db, const struct recovery_id *id, uint3
 	}
 }
 
+static void settled(struct node *n)
+{
+	uint32_t all = n->n_members;
+
+	vacuum_db_start(n->db, n->members, all - (bug == BUG_VAC_SKIP_MEMBER && n->members[all - 1] != n->pnn), mono());
+}
+
+/* V4 */
+static void check_prepared(const struct node *n, const void *db, const struct recovery_id *id)
+{
+	for (uint32_t i = 0; db == &n->file && i < (uint32_t)n_nodes; i++) {
+		if (rec_member_has(n->member, i) && recovery_id_cmp(&nodes[i].prepared_id, id) < 0) {
+			fail("node %u: COMMIT, and node %u is not prepared", n->pnn, i);
+		}
+	}
+}
+
 static void m_committed(void *priv, void *db, const struct recovery_id *id, uint32_t generation)
 {
 	struct node *n = priv;
 
+	check_prepared(n, db, id);
 	n->committed[db_no(n, db)] = *id;
 	TRACE("node %u: database %d committed", n->pnn, db_no(n, db));
 	if (db == &n->file) {
 		n->generation = generation;
 		n->stale = false;
 		record_db_serve(n->db, mono());
+		if (n->late && rec_member_is_normal(n->member)) {
+			stat_late_committed++;
+			settled(n);
+		}
 		if (!n->clients_running) {
 			clients_start(n);
 		}
+	}
+}
+
+static void ended_without(struct node *n, const struct recovery_id *id, uint32_t generation)
+{
+	uint32_t n_slots;
+	const uint32_t *slots = rec_member_slots(n->member, &n_slots);
+
+	TRACE("node %u: the volatile database is late", n->pnn);
+	stat_late++;
+	if (recovery_id_cmp(&late_id, id) < 0 && n->wish_generation == 0) {
+		fail("node %u: END without the volatile database, and nobody said that it is late", n->pnn);
+	}
+	if (n->generation != 0) {
+		fail("node %u: the volatile database is late, and served", n->pnn);
+	}
+	if (bug == BUG_LATE_SERVED) {
+		record_db_open(n->db, generation, slots, n_slots);
+		record_db_serve(n->db, mono());
 	}
 }
 
@@ -437,17 +478,29 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 {
 	struct node *n = priv;
 
-	(void)generation;
-	rec_lineage_end(&n->lineage[0], id);
-	rec_lineage_end(&n->lineage[1], id);
-	vacuum_db_start(n->db, members, n_members - (bug == BUG_VAC_SKIP_MEMBER && members[n_members - 1] != n->pnn),
-			mono());
+	n->late = recovery_id_cmp(&n->committed[0], id) != 0;
+	n->n_members = n_members;
+	memcpy(n->members, members, n_members * sizeof(*members));
+	/* What a broken link has lost is known; another recovery follows. */
+	if (recovery_id_cmp(&n->committed[1], id) != 0 && n->wish_generation == 0) {
+		fail("node %u: END, and the persistent database is not committed", n->pnn);
+	}
+	if (recovery_id_cmp(&n->committed[1], id) == 0) {
+		rec_lineage_end(&n->lineage[1], id);
+	}
+	if (!n->late) {
+		rec_lineage_end(&n->lineage[0], id);
+		settled(n);
+	} else {
+		ended_without(n, id, generation);
+	}
 	for (uint32_t i = 0; i < n_members; i++) {
 		struct node *o = &nodes[members[i]];
 
 		if (!o->content_changed && !n->content_changed &&
 		    recovery_id_cmp(&o->committed[1], &n->committed[1]) == 0 &&
-		    !content_equal(&o->content, &n->content) && n->generation == o->generation) {
+		    !content_equal(&o->content, &n->content) && o->dbd &&
+		    recovery_id_cmp(rec_member_id(o->member), id) == 0) {
 			fail("after recovery, persistent contents of %u and %u differ", n->pnn, o->pnn);
 		}
 	}
@@ -563,7 +616,11 @@ void deliver(struct event *e)
 		DELIVER(REC_CONTENT_BEGIN, rec_content_begin, rec_member_on_content_begin(n->member, from, &m, mono()));
 		DELIVER(REC_CONTENT, rec_content, rec_member_on_content(n->member, from, &m, mono()));
 		DELIVER(REC_DB_PREPARED, rec_db, rec_leader_on_prepared(n->leader, from, &m, mono()));
-		DELIVER(REC_DB_COMMIT, rec_db, rec_member_on_commit(n->member, from, &m, mono()));
+		DELIVER(REC_DB_COMMIT, rec_db, {
+			if (bug != BUG_LATE_LOST || !rec_member_is_normal(n->member)) {
+				rec_member_on_commit(n->member, from, &m, mono());
+			}
+		});
 		DELIVER(REC_END, rec_end, rec_member_on_end(n->member, from, &m, mono()));
 		DELIVER(REC_WANTED, rec_wanted, on_wanted(n, m.generation));
 	default:

@@ -19,6 +19,8 @@ uint32_t slots_now[SLOTS];
 bool have_slots;
 uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_removed, stat_orphans, stat_reads,
 	stat_copies, stat_revokes, stat_pins, stat_refused;
+uint64_t stat_late, stat_late_committed;
+struct recovery_id late_id;
 uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
 uint64_t stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong;
 
