@@ -24,7 +24,8 @@
 
 static struct server_id self_id(const struct ctdb_client *c)
 {
-	return (struct server_id){.pid = (uint64_t)getpid(), .vnn = c->pnn, .unique = GLOCK_UNIQUE_NOT_SAMBA};
+	return (struct server_id){
+		.pid = (uint64_t)getpid(), .task = c->lock_id, .vnn = c->pnn, .unique = GLOCK_UNIQUE_NOT_SAMBA};
 }
 
 static uint64_t epoch_new(void)
@@ -57,6 +58,8 @@ static int queue_copy(TALLOC_CTX *mem, const struct glock_lock_state *s, struct 
 		      bool append);
 static int queue_store(struct ctdb_record *rec, const struct glock *g);
 static int glock_lock_destructor(struct glock_lock_state *s);
+static void glock_name(struct tevent_req *req);
+static void glock_named(struct tevent_req *subreq);
 static void glock_try(struct tevent_req *req);
 static void glock_got_record(struct tevent_req *subreq);
 static void glock_asked(struct tevent_req *subreq);
@@ -72,6 +75,9 @@ struct tevent_req *glock_lock_send(TALLOC_CTX *mem, struct ctdb_db *db, struct c
 		return NULL;
 	}
 	*s = (struct glock_lock_state){.req = req, .db = db, .retry = {.req = req, .fn = glock_try}};
+	while (db->c->lock_id == 0) {
+		db->c->lock_id = client_random();
+	}
 	self = self_id(db->c);
 	instance = epoch_new();
 	server_id_put(s->me, &self);
@@ -82,8 +88,48 @@ struct tevent_req *glock_lock_send(TALLOC_CTX *mem, struct ctdb_db *db, struct c
 		return tevent_req_post(req, db->c->ev);
 	}
 	talloc_set_destructor(s, glock_lock_destructor);
-	glock_try(req);
+	if (db->c->lock_listener == NULL) {
+		glock_name(req);
+	} else {
+		glock_try(req);
+	}
 	return tevent_req_is_in_progress(req) ? req : tevent_req_post(req, db->c->ev);
+}
+
+static void glock_message(void *priv, uint64_t srvid, struct ctdb_data data)
+{
+	(void)priv;
+	(void)srvid;
+	(void)data; /* nobody sends any: the srvid is a name */
+}
+
+/* The daemon knows this connection by its number before a lock has it as its holder. */
+static void glock_name(struct tevent_req *req)
+{
+	struct glock_lock_state *s = tevent_req_data(req, struct glock_lock_state);
+	struct ctdb_client *c = s->db->c;
+	struct tevent_req *subreq = ctdb_listen_send(s, c, GLOCK_SRVID | c->lock_id, glock_message, NULL);
+
+	if (!tevent_req_nomem(subreq, req)) {
+		tevent_req_set_callback(subreq, glock_named, req);
+	}
+}
+
+static void glock_named(struct tevent_req *subreq)
+{
+	struct tevent_req *req = tevent_req_callback_data(subreq, struct tevent_req);
+	struct glock_lock_state *s = tevent_req_data(req, struct glock_lock_state);
+	struct ctdb_listener *listener = NULL;
+	int err = ctdb_listen_recv(subreq, s, &listener);
+
+	talloc_free(subreq);
+	if (tevent_req_error(req, err == 0 && s->db->c == NULL ? ENOTCONN : err)) {
+		return;
+	}
+	if (s->db->c->lock_listener == NULL) {
+		s->db->c->lock_listener = talloc_steal(s->db->c, listener);
+	}
+	glock_try(req);
 }
 
 /* A request that gives up leaves the queue, if that needs no waiting; else its place is lost after the grace time. */
@@ -309,21 +355,20 @@ static int glock_take(struct glock_lock_state *s, struct ctdb_record *rec, struc
 	return err != 0 ? err : EAGAIN;
 }
 
-/* On this node the kernel knows; the unique id cannot be checked from here, a process id that was used again makes us
- * wait. */
+/* Its node's daemon knows whether it lives, by its number if it has one: a process id may be another's by now. */
 static struct tevent_req *ask_if_alive(TALLOC_CTX *mem, struct ctdb_client *c, const struct server_id *id)
 {
-	struct classic_pid_srvid both = {.pid = (int32_t)id->pid, .srvid = id->unique};
+	struct classic_pid_srvid both = {.pid = (int32_t)id->pid};
 	struct classic_i32 pid = {.value = (int32_t)id->pid};
-	bool samba = id->unique != GLOCK_UNIQUE_NOT_SAMBA;
+	bool named = glock_holder_srvid(id, &both.srvid);
 	struct ctdb_blob payload;
 	struct tevent_req *req;
-	int err = samba ? classic_pid_srvid_nencode(mem, &both, &payload) : classic_i32_nencode(mem, &pid, &payload);
+	int err = named ? classic_pid_srvid_nencode(mem, &both, &payload) : classic_i32_nencode(mem, &pid, &payload);
 
 	if (err != 0) {
 		return NULL;
 	}
-	req = control_send(mem, c, id->vnn, samba ? CLASSIC_CONTROL_CHECK_PID_SRVID : CLASSIC_CONTROL_PROCESS_EXISTS, 0,
+	req = control_send(mem, c, id->vnn, named ? CLASSIC_CONTROL_CHECK_PID_SRVID : CLASSIC_CONTROL_PROCESS_EXISTS, 0,
 			   data_of_blob(payload));
 	talloc_free(payload.data);
 	return req;
@@ -341,25 +386,37 @@ static bool remember_dead(struct glock_lock_state *s)
 	return true;
 }
 
+/* Of a process on this node that has no number the kernel knows as much as the daemon. */
+static bool is_gone_here(const struct ctdb_client *c, const struct server_id *id)
+{
+	return id->vnn == c->pnn && (id->pid > INT32_MAX || (kill((pid_t)id->pid, 0) != 0 && errno == ESRCH));
+}
+
 /* Somebody holds the lock; the record is not locked meanwhile. */
 static void glock_conflict(struct tevent_req *req)
 {
 	struct glock_lock_state *s = tevent_req_data(req, struct glock_lock_state);
+	struct ctdb_client *c = s->db->c;
+	struct server_id self = self_id(c);
 	struct tevent_req *subreq;
+	uint64_t srvid;
 
 	snprintf(s->holder, sizeof(s->holder), "process %llu of node %u", (unsigned long long)s->asked.pid,
 		 s->asked.vnn);
-	if (s->asked.vnn != s->db->c->pnn) {
-		subreq = ask_if_alive(s, s->db->c, &s->asked);
+	if (is_gone_here(c, &s->asked)) {
+		if (remember_dead(s)) {
+			glock_try(req);
+		} else {
+			tevent_req_oom(req);
+		}
+	} else if (server_id_equal(&s->asked, &self) ||
+		   (s->asked.vnn == c->pnn && !glock_holder_srvid(&s->asked, &srvid))) {
+		glock_pause(s);
+	} else {
+		subreq = ask_if_alive(s, c, &s->asked);
 		if (!tevent_req_nomem(subreq, req)) {
 			tevent_req_set_callback(subreq, glock_asked, req);
 		}
-	} else if (s->asked.pid <= INT32_MAX && (kill((pid_t)s->asked.pid, 0) == 0 || errno != ESRCH)) {
-		glock_pause(s);
-	} else if (!remember_dead(s)) {
-		tevent_req_oom(req);
-	} else {
-		glock_try(req);
 	}
 }
 

@@ -6,11 +6,18 @@
 
 #define GLOCK_DB               "g_lock.tdb"
 #define GLOCK_UNIQUE_NOT_SAMBA 0xFFFFFFFFFFFFFFFFULL
+#define GLOCK_SRVID            0xC7DB10C000000000ULL /* | task: registered by a connection that holds locks */
 #define GLOCK_SERVER_ID_SIZE   24U
 #define GLOCK_WATCHER_SIZE     32U
 #define GLOCK_STATE_SIZE       44U /* holder, two epochs, number of shared holders */
 #define GLOCK_MAX              (16U * 1024 * 1024)
 
+/*
+ * Who holds a lock. A process id is used again: after a restart of its node at the latest. Processes of Samba have a
+ * number of their own (unique) that they register as a srvid; but on its own node Samba looks that up in files of its
+ * own. So connections of this library say they are no process of Samba, which makes Samba ask for the process alone,
+ * and have their number in task: registered, too, and asked for by this library.
+ */
 struct server_id {
 	uint64_t pid; /* 0: nobody */
 	uint32_t task, vnn;
@@ -43,6 +50,8 @@ void glock_parse(struct ctdb_data data, struct glock *g);
 int glock_build(TALLOC_CTX *mem, const struct glock *g, struct ctdb_data *data);
 /* The i-th holder, exclusive or shared (or of a foreign list); false when there are no more. */
 bool glock_holder(const struct glock *g, uint32_t i, struct server_id *id);
+/* The srvid by which the daemon of its node knows that this very process lives; false: only its process id is known. */
+bool glock_holder_srvid(const struct server_id *id, uint64_t *srvid);
 
 /* Takes the lock exclusively for this process; waits for living holders with random pauses, drops dead ones. ETIMEDOUT:
  * somebody keeps it. */

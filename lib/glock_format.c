@@ -129,8 +129,9 @@ bool glock_holder(const struct glock *g, uint32_t i, struct server_id *id)
 			return false;
 		}
 		server_id_get(g->foreign_list.data + (size_t)i * FOREIGN_SIZE + 8, id);
-		id->unique = GLOCK_UNIQUE_NOT_SAMBA; /* that tool's number is nowhere registered: only the process can
+		id->unique = GLOCK_UNIQUE_NOT_SAMBA; /* that tool's numbers are nowhere registered: only the process can
 							be asked for */
+		id->task = 0;
 		return true;
 	}
 	if (g->holder.pid != 0) {
@@ -145,6 +146,16 @@ bool glock_holder(const struct glock *g, uint32_t i, struct server_id *id)
 	}
 	server_id_get(g->shared + (size_t)i * GLOCK_SERVER_ID_SIZE, id);
 	return true;
+}
+
+bool glock_holder_srvid(const struct server_id *id, uint64_t *srvid)
+{
+	if (id->unique != GLOCK_UNIQUE_NOT_SAMBA) {
+		*srvid = id->unique;
+		return true;
+	}
+	*srvid = GLOCK_SRVID | id->task;
+	return id->task != 0;
 }
 
 int glock_build(TALLOC_CTX *mem, const struct glock *g, struct ctdb_data *data)

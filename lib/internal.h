@@ -34,8 +34,10 @@ struct ctdb_client {
 	struct dlist tunnels;        /* struct ctdb_tunnel */
 	struct dlist dbs;            /* struct ctdb_db: the handles */
 	struct ctdb_db *locks;       /* g_lock.tdb, kept open after the first transaction */
-	struct dlist files;          /* struct db_file: the open files */
-	struct dlist out;            /* struct out_packet */
+	uint32_t lock_id;            /* this connection among the holders of its locks; 0: none was asked for yet */
+	struct ctdb_listener *lock_listener; /* by which the daemon knows lock_id */
+	struct dlist files;                  /* struct db_file: the open files */
+	struct dlist out;                    /* struct out_packet */
 	size_t out_bytes;
 	uint8_t *in; /* received, not yet complete */
 	size_t in_len, in_size;

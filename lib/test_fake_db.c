@@ -338,8 +338,16 @@ static bool on_control(struct fake *f, const struct fake_request *r, struct fake
 	case CLASSIC_CONTROL_SCHEDULE_FOR_DELETION:
 		on_deletion(r, d);
 		return true;
-	case CLASSIC_CONTROL_PROCESS_EXISTS:
+	case CLASSIC_CONTROL_REGISTER_SRVID:
+	case CLASSIC_CONTROL_DEREGISTER_SRVID:
+		d->registered = r->control.srvid;
+		fake_reply_control(f, r, 0, NULL, 0, NULL);
+		return true;
 	case CLASSIC_CONTROL_CHECK_PID_SRVID:
+		CHECK(r->control.data.len == 12);
+		memcpy(&d->asked_srvid, r->control.data.data + 4, 8);
+		/* fall through */
+	case CLASSIC_CONTROL_PROCESS_EXISTS:
 		d->n_exists++;
 		fake_reply_control(f, r, d->exists ? 0 : -1, NULL, 0, NULL);
 		return true;

@@ -34,6 +34,8 @@ struct fake_dbs {
 	uint8_t deleted_key[64];
 	size_t deleted_keylen;
 	unsigned int n_exists; /* PROCESS_EXISTS, CHECK_PID_SRVID */
+	uint64_t registered;   /* the last srvid that a client registered, or took back */
+	uint64_t asked_srvid;  /* of the last CHECK_PID_SRVID */
 	bool exists;
 	unsigned int n_messages;
 	uint64_t message_srvid;

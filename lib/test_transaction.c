@@ -330,28 +330,97 @@ static void test_holder_on_other_node(void **state)
 	end(&s);
 }
 
-static void test_holder_on_this_node(void **state)
+/* holder gets the pid of a new process. */
+static void hold_by_child(struct setup *s, struct server_id *holder)
 {
-	struct server_id holder = {.vnn = FAKE_PNN, .unique = 5};
-	struct setup s;
-	struct ctdb_transaction *t = NULL;
-	pid_t pid;
+	pid_t pid = fork();
 
-	begin(&s);
-	pid = fork();
 	if (pid == 0) {
 		pause();
 		_exit(0);
 	}
-	holder.pid = (uint64_t)pid;
-	hold_lock(&s, &holder, NULL);
+	assert_true(pid > 0);
+	holder->pid = (uint64_t)pid;
+	hold_lock(s, holder, NULL);
+}
+
+static void child_ends(const struct server_id *holder)
+{
+	kill((pid_t)holder->pid, SIGKILL);
+	waitpid((pid_t)holder->pid, NULL, 0);
+}
+
+/* A process that has no number: the kernel is asked, not the daemon. */
+static void test_holder_on_this_node(void **state)
+{
+	struct server_id holder = {.vnn = FAKE_PNN, .unique = GLOCK_UNIQUE_NOT_SAMBA};
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+	int err;
+
+	begin(&s);
+	hold_by_child(&s, &holder);
 	ctdb_client_set_timeout(s.c, SHORT_MS);
-	assert_int_equal(ctdb_transaction_start(s.db, s.c, &t), ETIMEDOUT);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	err = ctdb_transaction_start(s.db, s.c, &t);
+	child_ends(&holder);
+	assert_int_equal(err, ETIMEDOUT);
 	ctdb_client_set_timeout(s.c, PATIENCE_MS);
 	start(&s, &t);
-	assert_int_equal(s.d->n_exists, 0); /* the kernel was asked, not the daemon */
+	assert_int_equal(s.d->n_exists, 0);
+	end(&s);
+}
+
+/* The process id lives, and perhaps it is another process by now: the daemon knows, by the number that only one had. */
+static void check_process_id_used_again(struct server_id holder, uint64_t srvid)
+{
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+	int err;
+
+	begin(&s);
+	hold_by_child(&s, &holder);
+	s.d->exists = true;
+	ctdb_client_set_timeout(s.c, TRIES_MS);
+	err = ctdb_transaction_start(s.db, s.c, &t);
+	s.d->exists = false;
+	ctdb_client_set_timeout(s.c, PATIENCE_MS);
+	if (err == ETIMEDOUT) {
+		start(&s, &t);
+	}
+	child_ends(&holder);
+	assert_int_equal(err, ETIMEDOUT);
+	assert_true(s.d->n_exists > 0);
+	assert_true(s.d->asked_srvid == srvid);
+	end(&s);
+}
+
+static void test_process_id_used_again(void **state)
+{
+	struct server_id samba = {.vnn = FAKE_PNN, .unique = 5}, ours = {.task = 0x1234, .vnn = FAKE_PNN};
+
+	check_process_id_used_again(samba, 5);
+	ours.unique = GLOCK_UNIQUE_NOT_SAMBA;
+	check_process_id_used_again(ours, GLOCK_SRVID | 0x1234);
+}
+
+/* Whoever holds a lock is in it under a number that the daemon was told before. */
+static void test_holder_is_named(void **state)
+{
+	struct ctdb_record_header h;
+	struct ctdb_data data = {0};
+	struct setup s;
+	struct ctdb_transaction *t = NULL;
+	struct glock g;
+	uint64_t srvid = 0;
+
+	begin(&s);
+	start(&s, &t);
+	assert_int_equal(ctdb_record_peek(s.locks, data_of(s.lock, strlen(s.lock) + 1), s.c, &h, &data), 0);
+	glock_parse(data, &g);
+	assert_int_equal(g.holder.pid, getpid());
+	assert_int_equal(g.holder.task, s.c->lock_id);
+	assert_true(glock_holder_srvid(&g.holder, &srvid));
+	assert_true(srvid == s.d->registered);
 	end(&s);
 }
 
@@ -386,6 +455,7 @@ static void test_watcher(void **state)
 	watcher[GLOCK_SERVER_ID_SIZE] = 0x2A;
 	begin(&s);
 	start(&s, &t);
+	self.task = s.c->lock_id;
 	hold_lock(&s, &self, watcher); /* it came while the transaction was going on */
 	assert_int_equal(ctdb_transaction_cancel(t), 0);
 	assert_int_equal(ctdb_client_flush(s.c), 0);
@@ -484,6 +554,8 @@ int main(void)
 		cmocka_unit_test(test_volatile),
 		cmocka_unit_test(test_holder_on_other_node),
 		cmocka_unit_test(test_holder_on_this_node),
+		cmocka_unit_test(test_process_id_used_again),
+		cmocka_unit_test(test_holder_is_named),
 		cmocka_unit_test(test_own_transaction),
 		cmocka_unit_test(test_watcher),
 		cmocka_unit_test(test_queue_self),

@@ -118,6 +118,7 @@ int cmd_db_status(struct cli *cli, char **argv, int argc)
 	if (model != CTDB_DB_VOLATILE) {
 		output_field(&cli->out, "seqnum", "Sequence number", json_integer((json_int_t)seqnum));
 	}
+	db_freeze_show(cli, db.id);
 	db_locks_show(cli, db.id);
 	return recovery_put(cli, cli->opt.node);
 }

@@ -35,6 +35,8 @@ int copies_locate(struct cli *cli, uint32_t pnn, uint32_t db_id, struct ctdb_dat
 
 /* db_locks.c: a table (JSON: "locks") of the processes that keep the node of --node from going on with a database. */
 void db_locks_show(struct cli *cli, uint32_t id);
+/* Has a tool frozen it, who, for how long; nothing in texts if none has. */
+void db_freeze_show(struct cli *cli, uint32_t id);
 
 uint32_t copies_lmaster(const struct copies_map *map, struct ctdb_data key); /* pnn */
 

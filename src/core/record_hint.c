@@ -12,7 +12,7 @@
 /* Hints come due together: a timer for each would cost more than what it is for. */
 #define HINT_GRID_NS  (8 * MONO_NS_PER_MS)
 #define HINT_TRIES    5
-#define HINT_SLICE    64U
+#define HINT_SLICE    16U
 #define HINT_PAUSE_US 1000
 
 /* Used and emptied again the record may look as it did when it came: the hint is what tells (R6). */

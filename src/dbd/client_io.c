@@ -15,7 +15,7 @@
 #define READ_LARGE (1024U * 1024)
 /* After so many packets in one go a client has a rest: else one that sends without waiting for answers takes the time
  * of all others, here and on their way through other nodes. */
-#define BURST       128U
+#define BURST       64U
 #define BURST_MS    1U
 #define CHUNK_SIZE  (16U * 1024)
 #define WRITE_PARTS 64

@@ -74,6 +74,8 @@ control_handler control_freeze, control_db_freeze, control_db_thaw, control_db_t
 int edits_new(struct clients *cs, struct edits **out);
 void edits_recovery_began(struct edits *all);
 void edits_db_gone(struct edits *all, struct db *db);
+struct db_freeze; /* protocol/db.h; its name lives as long as the freeze */
+void edits_freeze_of(const struct edits *all, const struct db *db, struct db_freeze *out);
 uint32_t edits_count(const struct edits *all); /* frozen databases */
 /* A message for this node: records that are being pushed, if it has their address. */
 void edits_on_message(struct edits *all, uint64_t srvid, const uint8_t *data, size_t len);

@@ -14,9 +14,12 @@
 #include "dbd/foreign.h"
 #include "dbd/worker.h"
 #include "protocol/classic_native.h"
+#include "protocol/db.h"
 #include "shared/log.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #define EDIT_IDLE_MS   120000
 #define EDIT_QUEUE_MAX (64U * 1024 * 1024) /* pushed records that the worker has not taken yet */
@@ -43,6 +46,10 @@ struct edit {
 	uint32_t pushed;
 	bool full; /* much of what was pushed is not in the worker's hands: confirmation waits */
 	struct deadline *idle;
+	uint32_t node; /* at which the tool asked, pid 0: another one */
+	pid_t pid;
+	char program[16];
+	struct mono since;
 };
 
 /* A control that waits for n databases. Child of the control. */
@@ -114,8 +121,7 @@ static void answer_waiting(struct edit *e, const char *error)
 
 static struct edit *find(const struct edits *all, const struct db *db)
 {
-	dlist_for_each(l, &all->list)
-	{
+	dlist_for_each(l, &all->list) {
 		struct edit *e = dlist_entry(l, struct edit, link);
 
 		if (e->db == db) {
@@ -225,8 +231,27 @@ static void pushed_drained(void *priv, struct worker_job *job)
 	}
 }
 
+/* Who asks, for people; a tool that asks in a few words has ended when they look. */
+static void note_asker(struct edit *e, const struct control *ctl)
+{
+	char path[64];
+	FILE *f;
+
+	e->since = mono_now();
+	e->node = ctl->from;
+	e->pid = ctl->client != NULL ? ctl->client->pid : 0;
+	snprintf(path, sizeof(path), "/proc/%u/comm", (unsigned)e->pid);
+	f = e->pid != 0 ? fopen(path, "re") : NULL;
+	if (f != NULL) {
+		if (fgets(e->program, sizeof(e->program), f) != NULL) {
+			e->program[strcspn(e->program, "\n")] = '\0';
+		}
+		fclose(f);
+	}
+}
+
 /* NULL: no memory. */
-static struct edit *start(struct edits *all, struct db *db)
+static struct edit *start(struct edits *all, struct db *db, const struct control *ctl)
 {
 	struct worker_args args = {.op = WORKER_EDIT};
 	struct dbd *dbd = all->clients->dbd;
@@ -237,6 +262,7 @@ static struct edit *start(struct edits *all, struct db *db)
 	}
 	e->all = all;
 	e->db = db;
+	note_asker(e, ctl);
 	dlist_init(&e->waiting);
 	e->req = worker_job_send(e, dbd->d->ev, dbd->workers, db, &args, frozen, e, &e->job);
 	if (e->req == NULL) {
@@ -257,8 +283,7 @@ static struct edit *start(struct edits *all, struct db *db)
 
 void edits_recovery_began(struct edits *all)
 {
-	dlist_for_each_safe(l, &all->list)
-	{
+	dlist_for_each_safe(l, &all->list) {
 		drop(dlist_entry(l, struct edit, link), "a recovery has begun");
 	}
 }
@@ -273,12 +298,31 @@ void edits_db_gone(struct edits *all, struct db *db)
 	}
 }
 
+void edits_freeze_of(const struct edits *all, const struct db *db, struct db_freeze *out)
+{
+	static const enum db_freeze_state states[] = {[EDIT_FREEZING] = DB_FREEZE_WAITING,
+						      [EDIT_FROZEN] = DB_FREEZE_FROZEN,
+						      [EDIT_OPEN] = DB_FREEZE_OPEN,
+						      [EDIT_COMMITTING] = DB_FREEZE_COMMITTING,
+						      [EDIT_COMMITTED] = DB_FREEZE_COMMITTED};
+	static char nobody[] = "";
+	struct edit *e = find(all, db);
+
+	*out = (struct db_freeze){.state = db->needs_recovery ? DB_FREEZE_OVER : DB_FREEZE_NONE, .name = nobody};
+	if (e != NULL) {
+		*out = (struct db_freeze){.state = states[e->state],
+					  .node = e->node,
+					  .pid = (uint32_t)e->pid,
+					  .name = e->program,
+					  .frozen_ms = mono_ms_between(e->since, mono_now())};
+	}
+}
+
 uint32_t edits_count(const struct edits *all)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(l, &all->list)
-	{
+	dlist_for_each(l, &all->list) {
 		n++;
 	}
 	return n;
@@ -313,7 +357,7 @@ static bool freeze_one(struct edit_request *r, struct db *db)
 	struct edit *e = find(all, db);
 
 	if (e == NULL) {
-		e = start(all, db);
+		e = start(all, db, r->ctl);
 	}
 	return e != NULL && (e->state != EDIT_FREEZING || wait_for(r, e));
 }
@@ -370,8 +414,7 @@ void control_freeze(struct control *ctl)
 	if (r == NULL) {
 		return;
 	}
-	dlist_for_each(l, dbs_list(ctl->dbd->dbs))
-	{
+	dlist_for_each(l, dbs_list(ctl->dbd->dbs)) {
 		ok = ok && freeze_one(r, dlist_entry(l, struct db, link));
 	}
 	freeze_answer(r, ok);
@@ -641,8 +684,7 @@ void edits_on_message(struct edits *all, uint64_t srvid, const uint8_t *data, si
 	if (all->n_pushing == 0) {
 		return;
 	}
-	dlist_for_each_safe(l, &all->list)
-	{
+	dlist_for_each_safe(l, &all->list) {
 		struct edit *e = dlist_entry(l, struct edit, link);
 
 		if (e->pushing && e->srvid == srvid && !e->failed) {

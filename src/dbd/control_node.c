@@ -68,13 +68,15 @@ void control_check_pid_srvid(struct control *ctl)
 	uint64_t srvid = peek_u64(ctl->data + 4);
 	bool found = false;
 
-	dlist_for_each(e, &ctl->clients->list)
+	dlist_for_each_safe(e, &ctl->clients->list)
 	{
 		struct client *c = dlist_entry(e, struct client, link);
 
-		found = found || (c->pid == pid && srvids_has(c, srvid));
+		if (c->pid == pid && srvids_has(c, srvid) && !inactive_kills(ctl, c)) {
+			found = true;
+		}
 	}
-	control_reply(ctl, found ? 0 : -1, NULL, 0, NULL);
+	control_reply(ctl, found && alive(pid) ? 0 : -1, NULL, 0, NULL);
 }
 
 void control_ping(struct control *ctl)

@@ -83,8 +83,7 @@ static void get_status(void *priv, struct rpc_call *call)
 		rpc_call_fail(call, ENOMEM);
 		return;
 	}
-	dlist_for_each(e, dbs_list(dbd->dbs))
-	{
+	dlist_for_each(e, dbs_list(dbd->dbs)) {
 		fill_db(dbd, dlist_entry(e, struct db, link), &s.dbs.v[i++]);
 	}
 	db_get_status_reply(call, &s);
@@ -151,6 +150,20 @@ static void get_recovery(void *priv, struct rpc_call *call)
 	recovery_reply(priv, call, db_get_recovery_reply);
 }
 
+static void get_freeze(void *priv, struct rpc_call *call, const struct db_copy_id *m)
+{
+	struct dbd *dbd = priv;
+	const struct db *db = db_find(dbd->dbs, m->db_id);
+	struct db_freeze reply;
+
+	if (db == NULL || dbd->clients == NULL) {
+		rpc_call_fail(call, ENOENT);
+		return;
+	}
+	edits_freeze_of(dbd->clients->edits, db, &reply);
+	db_get_freeze_reply(call, &reply);
+}
+
 static const struct db_server server = {
 	.get_status = get_status,
 	.get_stalls = get_stalls,
@@ -162,6 +175,7 @@ static const struct db_server server = {
 	.recover = recover,
 	.get_recovery = get_recovery,
 	.get_locks = locks_get,
+	.get_freeze = get_freeze,
 };
 
 static int dispatch(void *priv, struct rpc_call *call, uint32_t proc, const uint8_t *buf, size_t len)

@@ -318,6 +318,15 @@ static void test_process_exists(void **state)
 	fake_control(fd, CLASSIC_CONTROL_PROCESS_EXISTS, CLASSIC_NODE_CURRENT, 0, 0, 2, arg, 4);
 	assert_true(fake_eof(fd));
 	close(fd);
+	fake->flags[0] = 0;
+	fd = fake_connect();
+	fake_control(fd, CLASSIC_CONTROL_REGISTER_SRVID, CLASSIC_NODE_CURRENT, 0, 0xABCDEF0123ULL, 1, NULL, 0);
+	assert_int_equal(fake_reply(fd, 1).status, 0);
+	fake->flags[0] = CLASSIC_NODE_FLAG_STOPPED;
+	poke_u64(arg + 4, 0xABCDEF0123ULL);
+	fake_control(fd, CLASSIC_CONTROL_CHECK_PID_SRVID, CLASSIC_NODE_CURRENT, 0, 0, 2, arg, 12);
+	assert_true(fake_eof(fd));
+	close(fd);
 }
 
 /* ---- state ---- */

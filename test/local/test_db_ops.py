@@ -332,12 +332,18 @@ def test_clients_wait_while_it_is_frozen(cluster):
     thread = threading.Thread(target=lambda: done.append(db.run("-t", "60", "record", "set", db.name, "a", "2", pnn=1)))
     thread.start()
     assert not done
+    frozen = [json.loads(db.good("-o", "json", "db", "status", db.name, pnn=pnn))["frozen"] for pnn in range(NODES)]
+    assert all(f["state"] == "frozen" and f["node"] == 0 and f["seconds"] >= 0 for f in frozen), frozen
+    assert frozen[0]["pid"] > 0 and frozen[0]["program"] == "ctdb" and frozen[1]["pid"] is None, frozen
+    assert f"Frozen: frozen, by process {frozen[0]['pid']} (ctdb) of node 0, since " in re.sub(" +", " ", db.good("db", "status", db.name))
+    assert "Frozen: frozen, by node 0, since " in re.sub(" +", " ", db.good("db", "status", db.name, pnn=1))
     generation = json.loads(db.good("-o", "json", "cluster", "status", pnn=2))["generation"]
     db.good("db", "thaw", db.name, pnn=2)
     assert json.loads(db.good("-o", "json", "cluster", "status", pnn=2))["generation"] != generation  # the recovery is over
     thread.join(4 * PATIENCE)
     assert done and done[0].returncode == OK, done
     assert db.records()["a"] == "2"
+    assert json.loads(db.good("-o", "json", "db", "status", db.name))["frozen"] is None and "Frozen" not in db.good("db", "status", db.name)
 
 
 # ---- detach ----

@@ -9,7 +9,7 @@ from support import PATIENCE, TOP, output
 
 KEYS = 3
 SECONDS = 6
-POWER_SECONDS = 9  # a node without power is noticed meanwhile
+POWER_SECONDS = 12  # a node without power is noticed meanwhile
 
 
 class Counters:
@@ -59,6 +59,12 @@ def program(request):
 
 
 @pytest.fixture(scope="module")
+def shared(module_factory):
+    """Where a lost node is to be noticed while the clients work."""
+    return module_factory(3, extra_config="[cluster]\n\tdead interval = 3s\n")
+
+
+@pytest.fixture(scope="module")
 def shared_patient(module_factory):
     """Daemons that are started again within the dead interval, also on a machine with much to do."""
     return module_factory(3, extra_config="[cluster]\n\tdead interval = 5s\n")
@@ -79,7 +85,8 @@ def spread(steps, seconds=SECONDS):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["volatile", "replicated", "persistent"])
-def test_nothing_breaks(cluster, program, model):
+def test_nothing_breaks(patient, program, model):
+    cluster = patient
     counters = Counters(cluster, program, f"quiet-{model}.tdb", model)
     counters.finish()
     counters.check(exact=True)

@@ -47,8 +47,7 @@ class Observed:
         self.cluster.wait_ready(4 * PATIENCE, pnns)
 
     def leader(self):
-        wait_until(lambda: self.watch.agreed(self.all), 4 * PATIENCE, "one view of all nodes")
-        return self.watch.leader()
+        return wait_until(lambda: self.watch.agreed(self.all) and [pnn for pnn in [self.watch.leader()] if pnn is not None], 4 * PATIENCE, "one view of all nodes")[0]
 
     def pick(self, role):
         """The leader, or the last of the others."""
@@ -67,9 +66,14 @@ class Observed:
         assert not self.watch.two_sides(since)
 
     def undisturbed(self, pnns, since, until=None):
-        """These acted all the time."""
+        """These acted all the time, until now. What they were told by now may not have been read yet."""
+        until = time.monotonic() if until is None else until
         for pnn in pnns:
             gaps = self.watch.gaps(pnn, since, until)
+            end = time.monotonic() + PATIENCE
+            while gaps and gaps[-1][1] == until and time.monotonic() < end:
+                time.sleep(0.1)
+                gaps = self.watch.gaps(pnn, since, until)
             assert not gaps, f"node {pnn} did not act: {[f'{b - since:.3f} to {e - since:.3f} s' for b, e in gaps]}; {self.watch.spans(pnn, since)}"
 
 

@@ -25,20 +25,17 @@ DEAD = 2
 CONFIG = f"[cluster]\n\tdead interval = {DEAD}s\n"
 
 
-def make_plan(seed, seconds):
-    """[(pause before it, what, arguments, how long it lasts, daemon that is killed meanwhile or None)]"""
-    chance, plan, total = random.Random(seed), [], 0
-    while total < seconds:
+def make_plan(seed):
+    """Without end: pause before it, what, arguments, how long it lasts, daemon that is killed meanwhile or None."""
+    chance = random.Random(seed)
+    while True:
         what = chance.choice(FAULTS)
         pnn, other = chance.sample(range(NODES), 2)
         daemon = chance.choice(DAEMONS)
         groups = chance.choice([[[n for n in range(NODES) if n != pnn], [pnn]], [[0], [1], [2]]])
         arguments = {"kill": (pnn, daemon), "freeze": (pnn, daemon), "partition": (groups,), "deaf": (pnn, other)}.get(what, (pnn,))
         meanwhile = (other, chance.choice(DAEMONS)) if chance.random() < 0.3 else None
-        step = (chance.uniform(0.3, 3), what, arguments, chance.choice([0.2, 1, DEAD, 2 * DEAD]), meanwhile)
-        total += step[0] + step[3] + 2
-        plan.append(step)
-    return plan
+        yield chance.uniform(0.3, 3), what, arguments, chance.choice([0.2, 1, DEAD, 2 * DEAD]), meanwhile
 
 
 class Clients:
@@ -78,7 +75,7 @@ class Clients:
 
     def finish(self):
         for client in self.running.values():
-            client.wait(4 * PATIENCE)
+            client.wait(max(0, self.until - time.monotonic()) + 4 * PATIENCE)
 
     def ops(self, model):
         found = []
@@ -116,7 +113,8 @@ class Story:
             self.vacuums.append(self.cluster.node(pnn).popen(["ctdb", "-t", "10", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                                                stderr=subprocess.DEVNULL))
         except ClusterError:
-            pass
+            return None
+        return self.vacuums[-1]
 
     def step(self, pause, what, arguments, lasts, meanwhile):
         self.clients.rest(pause)
@@ -194,12 +192,20 @@ class Story:
 
     def make_stop(self, pnn):
         """By the administrator."""
+        asked = []
+
         def begin():
             self.say(f"node {pnn}: stop")
-            self.ctdb(pnn, "node", "stop", str(pnn))
-        return self._off(pnn, begin, lambda: self._let_in(pnn))
+            asked.append(self.ctdb(pnn, "node", "stop", str(pnn)))
+        return self._off(pnn, begin, lambda: self._let_in(pnn, asked[0]))
 
-    def _let_in(self, pnn):
+    def _let_in(self, pnn, asked):
+        """When the command that stops it has ended: it would stop the node afterwards."""
+        def over():
+            self.clients.rest(0.05)
+            return asked is None or asked.poll() is not None
+        wait_until(over, 2 * PATIENCE, what=f"the command to stop node {pnn} to end")
+
         def tried():
             self.clients.rest(0.05)
             return self.cluster.node(pnn).run(["ctdb", "-t", "10", "node", "continue", str(pnn)], **CAPTURE, check=False).returncode == 0
@@ -244,7 +250,7 @@ def test_history(cluster_factory, need_root, request, base):
     story = Story(cluster, request.config.getoption("--build"), os.environ.get("CTDB_HISTORY_DIR", base))
     with story.watch:
         story.clients.until = time.monotonic() + SECONDS
-        for step in make_plan(SEED, SECONDS):
+        for step in make_plan(SEED):
             if time.monotonic() > story.clients.until - 3:
                 break
             story.step(*step)

@@ -33,7 +33,7 @@ GROUP_ALL, GROUP_ACTIVE = 0xFFFFFFF0, 0xFFFFFFF2
 CONFIG = """[cluster]
 \tnode address = {address}
 \theartbeat interval = 200ms
-\tdead interval = 3s
+\tdead interval = 5s
 [transport]
 \tcarrier = tunnel
 \tsecurity = none
@@ -139,8 +139,8 @@ def ping(source, target):
 
 
 def test_leader_and_ping(nodes):
-    leaders = {n.status()["leader"] for n in nodes}
-    assert len(leaders) == 1 and leaders <= set(range(NODES))
+    leaders = wait_until(lambda: (found := {n.status().get("leader") for n in nodes}) and len(found) == 1 and found, what="one leader")
+    assert leaders <= set(range(NODES))
     for a in nodes:
         assert {n["pnn"]: n["flags"] for n in a.status()["nodes"]} == {pnn: [] for pnn in range(NODES)}
         for b in nodes:
