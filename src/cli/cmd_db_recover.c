@@ -19,10 +19,11 @@ static json_t *number(uint64_t v)
 static json_t *cost_json(const struct db_recovery_cost *c)
 {
 	return output_check(json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "ms", (json_int_t)c->ms, "databases",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "ms", (json_int_t)c->ms, "databases",
 		(json_int_t)c->dbs, "slots", (json_int_t)c->slots, "claimed", (json_int_t)c->dirty, "files",
 		(json_int_t)c->scans, "records", (json_int_t)c->scanned, "claims", (json_int_t)c->claims, "orders",
-		(json_int_t)c->orders, "bytes", (json_int_t)c->bytes, "other_files", (json_int_t)c->contents));
+		(json_int_t)c->orders, "bytes", (json_int_t)c->bytes, "other_files", (json_int_t)c->contents,
+		"content_records", (json_int_t)c->content_records, "content_bytes", (json_int_t)c->content_bytes));
 }
 
 /* 0, an errno of the other side, or an exit code below 0. */
@@ -46,11 +47,12 @@ static void put_text(struct cli *cli, const struct db_recovery *r)
 	output_field(&cli->out, "", "Recoveries of this node",
 		     output_check(json_sprintf("%" PRIu64 ", of these full: %" PRIu64, r->count, r->full_count)));
 	output_field(&cli->out, "", "Last recovery",
-		     output_check(json_sprintf("%" PRIu64 " ms%s, %" PRIu64 " of %" PRIu64 " slots claimed, %" PRIu64
-					       " files and %" PRIu64 " records read, %" PRIu64 " claims and %" PRIu64
-					       " orders, %" PRIu64 " bytes sent",
-					       c->ms, r->full ? " (full)" : "", c->dirty, c->slots,
-					       c->scans + c->contents, c->scanned, c->claims, c->orders, c->bytes)));
+		     output_check(json_sprintf(
+			     "%" PRIu64 " ms%s, %" PRIu64 " of %" PRIu64 " slots claimed, %" PRIu64
+			     " files and %" PRIu64 " records read, %" PRIu64 " claims and %" PRIu64 " orders, %" PRIu64
+			     " bytes sent; of contents %" PRIu64 " records, %" PRIu64 " bytes",
+			     c->ms, r->full ? " (full)" : "", c->dirty, c->slots, c->scans + c->contents, c->scanned,
+			     c->claims, c->orders, c->bytes, c->content_records, c->content_bytes)));
 	if (r->wanted) {
 		output_field(&cli->out, "", "Wanted", output_check(json_sprintf("a full recovery: %s", r->reason)));
 	}
@@ -144,10 +146,11 @@ static int add_row(struct cli *cli, TALLOC_CTX *mem, uint32_t pnn, uint32_t gene
 
 static int put_costs(struct cli *cli, TALLOC_CTX *mem, const struct db_recovery *r)
 {
-	static const struct output_column columns[] = {
-		{"node", "NODE"},       {"ms", "MS"},         {"slots", "SLOTS"},
-		{"claimed", "CLAIMED"}, {"files", "FILES"},   {"records", "RECORDS"},
-		{"claims", "CLAIMS"},   {"orders", "ORDERS"}, {"bytes", "BYTES"}};
+	static const struct output_column columns[] = {{"node", "NODE"},     {"ms", "MS"},
+						       {"slots", "SLOTS"},   {"claimed", "CLAIMED"},
+						       {"files", "FILES"},   {"records", "RECORDS"},
+						       {"claims", "CLAIMS"}, {"orders", "ORDERS"},
+						       {"bytes", "BYTES"},   {"content_bytes", "CONTENTS"}};
 	json_t *rows = output_check(json_array());
 	struct copies_map map;
 	int code = copies_map_get(cli, mem, &map);

@@ -10,7 +10,9 @@
  *          master needs) -> SCAN (only if something is wanted; own claims go out, others' come in) -> RESOLVE (all claims are in) -> APPLY (orders) ->
  *          PREPARED -> COMMITTED
  * Database at a member (persistent, replicated):
- *          STATE (tell seqnum and digest) -> WAIT (for the plan) -> [SEND | REPLACE] -> PREPARED -> COMMITTED
+ *          STATE (tell seqnum and digest) -> WAIT (for the plan) -> PREPARED -> COMMITTED; in between
+ *          source: PARTS (until all targets have told the sums of their parts) -> SEND (says which parts it replaces, then all its records in these)
+ *          target: ASK (tells the sums of its parts, or that it wants everything) -> REPLACE (takes what comes)
  *
  * Invariants:
  *   V1  A member acts on messages of the newest id it has seen, and only on those; ids of one leader's term come from that leader alone.
@@ -32,6 +34,10 @@
  *       inconsistency that was seen, makes all members claim everything and count anew (REC_DIGESTS.all, REC_PLAN.full), until that is committed.
  *   V12 END does not wait for a volatile database that a client's lock keeps from going on at some member, who has said so (PREPARED with EINPROGRESS). It goes on as
  *       before, under the same id, served by nobody (V3), and is committed after END when all members are prepared (V4). The next BEGIN takes it up with all others.
+ *   V13 A target replaces its contents in one transaction: what it has in the parts that the source names goes, what comes is stored, and all of that is kept only if sequence
+ *       number and digest of the result are those that the source told. A source sends the end only if what it read is what it told the leader. So sums decide what
+ *       travels, never what comes of it: old ones, wrong ones or ones that agree by chance cost another recovery.
+ *   V14 A member of which parts did not make up the whole asks for everything (no sums) until that database was PREPARED. So it costs one recovery more, not more.
  *   V8  Every step can be abandoned at any point; a later recovery starts from what the files say.
  */
 #ifndef CORE_RECOVERY_H
@@ -43,6 +49,7 @@
 #include <talloc.h>
 
 #include "base/mono.h"
+#include "core/content_parts.h"
 #include "core/slot_digest.h"
 #include "protocol/lane.h"
 
@@ -132,6 +139,13 @@ struct rec_scan_filter {
 };
 bool rec_filter_passes(const struct rec_scan_filter *f, const uint8_t *key, size_t keylen, uint32_t dmaster);
 
+/* What a REPLACE is about: the records of source in the parts of map take the place of the own ones, and these have to come of it. */
+struct rec_replace {
+	uint32_t source;
+	struct content_map map;
+	uint64_t seqnum, digest;
+};
+
 enum rec_apply { REC_APPLY_ADOPT, REC_APPLY_DEMOTE, REC_APPLY_POINT };
 
 /* db: handle given by find_db. Jobs answer later by the rec_member_ functions named; a job that was stopped does not answer. */
@@ -162,9 +176,14 @@ struct rec_member_ops {
 	 */
 	int (*strip)(void *priv, void *db);
 	int (*start_state)(void *priv, void *db);	  /* rec_member_state_done */
-	int (*start_read)(void *priv, void *db);	  /* rec_member_read_batch ..., rec_member_job_done */
+	/* Sums of the parts of the contents as of the last rec_member_state_done(), *n of them, valid until the next call; NULL: they are not known (any more). */
+	const uint64_t *(*parts)(void *priv, void *db, uint32_t *n);
+	void (*contents_forget)(void *priv, void *db); /* the next start_state has to read the file */
+	/* The records in the parts of map: rec_member_read_batch ..., rec_member_read_done. map is copied. */
+	int (*start_read)(void *priv, void *db, const struct content_map *map);
 	void (*read_continue)(void *priv, void *db);
-	int (*start_replace)(void *priv, void *db);	  /* fed by replace_feed, rec_member_job_done */
+	/* Fed by replace_feed; rec_member_job_done: EILSEQ: not what had to come of it, nothing was changed; EPROTO: a record outside of the parts. what is copied. */
+	int (*start_replace)(void *priv, void *db, const struct rec_replace *what);
 	int (*replace_feed)(void *priv, void *db, const uint8_t *records, size_t len, bool last);
 	void (*stop_jobs)(void *priv, void *db);
 	/*
@@ -190,7 +209,7 @@ struct rec_member *rec_member_new(TALLOC_CTX *mem, uint32_t own_pnn, const struc
 
 /*
  * An order that meets nothing but locked records for so long fails with ETIMEDOUT; 0 (at first): is tried for ever. Shorter than what the caller of the
- * recovery is willing to wait, so that the node that has the lock is named.
+ * recovery is willing to wait, so that the node that has the lock is named. Who hears nothing about contents from others for twice as long begins again (EAGAIN).
  */
 void rec_member_set_patience(struct rec_member *m, uint32_t ms);
 
@@ -212,6 +231,8 @@ void rec_member_on_claims(struct rec_member *m, uint32_t from, const struct rec_
 void rec_member_on_orders(struct rec_member *m, uint32_t from, const struct rec_orders *msg, struct mono now);
 void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack *msg, struct mono now);
 void rec_member_on_content_plan(struct rec_member *m, uint32_t from, const struct rec_content_plan *msg, struct mono now);
+void rec_member_on_content_parts(struct rec_member *m, uint32_t from, const struct rec_content_parts *msg, struct mono now);
+void rec_member_on_content_begin(struct rec_member *m, uint32_t from, const struct rec_content_begin *msg, struct mono now);
 void rec_member_on_content(struct rec_member *m, uint32_t from, const struct rec_content *msg, struct mono now);
 void rec_member_on_commit(struct rec_member *m, uint32_t from, const struct rec_db *msg, struct mono now);
 void rec_member_on_end(struct rec_member *m, uint32_t from, const struct rec_end *msg, struct mono now);
@@ -228,7 +249,9 @@ struct rec_scan_entry {
 bool rec_member_scan_entry(struct rec_member *m, void *db, const struct rec_scan_entry *entry);
 bool rec_member_read_batch(struct rec_member *m, void *db, const uint8_t *records, size_t len); /* false: pause */
 void rec_member_state_done(struct rec_member *m, void *db, int status, uint64_t seqnum, uint64_t digest, bool healthy);
-void rec_member_job_done(struct rec_member *m, void *db, int status, struct mono now); /* wipe, scan, read or replace, whichever runs */
+/* Sequence number and digest of all that was seen when it was read, records: how many of them were sent. */
+void rec_member_read_done(struct rec_member *m, void *db, uint64_t seqnum, uint64_t digest, uint64_t records, struct mono now);
+void rec_member_job_done(struct rec_member *m, void *db, int status, struct mono now); /* wipe, scan, replace, or a read that failed, whichever runs */
 
 /*
  * Works in slices: call when due; returns when to call again (MONO_NEVER: nothing to do). Also due after every call above. What is done at once is bounded, however many
@@ -250,6 +273,7 @@ struct rec_stats {
 	uint32_t dbs, scans;	/* volatile databases; files that were read */
 	uint32_t slots, dirty;	/* own ones, over all databases; of those the ones that were claimed */
 	uint64_t scanned, claims, orders, bytes;
+	uint64_t content_records, content_bytes; /* sent about other databases, sums of parts too; by recoveries that were abandoned as well, as what has arrived is not sent again */
 	bool full; /* no digests were trusted */
 };
 const struct rec_stats *rec_member_stats(const struct rec_member *m);

@@ -147,7 +147,8 @@ bool rec_member_is_normal(const struct rec_member *m)
 /* Leaves whatever recovery was going on (V8). */
 static void drop_run(struct rec_member *m)
 {
-	dlist_for_each(e, &m->dbs) {
+	dlist_for_each(e, &m->dbs)
+	{
 		struct mdb *db = dlist_entry(e, struct mdb, link);
 
 		if (db->handle != NULL) {
@@ -160,7 +161,7 @@ static void drop_run(struct rec_member *m)
 	m->members = m->slots = NULL;
 	m->n_members = m->n_slots = 0;
 	m->begun = m->planned = m->normal = false;
-	m->retry = MONO_NEVER;
+	m->retry = m->look = MONO_NEVER;
 }
 
 void rec_member_abandon(struct rec_member *m)
@@ -340,7 +341,6 @@ static struct mdb *mdb_new(struct rec_member *m, const struct rec_db_plan *plan)
 	db->base = plan->base;
 	db->name = talloc_strdup(db, plan->name);
 	dlist_init(&db->todo);
-	dlist_init(&db->early);
 	for (uint32_t i = 0; i < plan->valid.n; i++) {
 		db->valid = db->valid || plan->valid.v[i] == m->own_pnn;
 	}
@@ -382,6 +382,8 @@ static bool mdb_run(struct mdb *db, struct mono now)
 
 	if (before == MDB_NEW) {
 		mdb_begin(db);
+	} else if (!mdb_is_volatile(db)) {
+		content_run(db, now);
 	}
 	return mdb_is_volatile(db) && (volatile_run(db, now) || db->state != before);
 }
@@ -401,7 +403,10 @@ void rec_member_on_plan(struct rec_member *m, uint32_t from, const struct rec_pl
 	}
 	m->planned = true;
 	m->full = msg->full;
-	m->stats = (struct rec_stats){.full = msg->full};
+	m->stats = (struct rec_stats){.full = msg->full,
+				      .content_records = m->ended ? 0 : m->stats.content_records,
+				      .content_bytes = m->ended ? 0 : m->stats.content_bytes};
+	m->ended = false;
 	(void)now;
 	for (uint32_t i = 0; i < msg->dbs.n; i++) {
 		const struct rec_db_plan *plan = &msg->dbs.v[i];
@@ -428,7 +433,9 @@ void rec_member_job_done(struct rec_member *m, void *handle, int status, struct 
 		return;
 	}
 	mdb_ready(db);
-	if (status != 0) {
+	if (status != 0 && !mdb_is_volatile(db)) {
+		content_job_failed(db, status);
+	} else if (status != 0) {
 		mdb_failed(db, status, "reading or writing the file failed");
 	} else if (mdb_is_volatile(db)) {
 		volatile_job_done(db);
@@ -442,13 +449,12 @@ void rec_member_on_ack(struct rec_member *m, uint32_t from, const struct rec_ack
 	struct mdb *db = rec_member_current(m, &msg->id) ? rec_member_find(m, msg->db_id) : NULL;
 	uint32_t i = rec_member_index(m, from);
 
-	(void)now;
 	if (db == NULL || i == m->n_members || db->state == MDB_IDLE || db->state == MDB_NEW) {
 		return;
 	}
 	mdb_ready(db);
 	if (msg->what == LANE_PROC_REC_CONTENT && !mdb_is_volatile(db)) {
-		content_acked(db, i, msg->sequence);
+		content_acked(db, i, msg->sequence, now);
 	} else if (mdb_is_volatile(db) && (msg->what == LANE_PROC_REC_CLAIMS || msg->what == LANE_PROC_REC_ORDERS)) {
 		volatile_acked(db, i, (enum lane_proc)msg->what, msg->sequence);
 	}
@@ -508,7 +514,7 @@ void rec_member_on_end(struct rec_member *m, uint32_t from, const struct rec_end
 	if (!rec_member_current(m, &msg->id) || from != m->leader || m->normal) {
 		return;
 	}
-	m->normal = true;
+	m->normal = m->ended = true;
 	m->ops.ended(m->priv, &m->id, m->generation, m->members, m->n_members);
 }
 
@@ -523,6 +529,23 @@ static void retry_due(struct rec_member *m, struct mono now)
 	}
 }
 
+/* Whose contents wait for others: each of them knows how long. */
+static void contents_due(struct rec_member *m, struct mono now)
+{
+	if (!mono_is_set(m->look) || mono_before(now, m->look)) {
+		return;
+	}
+	m->look = MONO_NEVER;
+	dlist_for_each(e, &m->dbs)
+	{
+		struct mdb *db = dlist_entry(e, struct mdb, link);
+
+		if (!mdb_is_volatile(db) && db->state != MDB_NEW) {
+			mdb_ready(db);
+		}
+	}
+}
+
 struct mono rec_member_run(struct rec_member *m, struct mono now)
 {
 	if (!m->begun) {
@@ -533,6 +556,7 @@ struct mono rec_member_run(struct rec_member *m, struct mono now)
 	if (m->planned) {
 		digests_take_early(m, now);
 	}
+	contents_due(m, now);
 	while (!dlist_empty(&m->ready)) {
 		struct mdb *db = dlist_entry(dlist_first(&m->ready), struct mdb, due);
 
@@ -545,5 +569,5 @@ struct mono rec_member_run(struct rec_member *m, struct mono now)
 			break;
 		}
 	}
-	return !dlist_empty(&m->ready) || (m->planned && !dlist_empty(&m->early)) ? now : m->retry;
+	return !dlist_empty(&m->ready) || (m->planned && !dlist_empty(&m->early)) ? now : mono_min(m->retry, m->look);
 }

@@ -21,10 +21,14 @@
 #define STEPS_LOOK   32 /* so many records between two looks at the time */
 #define MDB_BUCKETS  256U
 #define APPLY_RETRY_MS 1
+/* Databases that are fetched whole, V14; beyond: all are. */
+#define WHOLE_MAX 64
+/* Of one transfer: no TDB file can be larger. */
+#define CONTENT_MAX UINT32_MAX
 /* Digests of one member that are kept until the PLAN comes. */
 #define EARLY_MAX LANE_DBS
 
-enum mdb_state { MDB_IDLE, MDB_NEW, MDB_WIPE, MDB_COUNT, MDB_STRIP, MDB_COMPARE, MDB_WANT, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_SEND, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
+enum mdb_state { MDB_IDLE, MDB_NEW, MDB_WIPE, MDB_COUNT, MDB_STRIP, MDB_COMPARE, MDB_WANT, MDB_SCAN, MDB_RESOLVE, MDB_APPLY, MDB_STATE, MDB_WAIT, MDB_PARTS, MDB_SEND, MDB_ASK, MDB_REPLACE, MDB_PREPARED, MDB_COMMITTED };
 
 /* Numbered batches to one member. sent - acked is what is under way. */
 struct stream {
@@ -83,12 +87,24 @@ struct mdb {
 	uint32_t *todo_left;	/* by member index and batch: orders not applied yet */
 	uint32_t *orders_acked; /* by member index: batches acknowledged; in order, so that the sender's window is ours */
 	/* persistent, replicated */
-	uint32_t *targets, n_targets; /* member indices, while sending */
-	bool read_paused, read_done;
+	uint64_t seqnum, digest_told; /* to the leader */
+	bool healthy;
+	struct part_sums *parts_in;   /* by member index, also before the plan */
+	uint32_t *targets, n_targets; /* member indices */
+	bool read_paused;
+	uint32_t source;
+	bool by_parts; /* we have told sums */
 	uint32_t content_in;
-	struct dlist early; /* contents before the plan */
-	uint32_t n_early, source;
+	uint64_t content_len;
 	bool content_ended;
+	struct mono heard; /* of others, since we wait for them; never: we do not */
+};
+
+/* What a target has told. */
+struct part_sums {
+	bool in;
+	uint32_t n;
+	uint64_t *v;
 };
 
 /* A message that overtook the one of another sender that it follows; encoded. */
@@ -116,8 +132,12 @@ struct rec_member {
 	struct dlist early; /* digests before PLAN */
 	uint32_t *n_early;  /* by member index */
 	struct mono retry; /* todo of some database met a lock */
+	struct mono look;  /* no earlier does one have waited for others' contents for too long */
 	uint32_t patience_ms;
 	bool full; /* of the plan */
+	uint32_t whole[WHOLE_MAX], n_whole; /* databases, V14 */
+	bool whole_all;
+	bool ended; /* a recovery, and no PLAN has come since */
 	struct rec_stats stats;
 };
 
@@ -157,7 +177,9 @@ void digests_take_early(struct rec_member *m, struct mono now); /* as many as fi
 /* recovery_content.c */
 int content_begin(struct mdb *db);
 void content_job_done(struct mdb *db);
-void content_acked(struct mdb *db, uint32_t member, uint32_t sequence);
+void content_job_failed(struct mdb *db, int status);
+void content_run(struct mdb *db, struct mono now); /* gives up waiting for others */
+void content_acked(struct mdb *db, uint32_t member, uint32_t sequence, struct mono now);
 
 static inline bool mdb_is_volatile(const struct mdb *db)
 {

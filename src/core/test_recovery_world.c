@@ -25,6 +25,14 @@ static void w_send(void *priv, uint32_t node, enum lane_proc proc, const void *m
 	} else if (proc == LANE_PROC_REC_CONTENT_PLAN) {
 		w->source = ((const struct rec_content_plan *)msg)->source;
 		w->n_targets = ((const struct rec_content_plan *)msg)->targets.n;
+	} else if (proc == LANE_PROC_REC_CONTENT_PARTS) {
+		w->n_sums = ((const struct rec_content_parts *)msg)->sums.n;
+	} else if (proc == LANE_PROC_REC_CONTENT_BEGIN) {
+		const struct rec_content_begin *b = msg;
+
+		assert_true(content_map_set(&w->map, b->parts, b->map.data, b->map.len));
+	} else if (proc == LANE_PROC_REC_CONTENT) {
+		w->last = ((const struct rec_content *)msg)->last;
 	}
 }
 
@@ -73,6 +81,33 @@ static int w_start(void *priv, void *db)
 static int w_start_scan(void *priv, void *db, const struct rec_scan_filter *filter)
 {
 	((struct world *)priv)->filtered = filter != NULL;
+	return w_start(priv, db);
+}
+
+static const uint64_t *w_parts(void *priv, void *db, uint32_t *n)
+{
+	struct world *w = priv;
+
+	(void)db;
+	*n = w->n_parts;
+	return w->n_parts > 0 ? w->parts : NULL;
+}
+
+static void w_contents_forget(void *priv, void *db)
+{
+	(void)db;
+	((struct world *)priv)->forgotten++;
+}
+
+static int w_start_read(void *priv, void *db, const struct content_map *map)
+{
+	(void)map;
+	return w_start(priv, db);
+}
+
+static int w_start_replace(void *priv, void *db, const struct rec_replace *what)
+{
+	((struct world *)priv)->replace = *what;
 	return w_start(priv, db);
 }
 
@@ -183,9 +218,11 @@ const struct rec_member_ops world_member_ops = {
 	.start_scan = w_start_scan,
 	.scan_continue = w_none,
 	.start_state = w_start,
-	.start_read = w_start,
+	.parts = w_parts,
+	.contents_forget = w_contents_forget,
+	.start_read = w_start_read,
 	.read_continue = w_none,
-	.start_replace = w_start,
+	.start_replace = w_start_replace,
 	.replace_feed = w_feed,
 	.stop_jobs = w_stop,
 	.apply = w_apply,

@@ -30,6 +30,12 @@ struct world {
 	uint32_t status; /* of the last DB_PREPARED or BEGIN_REPLY */
 	uint32_t applied, started, stopped, fed, prepared, committed, ended, done;
 	uint32_t source, n_targets;
+	uint64_t parts[LANE_PARTS]; /* of our contents */
+	uint32_t n_parts;
+	uint32_t n_sums, forgotten; /* of the last CONTENT_PARTS */
+	struct content_map map;	    /* of the last CONTENT_BEGIN */
+	bool last;		    /* of the last CONTENT */
+	struct rec_replace replace; /* the last one that was started */
 	bool full; /* of the last PLAN */
 	uint32_t plan_dbs, plan_flags; /* databases; flags of the first one */
 	uint32_t culprits, culprit; /* how many were named, the last one */

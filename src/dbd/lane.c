@@ -100,6 +100,8 @@ ON(rec_ack, rec_ack, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ACK,
 ON(rec_orders, rec_orders, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_ORDERS, m))
 ON(rec_content_state, rec_content_state, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_STATE, m))
 ON(rec_content_plan, rec_content_plan, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_PLAN, m))
+ON(rec_content_parts, rec_content_parts, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_PARTS, m))
+ON(rec_content_begin, rec_content_begin, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT_BEGIN, m))
 ON_TURNED(rec_content, rec_content, records, foreign_recdata(NULL, FOREIGN_IN, b),
 	  recovery_on_message(dbd->recovery, from, LANE_PROC_REC_CONTENT, m))
 ON(rec_db_prepared, rec_db, recovery_on_message(dbd->recovery, from, LANE_PROC_REC_DB_PREPARED, m))
@@ -142,6 +144,8 @@ static const struct lane_server server = {
 	.rec_orders = on_rec_orders,
 	.rec_content_state = on_rec_content_state,
 	.rec_content_plan = on_rec_content_plan,
+	.rec_content_parts = on_rec_content_parts,
+	.rec_content_begin = on_rec_content_begin,
 	.rec_content = on_rec_content,
 	.rec_db_prepared = on_rec_db_prepared,
 	.rec_db_commit = on_rec_db_commit,
@@ -338,6 +342,8 @@ static int encode(struct lane *l, enum lane_proc proc, const void *msg, struct c
 		ENCODE(REC_ORDERS, rec_orders);
 		ENCODE(REC_CONTENT_STATE, rec_content_state);
 		ENCODE(REC_CONTENT_PLAN, rec_content_plan);
+		ENCODE(REC_CONTENT_PARTS, rec_content_parts);
+		ENCODE(REC_CONTENT_BEGIN, rec_content_begin);
 	case LANE_PROC_REC_CONTENT:
 		return encode_content(l, msg, buf);
 		ENCODE(REC_DB_PREPARED, rec_db);

@@ -353,6 +353,8 @@ static const struct rec_member_ops member_ops = {
 	.scan_continue = recovery_job_continue,
 	.strip = recovery_strip,
 	.start_state = recovery_start_state,
+	.parts = recovery_parts,
+	.contents_forget = recovery_contents_forget,
 	.start_read = recovery_start_read,
 	.read_continue = recovery_job_continue,
 	.start_replace = recovery_start_replace,
@@ -460,6 +462,12 @@ void recovery_on_message(struct recovery *r, uint32_t from, enum lane_proc proc,
 		break;
 	case LANE_PROC_REC_CONTENT_PLAN:
 		rec_member_on_content_plan(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_CONTENT_PARTS:
+		rec_member_on_content_parts(r->member, from, msg, now);
+		break;
+	case LANE_PROC_REC_CONTENT_BEGIN:
+		rec_member_on_content_begin(r->member, from, msg, now);
 		break;
 	case LANE_PROC_REC_CONTENT:
 		rec_member_on_content(r->member, from, msg, now);

@@ -99,17 +99,20 @@ static void add(struct db_recovery_cost *sum, const struct db_recovery_cost *c)
 	sum->orders += c->orders;
 	sum->bytes += c->bytes;
 	sum->contents += c->contents;
+	sum->content_records += c->content_records;
+	sum->content_bytes += c->content_bytes;
 }
 
 static void log_cost(const struct db_recovery_cost *c, bool full)
 {
 	log_notice(
 		"recovery: %u volatile databases, %llu of %llu slots claimed, %llu files read, %llu records seen, %llu "
-		"claims and %llu orders sent, %llu bytes; %llu other files read; %llu ms%s",
+		"claims and %llu orders sent, %llu bytes; %llu other files read, %llu records of contents sent, %llu "
+		"bytes; %llu ms%s",
 		c->dbs, (unsigned long long)c->dirty, (unsigned long long)c->slots, (unsigned long long)c->scans,
 		(unsigned long long)c->scanned, (unsigned long long)c->claims, (unsigned long long)c->orders,
-		(unsigned long long)c->bytes, (unsigned long long)c->contents, (unsigned long long)c->ms,
-		full ? ", full" : "");
+		(unsigned long long)c->bytes, (unsigned long long)c->contents, (unsigned long long)c->content_records,
+		(unsigned long long)c->content_bytes, (unsigned long long)c->ms, full ? ", full" : "");
 }
 
 void recovery_cost_ended(struct recovery *r)
@@ -128,7 +131,9 @@ void recovery_cost_ended(struct recovery *r)
 						.claims = s->claims,
 						.orders = s->orders,
 						.bytes = s->bytes,
-						.contents = r->contents_read};
+						.contents = r->contents_read,
+						.content_records = s->content_records,
+						.content_bytes = s->content_bytes};
 	costs->full = s->full;
 	costs->count++;
 	costs->full_count += s->full;

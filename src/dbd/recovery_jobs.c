@@ -9,8 +9,8 @@
 
 /* What is in a persistent or replicated file, as long as nothing is written. */
 struct db_contents {
-	struct worker_state state;
-	uint64_t changes; /* of the database when it was read */
+	struct worker_state state; /* sums: below this */
+	uint64_t changes;          /* of the database when it was read */
 };
 
 struct db_job {
@@ -21,6 +21,8 @@ struct db_job {
 	enum worker_op op;
 	struct tevent_req *req;
 	struct worker_job *job;
+	uint32_t source; /* REPLACE; and what has to come of it */
+	uint64_t seqnum, digest;
 	struct mono busy; /* it is at work since, or since its last sign of life; never: it waits for others */
 };
 
@@ -44,20 +46,43 @@ static int job_destructor(struct db_job *j)
 
 static void contents_keep(struct db *db, uint64_t changes, const struct worker_state *state)
 {
+	struct db_contents *c;
+
+	TALLOC_FREE(db->contents);
 	if (db->writes->running > 0 || db->writes->changes != changes) {
 		return;
 	}
-	if (db->contents == NULL) {
-		db->contents = talloc(db, struct db_contents);
+	c = talloc(db, struct db_contents);
+	if (c == NULL) {
+		return;
 	}
-	if (db->contents != NULL) {
-		*db->contents = (struct db_contents){*state, changes};
+	*c = (struct db_contents){*state, changes};
+	if (c->state.sums != NULL) {
+		c->state.sums = talloc_memdup(c, state->sums, state->n_sums * sizeof(uint64_t));
+		c->state.n_sums = c->state.sums != NULL ? state->n_sums : 0;
 	}
+	db->contents = c;
 }
 
 static bool contents_known(const struct db *db)
 {
 	return db->contents != NULL && db->writes->running == 0 && db->contents->changes == db->writes->changes;
+}
+
+static void say_differs(const struct db_job *j, const struct worker_state *got)
+{
+	log_error("database %s: what came from node %u has sequence number %llu and digest %016llx, it said %llu and "
+		  "%016llx: nothing is stored",
+		  j->db->name, j->source, (unsigned long long)got->seqnum, (unsigned long long)got->digest,
+		  (unsigned long long)j->seqnum, (unsigned long long)j->digest);
+}
+
+static void replaced(struct db *db)
+{
+	if (db->health != NULL) {
+		log_notice("database %s: contents taken from another node, healthy again", db->name);
+		(void)db_set_health(db, NULL);
+	}
 }
 
 static void job_done(struct tevent_req *req)
@@ -67,18 +92,21 @@ static void job_done(struct tevent_req *req)
 	struct db *db = j->db;
 	enum worker_op op = j->op;
 	struct worker_state state = {0};
-	int ret = worker_job_recv(req, op == WORKER_SEQNUM ? &state : NULL);
+	int ret = worker_job_recv(req, &state);
 
 	if (op == WORKER_SEQNUM && ret == 0) {
 		contents_keep(db, j->changes, &state);
+	} else if (op == WORKER_REPLACE && ret == EILSEQ) {
+		say_differs(j, &state);
 	}
 	talloc_free(j);
 	if (op == WORKER_SEQNUM) {
 		rec_member_state_done(r->member, db, ret, state.seqnum, state.digest, db->health == NULL);
+	} else if (op == WORKER_READ && ret == 0) {
+		rec_member_read_done(r->member, db, state.seqnum, state.digest, state.records, mono_now());
 	} else {
-		if (op == WORKER_REPLACE && ret == 0 && db->health != NULL) {
-			log_notice("database %s: contents taken from another node, healthy again", db->name);
-			(void)db_set_health(db, NULL);
+		if (op == WORKER_REPLACE && ret == 0) {
+			replaced(db);
 		}
 		rec_member_job_done(r->member, db, ret, mono_now());
 	}
@@ -136,6 +164,9 @@ static bool read_batch(void *priv, struct worker_job *job, const uint8_t *batch,
 	j = job_find(r, db);
 	if (j != NULL) {
 		j->busy = more ? mono_now() : MONO_NEVER;
+	}
+	if (!more) {
+		recovery_kick(r); /* it watches what others say from now on */
 	}
 	return more;
 }
@@ -206,14 +237,58 @@ int recovery_start_state(void *priv, void *handle)
 	return start(priv, db, &(struct worker_args){.op = WORKER_SEQNUM}, NULL);
 }
 
-int recovery_start_read(void *priv, void *db)
+const uint64_t *recovery_parts(void *priv, void *handle, uint32_t *n)
 {
-	return start(priv, db, &(struct worker_args){.op = WORKER_READ, .with_empty = true}, read_batch);
+	const struct db *db = handle;
+
+	(void)priv;
+	*n = contents_known(db) ? db->contents->state.n_sums : 0;
+	return *n > 0 ? db->contents->state.sums : NULL;
 }
 
-int recovery_start_replace(void *priv, void *db)
+void recovery_contents_forget(void *priv, void *handle)
 {
-	return start(priv, db, &(struct worker_args){.op = WORKER_REPLACE}, NULL);
+	struct db *db = handle;
+
+	(void)priv;
+	TALLOC_FREE(db->contents);
+}
+
+static struct ctdb_blob map_bytes(const struct content_map *map)
+{
+	union {
+		const uint8_t *c;
+		uint8_t *p;
+	} bits = {map->bits};
+
+	return (struct ctdb_blob){(uint32_t)content_map_size(map->n), bits.p};
+}
+
+int recovery_start_read(void *priv, void *db, const struct content_map *map)
+{
+	struct worker_args args = {
+		.op = WORKER_READ, .with_empty = true, .with_state = true, .parts = map->n, .input = map_bytes(map)};
+
+	return start(priv, db, &args, read_batch);
+}
+
+int recovery_start_replace(void *priv, void *db, const struct rec_replace *what)
+{
+	struct worker_args args = {.op = WORKER_REPLACE,
+				   .parts = what->map.n,
+				   .input = map_bytes(&what->map),
+				   .check = true,
+				   .seqnum = what->seqnum,
+				   .digest = what->digest};
+	int ret = start(priv, db, &args, NULL);
+	struct db_job *j = ret == 0 ? job_find(priv, db) : NULL;
+
+	if (j != NULL) {
+		j->source = what->source;
+		j->seqnum = what->seqnum;
+		j->digest = what->digest;
+	}
+	return ret;
 }
 
 int recovery_replace_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last)

@@ -92,6 +92,11 @@ void rec_member_state_done(struct rec_member *m, void *db, int status, uint64_t 
 {
 }
 
+void rec_member_read_done(struct rec_member *m, void *db, uint64_t seqnum, uint64_t digest, uint64_t records,
+			  struct mono now)
+{
+}
+
 void rec_member_job_done(struct rec_member *m, void *db, int status, struct mono now)
 {
 	w->done++;

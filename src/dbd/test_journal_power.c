@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/content_parts.h"
 #include "dbd/journal.h"
 #include "dbd/journal_file.h"
 
@@ -266,14 +267,6 @@ static char *program(struct sweep *s, const char *name, bool crashes, const char
 	return path;
 }
 
-static void arm(const struct sweep *s, unsigned n)
-{
-	FILE *f = fopen(s->at, "w");
-
-	fprintf(f, "%u\n", n);
-	fclose(f);
-}
-
 static void sweep_init(struct sweep *s, struct test_dir *t)
 {
 	unsigned i;
@@ -316,11 +309,33 @@ static uint64_t found_in(struct sweep *s, char *dir, bool other_boot)
 	return n;
 }
 
+/* What the n-th transaction does, as a recovery does it: by parts, which its two records have for themselves. */
+static int replace(struct sweep *s, struct worker_pool *pool, uint64_t n)
+{
+	struct content_map map = {.n = LANE_PARTS};
+	struct ctdb_blob b = test_transaction(s->mem, s->db->id, n);
+	struct worker_args args = {.op = WORKER_REPLACE, .parts = map.n, .input = {sizeof(map.bits), map.bits}};
+	const uint8_t *p = b.data + RECBUF_HEAD;
+	size_t left = b.len - RECBUF_HEAD;
+	struct worker_job *job;
+	struct tevent_req *req;
+	struct recdata r;
+
+	while (recdata_next(&p, &left, &r) == 0) {
+		uint64_t part = content_hash(r.key, r.keylen) % map.n;
+
+		map.bits[part / 8] |= (uint8_t)(1U << part % 8);
+	}
+	req = worker_job_send(s->t, s->t->d->ev, pool, s->db, &args, NULL, NULL, &job);
+	worker_job_feed(job, b.data + RECBUF_HEAD, b.len - RECBUF_HEAD, true);
+	return test_wait(s->t, req, NULL);
+}
+
 /* Transactions until the worker ends: with and without a journal, beginning and ending one. The number of those that
  * were answered. */
 static uint64_t transactions(struct sweep *s, struct worker_pool *pool, bool *killed)
 {
-	static const char script[] = "jjsjc"; /* j: with a journal, s: settle, c: as TDB does it */
+	static const char script[] = "jjsjcjr"; /* j: with a journal, s: settle, c: as TDB does it, r: replace */
 	uint64_t n = 0;
 	unsigned i;
 	int error = 0;
@@ -331,7 +346,8 @@ static uint64_t transactions(struct sweep *s, struct worker_pool *pool, bool *ki
 			continue;
 		}
 		s->t->d->conf->database.journal = script[i] == 'j';
-		error = test_journal_commit(s->t, pool, s->db, n + 1, true);
+		error = script[i] == 'r' ? replace(s, pool, n + 1)
+					 : test_journal_commit(s->t, pool, s->db, n + 1, true);
 		n += error == 0;
 	}
 	s->t->d->conf->database.journal = true;
@@ -403,7 +419,7 @@ static bool step_worker(struct sweep *s, unsigned step)
 	unsigned i;
 
 	scene_begin(s);
-	arm(s, step);
+	test_arm(s->at, step);
 	pool = test_pool_of(s->t, s->crashing, 1);
 	answered = transactions(s, pool, &killed);
 	talloc_free(pool);
@@ -475,7 +491,7 @@ static bool step_start(struct sweep *s, const char *starter, uint64_t want, unsi
 	directory_copy(s->mem, s->cut[0], s->same);
 	power_begin(s->mem, s->same, s->power);
 	test_reboot(s->t, 1);
-	arm(s, step);
+	test_arm(s->at, step);
 	killed = run_start(s, starter, s->same);
 	power_cut(s->mem, s->same, s->power, s->later, step % 4);
 	assert_state(found_in(s, s->later, true), want, false, "start cut again", step);

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- death ---- */
@@ -286,7 +285,8 @@ static void test_blocked_jobs_do_not_block_others(void **state)
 	assert_int_equal(test_run(t, pool, db[0], WORKER_SEQNUM, NULL), 0);
 }
 
-/* All that have nothing to do stand still (stopped as well, by what stopped the one that was found out): renewed, jobs go on. */
+/* All that have nothing to do stand still (stopped as well, by what stopped the one that was found out): renewed, jobs
+ * go on. */
 static void test_idle_workers_stand_still(void **state)
 {
 	struct test_dir *t = *state;
@@ -435,26 +435,6 @@ static void test_spare_process(void **state)
 
 /* ---- a transaction interrupted at each of its writes ---- */
 
-static char *crash_program(struct test_dir *t, const char *at)
-{
-	char *path = talloc_asprintf(t, "%s/crashing-worker", t->path);
-	FILE *f = fopen(path, "w");
-
-	fprintf(f, "#!/bin/sh\nASAN_OPTIONS=verify_asan_link_order=0 TEST_CRASH_AT=%s LD_PRELOAD=%s exec %s \"$@\"\n",
-		at, getenv("TEST_CRASH_SHIM"), getenv("TEST_WORKER"));
-	fclose(f);
-	assert_int_equal(chmod(path, 0700), 0);
-	return path;
-}
-
-static void arm(const char *at, int n)
-{
-	FILE *f = fopen(at, "w");
-
-	fprintf(f, "%d\n", n);
-	fclose(f);
-}
-
 /* "before", "after", or the test fails. */
 static bool is_after(struct test_dir *t, struct db *db)
 {
@@ -501,7 +481,7 @@ static bool sweep_step(struct sweep *s, int n, unsigned *befores, unsigned *afte
 	worker_job_feed(job, s->before.data, s->before.len, true);
 	assert_int_equal(test_wait(s->t, req, NULL), 0);
 	assert_false(is_after(s->t, s->db));
-	arm(s->at, n);
+	test_arm(s->at, (unsigned)n);
 	pool = test_pool_of(s->t, s->program, 1);
 	error = test_update(s->t, pool, s->db, s->after);
 	talloc_free(pool);
@@ -530,7 +510,7 @@ static void sweep(struct test_dir *t, uint32_t flags, unsigned least_befores, un
 	s.db = test_attach(t, "sweep.tdb", flags);
 	s.good = test_pool(t, 1);
 	s.at = talloc_asprintf(t, "%s/crash-at", t->path);
-	s.program = crash_program(t, s.at);
+	s.program = test_crash_program(t, s.at);
 	s.before = test_records(t, "a 1 old", "b 1 old value", "large 1 o", NULL);
 	snprintf(large, 100, "large 2 ");
 	memset(large + strlen(large), 'n', 50000);

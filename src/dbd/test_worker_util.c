@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct worker_pool *test_pool_of(struct test_dir *t, const char *program, unsigned n)
@@ -148,6 +149,26 @@ struct ctdb_blob test_records(TALLOC_CTX *mem, const char *first, ...)
 }
 
 /* ---- processes ---- */
+
+char *test_crash_program(struct test_dir *t, const char *at)
+{
+	char *path = talloc_asprintf(t, "%s/crashing-worker", t->path);
+	FILE *f = fopen(path, "w");
+
+	fprintf(f, "#!/bin/sh\nASAN_OPTIONS=verify_asan_link_order=0 TEST_CRASH_AT=%s LD_PRELOAD=%s exec %s \"$@\"\n",
+		at, getenv("TEST_CRASH_SHIM"), getenv("TEST_WORKER"));
+	fclose(f);
+	assert_int_equal(chmod(path, 0700), 0);
+	return path;
+}
+
+void test_arm(const char *at, unsigned n)
+{
+	FILE *f = fopen(at, "w");
+
+	fprintf(f, "%u\n", n);
+	fclose(f);
+}
 
 static bool is_worker_of_ours(pid_t pid)
 {

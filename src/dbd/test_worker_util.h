@@ -27,6 +27,10 @@ struct ctdb_blob test_recbuf(TALLOC_CTX *mem, uint32_t db_id, const char *first,
 /* The same without the head of a rec_buffer, for REPLACE. */
 struct ctdb_blob test_records(TALLOC_CTX *mem, const char *first, ...);
 
+/* A worker program that is killed at its n-th write after test_arm(at, n); removes the file at then. */
+char *test_crash_program(struct test_dir *t, const char *at);
+void test_arm(const char *at, unsigned n);
+
 /* Processes of pools, as /proc knows them. Returns how many, at most max are put into pids. */
 int test_worker_pids(pid_t *pids, int max);
 

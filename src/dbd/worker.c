@@ -195,7 +195,8 @@ static void pool_give(struct worker_pool *pool, struct worker *w, struct worker_
 	worker_give(w, job);
 }
 
-/* Those that run will come to the jobs that wait; without any they would wait for ever, for starts that fail in turn. */
+/* Those that run will come to the jobs that wait; without any they would wait for ever, for starts that fail in turn.
+ */
 static void pool_cannot_start(struct worker_pool *pool, int error)
 {
 	log_ratelimited(LOG_LVL_ERROR, 1000, "%s: no worker process can be started: %s", pool->owner.program,
@@ -437,6 +438,10 @@ static int encode_start(struct worker_job *job, const struct db *db, const struc
 		.chain = args->chain,
 		.updates = args->op == WORKER_UPDATE ? journal_count_update(db) : 0,
 		.with_empty = args->with_empty,
+		.with_state = args->with_state,
+		.check = args->check,
+		.seqnum = args->seqnum,
+		.digest = args->digest,
 		.path = db->path,
 		.input = args->input,
 	};
@@ -533,8 +538,10 @@ int worker_job_recv(struct tevent_req *req, struct worker_state *state)
 
 	if (tevent_req_is_error(req, &s, &error)) {
 		result = s == TEVENT_REQ_USER_ERROR ? (int)error : s == TEVENT_REQ_TIMED_OUT ? ETIMEDOUT : ENOMEM;
-	} else if (state != NULL) {
+	}
+	if (state != NULL && (result == 0 || result == EILSEQ)) {
 		*state = job->result;
+		(void)talloc_steal(req, state->sums);
 	}
 	tevent_req_received(req);
 	return result;

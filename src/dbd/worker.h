@@ -33,12 +33,16 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  *		     with_empty: also records with header only. Volatile: as SCAN. Persistent, replicated: a snapshot, collected under the lock:
  *		     64 MiB in memory, the rest in a file without a name beside the database, so that a slow consumer holds up no
  *		     transaction (but if that file cannot be written). To make another member's copy
- *		     equal (REPLACE) use with_empty: the digest covers empty records.					       not ordered
- * WORKER_SEQNUM     sequence number and digest (see worker_state).							       ordered
+ *		     equal (REPLACE) use with_empty: the digest covers empty records. parts: only records in the parts that input names
+ *		     (core/content_parts.h; as many bytes as content_map_size() says). with_state: state tells seqnum and digest of all records there
+ *		     are, whatever was sent, and how many were sent as records.						       not ordered
+ * WORKER_SEQNUM     sequence number, digest and sums of parts (see worker_state).					       ordered
  *		     Records shorter than a header count as absent everywhere.
  * WORKER_UPDATE     input: a classic rec_buffer of TRANS3_COMMIT; one TDB transaction; for each record: existing rsn >= new rsn with
  *		     different content fails all (EEXIST). Synced when persistent.						       ordered
- * WORKER_REPLACE    input streamed: rec_data batches; one TDB transaction that wipes and stores them all.			       ordered
+ * WORKER_REPLACE    input streamed: rec_data batches; one TDB transaction that removes what is there, only in the parts that input names if there are parts, and
+ *		     stores them all; EPROTO: one is in another part. check: EILSEQ, and nothing is changed, if state of the result, which is
+ *		     told, is not seqnum and digest.									       ordered
  * WORKER_WIPE	     removes every record.										       ordered
  * WORKER_PAGE	     a part of SCAN: keys whose hash is part modulo parts, from chain on, until there are some 100 KB; state.next_chain: where to go
  *		     on, 0 at the end.											       not ordered
@@ -64,9 +68,11 @@ void worker_pool_renew(struct worker_pool *pool);
 
 struct worker_args {
 	enum worker_op op;
-	bool only_owned, with_empty; /* READ */
-	uint32_t part, parts, chain; /* PAGE */
-	struct ctdb_blob input;	     /* UPDATE; SCAN: which records, of scan_filter_encode(), or empty: all */
+	bool only_owned, with_empty, with_state; /* READ */
+	uint32_t part, parts, chain;		 /* PAGE; READ, REPLACE: parts */
+	bool check;				 /* REPLACE */
+	uint64_t seqnum, digest;
+	struct ctdb_blob input; /* UPDATE; SCAN: which records, of scan_filter_encode(), or empty: all; READ, REPLACE: which parts */
 };
 
 /*
@@ -101,10 +107,12 @@ struct worker_state {
 	 */
 	uint64_t digest;
 	uint64_t records; /* non-empty ones */
+	uint64_t *sums; /* the same by parts, n_sums of them (core/content_parts.h), NULL: there are none; a child of the request */
+	uint32_t n_sums;
 	uint32_t next_chain; /* of PAGE */
 	bool journal, no_journal; /* of UPDATE, for journal.c: there is one now; there could be none */
 };
-/* 0 or errno. state: SEQNUM, PAGE (may be NULL). */
+/* 0 or errno. state: SEQNUM, PAGE, READ, REPLACE (also with EILSEQ); may be NULL. */
 int worker_job_recv(struct tevent_req *req, struct worker_state *state);
 
 /* A batch of WORKER_SCAN is a sequence of these, each padded to 8 bytes: header then key. The batch is aligned to 8 bytes. */

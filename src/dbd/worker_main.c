@@ -237,8 +237,12 @@ static void run_job(const struct frame *f)
 	job->result.job = current_job;
 	job->result.status = (uint32_t)run(job);
 	if (job->result.status != 0) {
+		bool differs = job->result.status == EILSEQ;
+
 		job->result = (struct worker_done){.job = current_job,
 						   .status = job->result.status,
+						   .seqnum = differs ? job->result.seqnum : 0,
+						   .digest = differs ? job->result.digest : 0,
 						   .journal = job->result.journal,
 						   .no_journal = job->result.no_journal};
 	}

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/content_parts.h"
 #include "shared/log.h"
 #include "shared/mono_timer.h"
 #include "shared/proc.h"
@@ -272,7 +273,8 @@ static bool on_done(struct worker *w, const uint8_t *data, size_t len)
 	struct worker_job *job = w->job;
 	struct worker_done d;
 
-	if (worker_done_view(data, len, &d) != 0 || job == NULL || d.job != job->id || d.status > 4095) {
+	if (worker_done_view(data, len, &d) != 0 || job == NULL || d.job != job->id || d.status > 4095 ||
+	    d.sums.len % sizeof(uint64_t) != 0 || !content_parts_valid(d.sums.len / sizeof(uint64_t))) {
 		worker_fail(w, "ended a job that it does not have");
 		return false;
 	}
@@ -284,6 +286,10 @@ static bool on_done(struct worker *w, const uint8_t *data, size_t len)
 		.journal = d.journal,
 		.no_journal = d.no_journal,
 	};
+	if (d.sums.len > 0) { /* without memory for them they are not known */
+		job->result.sums = talloc_memdup(job, d.sums.data, d.sums.len);
+		job->result.n_sums = job->result.sums != NULL ? d.sums.len / (uint32_t)sizeof(uint64_t) : 0;
+	}
 	job->worker = NULL;
 	w->job = NULL;
 	drop_unsent(w);
@@ -300,8 +306,8 @@ static bool on_log(struct worker *w, const uint8_t *data, size_t len)
 		worker_fail(w, "sent a malformed log line");
 		return false;
 	}
-	log_ratelimited(l.level == LOG_LVL_WARNING ? LOG_LVL_WARNING : LOG_LVL_ERROR, 1000,
-			"database worker %d: %.*s", w->pid, (int)l.text.len, (const char *)l.text.data);
+	log_ratelimited(l.level == LOG_LVL_WARNING ? LOG_LVL_WARNING : LOG_LVL_ERROR, 1000, "database worker %d: %.*s",
+			w->pid, (int)l.text.len, (const char *)l.text.data);
 	return true;
 }
 

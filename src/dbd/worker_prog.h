@@ -1,5 +1,5 @@
 /* Inside of the program ctdb-db-worker: worker_main.c (frames), worker_tdb.c (open files), worker_scan.c,
- * worker_write.c (jobs), worker_journal.c. */
+ * worker_state.c, worker_write.c (jobs), worker_journal.c. */
 #ifndef DBD_WORKER_PROG_H
 #define DBD_WORKER_PROG_H
 
@@ -38,6 +38,8 @@ void wtdb_set_log(void (*fn)(unsigned level, const char *text));
 
 /* ---- jobs: 0 or errno; result in job->result ---- */
 int wjob_scan(struct wjob *job); /* SCAN and READ */
+/* Each record of each chain; between may be NULL. */
+int wjob_each_chain(struct wjob *job, tdb_traverse_func fn, void *priv, void (*between)(void *priv));
 int wjob_page(struct wjob *job);
 int wjob_seqnum(struct wjob *job);
 int wjob_update(struct wjob *job);

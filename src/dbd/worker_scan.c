@@ -1,13 +1,13 @@
 /* Worker program: jobs that read whole databases. */
 #include "dbd/worker_prog.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dbd/recdata.h"
 #include "dbd/scan_filter.h"
+#include "dbd/worker_state.h"
 #include "dbd/worker.h"
 #include "dbd/worker_spool.h"
 
@@ -17,6 +17,8 @@ struct scan {
 	struct wjob *job;
 	struct rec_scan_filter filter;
 	bool filtered;
+	struct content_map map; /* READ */
+	struct wstate *state;   /* READ: NULL if nobody wants it */
 	struct spool spool;
 	int error;
 };
@@ -58,31 +60,10 @@ static int put_rec_data(struct scan *s, TDB_DATA key, TDB_DATA data)
 	return 0;
 }
 
-static uint64_t fnv1a(uint64_t h, const void *data, size_t len)
-{
-	const uint8_t *p = data;
-	size_t i;
-
-	for (i = 0; i < len; i++) {
-		h = (h ^ p[i]) * 0x100000001b3ULL;
-	}
-	return h;
-}
-
-/* Each bit of h decides about half of the bits of the result: sums of such values do not cancel. */
-static uint64_t mix(uint64_t h)
-{
-	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdULL;
-	h ^= h >> 33;
-	h *= 0xc4ceb9fe1a85ec53ULL;
-	return h ^ (h >> 33);
-}
-
 /* The same on all nodes. */
 static uint32_t key_part(TDB_DATA key, uint32_t parts)
 {
-	return (uint32_t)(mix(fnv1a(0xcbf29ce484222325ULL, key.dptr, key.dsize)) % parts);
+	return (uint32_t)(content_hash(key.dptr, key.dsize) % parts);
 }
 
 /* Runs under the lock of the chain: only collects. */
@@ -96,6 +77,12 @@ static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, voi
 		return -1;
 	}
 	if (!rec_header_get(data.dptr, data.dsize, &h)) {
+		return 0;
+	}
+	if (s->state != NULL) {
+		wstate_add(s->state, key, data, &h);
+	}
+	if (!content_map_has(&s->map, key.dptr, key.dsize)) {
 		return 0;
 	}
 	if (s->filtered && !rec_filter_passes(&s->filter, key.dptr, key.dsize, h.dmaster)) {
@@ -114,6 +101,7 @@ static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, voi
 			return 0;
 		}
 		s->error = put_rec_data(s, key, data);
+		s->job->result.records += s->error == 0;
 	}
 	return s->error != 0 ? -1 : 0;
 }
@@ -122,7 +110,7 @@ static int scan_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, voi
  * Each record of each chain. tdb_traverse_read() would take a file lock for every record and hold a lock against
  * transactions all the time; chain by chain is cheaper, and between two chains no lock is held.
  */
-static int each_chain(struct wjob *job, tdb_traverse_func fn, void *priv, void (*between)(void *priv))
+int wjob_each_chain(struct wjob *job, tdb_traverse_func fn, void *priv, void (*between)(void *priv))
 {
 	unsigned n = (unsigned)tdb_hash_size(job->tdb);
 	unsigned chain;
@@ -161,26 +149,43 @@ static void scan_between_locked(void *priv)
 	}
 }
 
+/* Which records are wanted, and whether their state is. */
+static int scan_begin(struct wjob *job, struct scan *s)
+{
+	const struct worker_start *start = &job->start;
+
+	if (start->op == WORKER_READ) {
+		s->state = start->with_state ? talloc_zero(job, struct wstate) : NULL;
+		if (start->with_state && s->state == NULL) {
+			return ENOMEM;
+		}
+		return content_map_set(&s->map, start->parts, start->input.data, start->input.len) ? 0 : EBADMSG;
+	}
+	s->filtered = start->input.len > 0;
+	return s->filtered && scan_filter_decode(job, &start->input, &s->filter) != 0 ? EBADMSG : 0;
+}
+
 int wjob_scan(struct wjob *job)
 {
 	struct scan s = {.job = job};
 	bool snapshot = wants_snapshot(job);
-	int error;
+	int error = scan_begin(job, &s);
 
-	if (job->start.op == WORKER_SCAN && job->start.input.len > 0) {
-		if (scan_filter_decode(job, &job->start.input, &s.filter) != 0) {
-			return EBADMSG;
-		}
-		s.filtered = true;
+	if (error != 0) {
+		return error;
 	}
 	if (snapshot && tdb_lockall_read(job->tdb) != 0) {
 		return wtdb_errno(job->tdb);
 	}
-	error = each_chain(job, scan_record, &s, snapshot ? scan_between_locked : scan_between_chains);
+	error = wjob_each_chain(job, scan_record, &s, snapshot ? scan_between_locked : scan_between_chains);
 	if (snapshot) {
 		tdb_unlockall_read(job->tdb);
 	}
 	error = s.error != 0 ? s.error : error;
+	if (error == 0 && s.state != NULL) {
+		job->result.seqnum = s.state->seqnum;
+		job->result.digest = s.state->digest;
+	}
 	if (error == 0) {
 		error = spool_send_all(job, &s.spool);
 	}
@@ -208,90 +213,6 @@ int wjob_page(struct wjob *job)
 	spool_free(&s.spool);
 	job->result.next_chain = chain < n ? chain : 0;
 	return 0;
-}
-
-/* ---- sequence number and digest ---- */
-
-static unsigned char seqnum_key[] = "__db_sequence_number__"; /* the NUL belongs to the key */
-
-static bool is_seqnum(TDB_DATA key, TDB_DATA data)
-{
-	return key.dsize == sizeof(seqnum_key) && memcmp(key.dptr, seqnum_key, key.dsize) == 0 &&
-	       data.dsize == REC_HEADER_SIZE + sizeof(uint64_t);
-}
-
-/* Integers little endian: the same on all machines. */
-static uint64_t fnv1a_u64(uint64_t h, uint64_t v)
-{
-	v = htole64(v);
-	return fnv1a(h, &v, sizeof(v));
-}
-
-static uint64_t record_digest(TDB_DATA key, TDB_DATA data, const struct rec_header *h)
-{
-	uint64_t d = fnv1a_u64(0xcbf29ce484222325ULL, key.dsize), seqnum;
-
-	d = fnv1a(d, key.dptr, key.dsize);
-	d = fnv1a_u64(d, h->rsn);
-	if (is_seqnum(key, data)) {
-		memcpy(&seqnum, data.dptr + REC_HEADER_SIZE, sizeof(seqnum));
-		return mix(fnv1a_u64(d, seqnum));
-	}
-	return mix(fnv1a(d, data.dptr + REC_HEADER_SIZE, data.dsize - REC_HEADER_SIZE));
-}
-
-static int digest_record(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, void *priv)
-{
-	struct wjob *job = priv;
-	struct rec_header h;
-
-	if (rec_header_get(data.dptr, data.dsize, &h)) {
-		job->result.digest += record_digest(key, data, &h);
-		job->result.records += data.dsize > REC_HEADER_SIZE;
-	}
-	return 0;
-}
-
-static int seqnum_record(TDB_DATA key, TDB_DATA data, void *priv)
-{
-	uint64_t *seqnum = priv;
-
-	if (data.dsize == REC_HEADER_SIZE + sizeof(*seqnum)) {
-		memcpy(seqnum, data.dptr + REC_HEADER_SIZE, sizeof(*seqnum));
-	}
-	return 0;
-}
-
-static int read_seqnum(struct wjob *job)
-{
-	TDB_DATA key = {.dptr = seqnum_key, .dsize = sizeof(seqnum_key)};
-
-	errno = 0;
-	if (tdb_parse_record(job->tdb, key, seqnum_record, &job->result.seqnum) != 0 &&
-	    tdb_error(job->tdb) != TDB_ERR_NOEXIST) {
-		return wtdb_errno(job->tdb);
-	}
-	return 0;
-}
-
-int wjob_seqnum(struct wjob *job)
-{
-	/* What is told now must not change by itself later. */
-	int error = wjournal_settle(job, false);
-
-	if (error != 0) {
-		return error;
-	}
-	errno = 0;
-	if (tdb_lockall_read(job->tdb) != 0) {
-		return wtdb_errno(job->tdb);
-	}
-	error = read_seqnum(job);
-	if (error == 0) {
-		error = each_chain(job, digest_record, job, NULL);
-	}
-	tdb_unlockall_read(job->tdb);
-	return error;
 }
 
 int wjob_check(struct wjob *job)

@@ -7,6 +7,7 @@
 
 #include "dbd/recdata.h"
 #include "dbd/worker.h"
+#include "dbd/worker_state.h"
 #include "protocol/classic.h"
 
 static TDB_DATA tdb_bytes(const uint8_t *p, size_t len)
@@ -151,7 +152,77 @@ int wjob_update(struct wjob *job)
 	return error;
 }
 
-static int store_all(struct wjob *job, const struct worker_feed *feed)
+/* ---- REPLACE ---- */
+
+/* Keys of one hash chain, rec_data without data: what is read in it cannot be removed meanwhile. */
+struct replaced {
+	struct content_map map;
+	uint8_t *keys;
+	size_t len;
+	bool no_memory;
+};
+
+static int replaced_key(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, void *priv)
+{
+	struct replaced *r = priv;
+	size_t n = recdata_size(key.dsize, 0);
+
+	if (!content_map_has(&r->map, key.dptr, key.dsize)) {
+		return 0;
+	}
+	if (r->len + n > talloc_get_size(r->keys)) {
+		uint8_t *more = talloc_realloc(NULL, r->keys, uint8_t, 2 * (r->len + n));
+
+		r->no_memory = more == NULL;
+		if (r->no_memory) {
+			return -1;
+		}
+		r->keys = more;
+	}
+	recdata_put(r->keys + r->len, 0, key.dptr, (uint32_t)key.dsize, NULL, 0);
+	r->len += n;
+	return 0;
+}
+
+static int remove_keys(struct wjob *job, struct replaced *r)
+{
+	const uint8_t *p = r->keys;
+	struct recdata key;
+
+	while (recdata_next(&p, &r->len, &key) == 0) {
+		errno = 0;
+		if (tdb_delete(job->tdb, tdb_bytes(key.key, key.keylen)) != 0) {
+			return wtdb_errno(job->tdb);
+		}
+	}
+	return 0;
+}
+
+static int wipe(struct wjob *job)
+{
+	errno = 0;
+	return tdb_wipe_all(job->tdb) == 0 ? 0 : wtdb_errno(job->tdb);
+}
+
+/* What is in the parts, also what counts as absent. */
+static int remove_parts(struct wjob *job, struct replaced *r)
+{
+	unsigned n = (unsigned)tdb_hash_size(job->tdb), chain;
+	int error = 0;
+
+	for (chain = 0; chain < n && error == 0; chain++) {
+		errno = 0;
+		if (tdb_traverse_chain(job->tdb, chain, replaced_key, r) == -1 || r->no_memory) {
+			error = r->no_memory ? ENOMEM : wtdb_errno(job->tdb);
+		} else {
+			error = remove_keys(job, r);
+		}
+	}
+	TALLOC_FREE(r->keys);
+	return error;
+}
+
+static int store_all(struct wjob *job, const struct content_map *map, const struct worker_feed *feed)
 {
 	const uint8_t *p = feed->records.data;
 	size_t left = feed->records.len;
@@ -162,7 +233,7 @@ static int store_all(struct wjob *job, const struct worker_feed *feed)
 		if (r.datalen < REC_HEADER_SIZE) {
 			return EBADMSG;
 		}
-		error = store(job, &r);
+		error = content_map_has(map, r.key, r.keylen) ? store(job, &r) : EPROTO;
 		if (error != 0) {
 			return error;
 		}
@@ -170,7 +241,7 @@ static int store_all(struct wjob *job, const struct worker_feed *feed)
 	return error == ENOENT ? 0 : error;
 }
 
-static int store_feeds(struct wjob *job)
+static int store_feeds(struct wjob *job, const struct content_map *map)
 {
 	struct worker_feed feed = {.last = false};
 	int error = 0;
@@ -182,29 +253,46 @@ static int store_feeds(struct wjob *job)
 			return ENOMEM;
 		}
 		if (wjob_wait(job, mem, &feed) == WORKER_FRAME_FEED) {
-			error = store_all(job, &feed);
+			error = store_all(job, map, &feed);
 		}
 		talloc_free(mem);
 	}
 	return error;
 }
 
-static int wipe(struct wjob *job)
+/* In the transaction: nobody else has seen what came of it yet. */
+static int check_result(struct wjob *job)
 {
-	errno = 0;
-	return tdb_wipe_all(job->tdb) == 0 ? 0 : wtdb_errno(job->tdb);
+	struct wstate *state = talloc_zero(job, struct wstate);
+	int error = state != NULL ? wstate_read(job, state) : ENOMEM;
+
+	if (error == 0) {
+		job->result.seqnum = state->seqnum;
+		job->result.digest = state->digest;
+		error = state->seqnum == job->start.seqnum && state->digest == job->start.digest ? 0 : EILSEQ;
+	}
+	talloc_free(state);
+	return error;
 }
 
 int wjob_replace(struct wjob *job)
 {
-	int error = begin_alone(job);
+	struct replaced r = {.keys = NULL};
+	int error;
 
+	if (!content_map_set(&r.map, job->start.parts, job->start.input.data, job->start.input.len)) {
+		return EBADMSG;
+	}
+	error = begin_alone(job);
 	if (error != 0) {
 		return error;
 	}
-	error = wipe(job);
+	error = r.map.n == 0 ? wipe(job) : remove_parts(job, &r);
 	if (error == 0) {
-		error = store_feeds(job);
+		error = store_feeds(job, &r.map);
+	}
+	if (error == 0 && job->start.check) {
+		error = check_result(job);
 	}
 	return finish(job, error);
 }

@@ -56,6 +56,8 @@ SAME(rec_ack)
 SAME(rec_orders)
 SAME(rec_content_state)
 SAME(rec_content_plan)
+SAME(rec_content_parts)
+SAME(rec_content_begin)
 SAME(rec_content)
 SAME(rec_db)
 SAME(rec_end)
@@ -107,6 +109,8 @@ ON(rec_ack, rec_ack, (void)0)
 ON(rec_orders, rec_orders, (void)0)
 ON(rec_content_state, rec_content_state, (void)0)
 ON(rec_content_plan, rec_content_plan, (void)0)
+ON(rec_content_parts, rec_content_parts, (void)0)
+ON(rec_content_begin, rec_content_begin, (void)0)
 ON(rec_content, rec_content, (void)0)
 ON(rec_db_any, rec_db, (void)0)
 ON(rec_end, rec_end, (void)0)
@@ -143,6 +147,8 @@ static const struct lane_server server = {
 	.rec_orders = on_rec_orders,
 	.rec_content_state = on_rec_content_state,
 	.rec_content_plan = on_rec_content_plan,
+	.rec_content_parts = on_rec_content_parts,
+	.rec_content_begin = on_rec_content_begin,
 	.rec_content = on_rec_content,
 	.rec_db_prepared = on_rec_db_any,
 	.rec_db_commit = on_rec_db_any,

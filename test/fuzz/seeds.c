@@ -150,6 +150,8 @@ static void lane_seeds(void)
 		{LANE_PROC_REC_ORDERS, "rec_orders"},
 		{LANE_PROC_REC_CONTENT_STATE, "rec_content_state"},
 		{LANE_PROC_REC_CONTENT_PLAN, "rec_content_plan"},
+		{LANE_PROC_REC_CONTENT_PARTS, "rec_content_parts"},
+		{LANE_PROC_REC_CONTENT_BEGIN, "rec_content_begin"},
 		{LANE_PROC_REC_CONTENT, "rec_content"},
 		{LANE_PROC_REC_DB_PREPARED, "rec_db"},
 		{LANE_PROC_REC_END, "rec_end"},

@@ -8,11 +8,11 @@ import subprocess
 from classic import Client
 from support import PATIENCE, output, wait_until
 
-SET_RECMODE, RECMODE_ACTIVE = 16, 1
+SET_RECMODE, ATTACH_PERSISTENT, TRANS3_COMMIT, ATTACH_REPLICATED, RECMODE_ACTIVE = 16, 61, 119, 150, 1
 RECORDS = 60
 CAPTURE = {"capture_output": True, "text": True, "timeout": PATIENCE}
-WORK = re.compile(r"recovery: (\d+) volatile databases, (\d+) of (\d+) slots claimed, (\d+) files read, (\d+) records seen, (\d+) claims and (\d+) orders sent, (\d+) bytes; (\d+) other")
-WORDS = ("databases", "claimed", "slots", "files", "seen", "claims", "orders", "bytes", "contents")
+WORK = re.compile(r"recovery: (\d+) volatile databases, (\d+) of (\d+) slots claimed, (\d+) files read, (\d+) records seen, (\d+) claims and (\d+) orders sent, (\d+) bytes; (\d+) other files read, (\d+) records of contents sent, (\d+) bytes;")
+WORDS = ("databases", "claimed", "slots", "files", "seen", "claims", "orders", "bytes", "contents", "content_records", "content_bytes")
 
 
 def ctdb(cluster, pnn, *words):
@@ -166,3 +166,53 @@ def test_contents_that_nobody_wrote_are_not_read(cluster):
     ctdb(cluster, 1, "record", "set", "once.tdb", "key", "without 2")
     recover(cluster, act=lambda: cluster.fault(2, "power-on"))
     assert ctdb(cluster, 2, "record", "get", "once.tdb", "key") == "without 2"
+
+
+def commit(cluster, opcode, name, records):
+    """A transaction with these records, at node 0. A recovery (status 2) may end it before or after it is done."""
+    with Client(cluster.node(0).file("run", "ctdbd.socket"), 2 * PATIENCE) as client:
+        db = client.attach(name, opcode)
+        number = client.seqnum(db) + 1
+        buffer = client.commit_buffer(db, records, number, 0, number)
+
+        def done():
+            status, _, error = client.control(TRANS3_COMMIT, buffer)
+            assert status in (0, 2), (status, error)
+            return status == 0 or client.seqnum(db) == number
+
+        wait_until(done, what="a commit")
+
+
+def attempts(cluster):
+    with open(cluster.node(0).file("log", "log.ctdb"), encoding="utf-8") as f:
+        return len(re.findall(r"recovery \S+ begins: ", f.read()))
+
+
+def contents_travel_in_parts(cluster, opcode, name, records, away, back):
+    """Node 2 is away while a few records of many change, or are deleted; then all copies are equal, and little was sent."""
+    commit(cluster, opcode, name, [(b"key %d" % i, b"value %d, " % i + b"x" * (i % 150)) for i in range(records)])
+    commit(cluster, opcode, name, [(b"key 1", b"changed")])
+    recover(cluster)
+    recover(cluster, (0, 1), act=away)
+    commit(cluster, opcode, name, [(b"key %d" % i, b"new value %d" % i) for i in range(100, 104)] + [(b"new key", b"new")])
+    commit(cluster, opcode, name, [(b"key 200", b""), (b"key 201", b"")])
+    before = attempts(cluster)
+    costs = recover(cluster, act=back)
+    limit = 5 / 100 * (attempts(cluster) - before)  # each may be abandoned when all is done
+    assert ctdb(cluster, 2, "record", "get", name, "key 101") == "new value 101"
+    assert ctdb(cluster, 2, "record", "get", name, "new key") == "new"
+    assert "OK: 0 of 1 databases wrong" in ctdb(cluster, 2, "db", "check", name)
+    assert 0 < total(costs, "content_bytes") < limit * 130 * records, costs  # about 135 bytes a record
+    assert 8 <= total(costs, "content_records") < limit * records, costs
+    told = [json.loads(ctdb(cluster, pnn, "-o", "json", "db", "status", name))["recovery"]["total"] for pnn in range(3)]
+    for word in ("content_records", "content_bytes"):
+        assert sum(t[word] for t in told) >= total(costs, word), (told, costs)
+
+
+def test_persistent_contents_travel_in_parts(cluster):
+    contents_travel_in_parts(cluster, ATTACH_PERSISTENT, "parts.tdb", 20000, lambda: cluster.fault(2, "power-off"), lambda: cluster.fault(2, "power-on"))
+
+
+def test_replicated_contents_travel_in_parts(cluster):
+    """A node that was stopped still has its file."""
+    contents_travel_in_parts(cluster, ATTACH_REPLICATED, "repl.tdb", 20000, lambda: ctdb(cluster, 2, "node", "stop", "local"), lambda: ctdb(cluster, 2, "node", "continue", "local"))

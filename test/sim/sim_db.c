@@ -261,8 +261,7 @@ static void fault_event(struct event *e)
 		break;
 	default: /* a commit that reached only some nodes */
 		if (n->dbd && rec_member_is_normal(n->member)) {
-			n->content_changed = true;
-			n->content = (struct content){n->content.seqnum + 1, event_order};
+			content_commit(n);
 			if (nodes[view.leader].dbd) {
 				nodes[view.leader].lead_wanted = true;
 			}
@@ -440,6 +439,8 @@ int main(int argc, char **argv)
 	printf("%" PRIu64 " of %" PRIu64 " slots were claimed, %" PRIu64 " scans, %" PRIu64
 	       " results compared, %" PRIu64 " times a database was late at a node, %" PRIu64 " of them committed\n",
 	       stat_dirty, stat_slots, stat_scans, stat_compared, stat_late, stat_late_committed);
+	printf("%" PRIu64 " contents sent, %" PRIu64 " of these in parts, %" PRIu64 " records, %" PRIu64 " refused\n",
+	       stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong);
 	free(heap);
 	return 0;
 }

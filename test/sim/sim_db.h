@@ -15,13 +15,14 @@
 #include "core/slotmap.h"
 #include "core/vacuum.h"
 
-#define MAX_NODES   8
-#define MAX_KEYS    16
-#define MAX_CLIENTS 4
-#define SLOTS       32
-#define US          1000ULL
-#define MS          1000000ULL
-#define S           1000000000ULL
+#define MAX_NODES    8
+#define MAX_KEYS     16
+#define MAX_CLIENTS  4
+#define SLOTS        32
+#define CONTENT_KEYS 24
+#define US           1000ULL
+#define MS           1000000ULL
+#define S            1000000000ULL
 
 enum bug {
 	BUG_NONE,
@@ -61,6 +62,10 @@ enum bug {
 	/* databases that a client's lock holds up in a recovery (V12) */
 	BUG_LATE_SERVED, /* V3: END opens them */
 	BUG_LATE_LOST,   /* COMMIT after END is not followed */
+	/* contents in parts */
+	BUG_PARTS_KEEP,      /* records that were deleted at the source stay */
+	BUG_PARTS_UNCHECKED, /* V13: what comes of it is not looked at */
+	BUG_PARTS_AGAIN,     /* V14: nobody remembers that parts did not make up the whole */
 };
 
 static const char *const bug_names[] = {
@@ -69,7 +74,8 @@ static const char *const bug_names[] = {
 	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",   "kept-always",    "digest-stale",
 	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb", "vac-no-recheck", "vac-never",
 	"keep-copy",    "early-revoked", "no-strip",        "strip-late",    "strip-owner",    "forget-copies",
-	"copy-rsn",     "no-pin",        "late-served",     "late-lost"};
+	"copy-rsn",     "no-pin",        "late-served",     "late-lost",     "parts-keep",     "parts-unchecked",
+	"parts-again"};
 
 /* ---- world ---- */
 
@@ -83,7 +89,7 @@ struct file_record {
 };
 
 struct content {
-	uint64_t seqnum, value;
+	uint64_t value[CONTENT_KEYS]; /* 0: no such record */
 };
 
 enum client_state { CLIENT_IDLE, CLIENT_WAIT, CLIENT_LOCKED };
@@ -113,7 +119,7 @@ struct node {
 	bool rejoin;
 	uint64_t wish_at, not_before;
 	uint32_t members[MAX_NODES], n_members; /* of the last END */
-	bool late;  /* the last END came before COMMIT of the volatile database */
+	bool late;                              /* the last END came before COMMIT of the volatile database */
 	bool stale; /* was expelled and has not been committed since: its records do not count */
 	uint64_t incarnation;
 	TALLOC_CTX *mem;
@@ -137,7 +143,13 @@ struct node {
 	uint32_t job_epoch[2];
 	int scan_at;
 	bool scan_paused;
-	struct content incoming;
+	struct content incoming, reading;
+	struct content_map read_map;
+	uint64_t read_at;
+	struct rec_replace replace;
+	struct content known; /* when the file was read last */
+	bool content_known;
+	uint64_t sums[LANE_PARTS];
 	bool content_changed; /* since the last BEGIN */
 	uint64_t poll_at;
 	uint32_t generation;
@@ -176,7 +188,7 @@ extern uint64_t link_clear[MAX_NODES][MAX_NODES]; /* time when the last message 
 extern uint64_t link_breaks[MAX_NODES][MAX_NODES], link_down_until[MAX_NODES][MAX_NODES];
 extern bool trace, quiet_phase;
 extern enum bug bug;
-extern uint64_t truth[MAX_KEYS]; /* last value written, 0 deleted */
+extern uint64_t truth[MAX_KEYS];       /* last value written, 0 deleted */
 extern uint64_t small_since[MAX_KEYS]; /* if it is no large one */
 /* In every third run some values are longer than what can be sent. */
 #define SIM_MAX_DATA sizeof(uint64_t)
@@ -195,6 +207,7 @@ extern uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events
 extern uint64_t stat_late, stat_late_committed;
 extern struct recovery_id late_id; /* newest recovery that was told of a database that is late */
 extern uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
+extern uint64_t stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong;
 
 #define TRACE(...)                                                                                                     \
 	do {                                                                                                           \
@@ -245,7 +258,20 @@ uint32_t file_dmaster(const struct node *n, int key);
 void digest_check_told(struct node *n, const struct recovery_id *id);
 void digest_check_prepared(struct node *n, const struct recovery_id *id, const uint32_t *slots);
 
+/* sim_db_content.c */
+bool content_equal(const struct content *a, const struct content *b);
+void content_commit(struct node *n);
+int content_start_state(void *priv, void *db);
+const uint64_t *content_parts(void *priv, void *db, uint32_t *count);
+void content_forget(void *priv, void *db);
+int content_start_read(void *priv, void *db, const struct content_map *map);
+void content_read_continue(void *priv, void *db);
+int content_start_replace(void *priv, void *db, const struct rec_replace *what);
+int content_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last);
+
 /* sim_db_node.c */
+void job(struct node *n, void *db, void (*fn)(struct event *), uint64_t after); /* within that time */
+bool job_alive(const struct event *e);
 bool in_view(uint32_t pnn);
 void dbd_kill(struct node *n);
 void dbd_start(struct node *n);

@@ -218,7 +218,7 @@ static int db_no(const struct node *n, const void *db)
 	return db == (const void *)&n->file ? 0 : 1;
 }
 
-static void job(struct node *n, void *db, void (*fn)(struct event *), uint64_t after)
+void job(struct node *n, void *db, void (*fn)(struct event *), uint64_t after)
 {
 	struct event *e = at(now_ns + 10 * US + rnd(after), fn, (int)n->pnn, db_no(n, db));
 
@@ -226,7 +226,7 @@ static void job(struct node *n, void *db, void (*fn)(struct event *), uint64_t a
 	e->epoch = n->job_epoch[db_no(n, db)];
 }
 
-static bool job_alive(const struct event *e)
+bool job_alive(const struct event *e)
 {
 	const struct node *n = &nodes[e->node];
 
@@ -331,78 +331,6 @@ static int m_strip(void *priv, void *db)
 
 	(void)db;
 	return bug == BUG_NO_STRIP || bug == BUG_STRIP_LATE ? 0 : record_db_strip(n->db);
-}
-
-static void state_event(struct event *e)
-{
-	struct node *n = &nodes[e->node];
-
-	if (job_alive(e)) {
-		rec_member_state_done(n->member, &n->content, 0, n->content.seqnum, n->content.value, true);
-		poll_node(n);
-	}
-}
-
-static int m_start_state(void *priv, void *db)
-{
-	job(priv, db, state_event, MS);
-	return 0;
-}
-
-static void read_event(struct event *e)
-{
-	struct node *n = &nodes[e->node];
-
-	if (job_alive(e)) {
-		rec_member_read_batch(n->member, &n->content, (const uint8_t *)&n->content, sizeof(n->content));
-		rec_member_job_done(n->member, &n->content, 0, mono());
-		poll_node(n);
-	}
-}
-
-static int m_start_read(void *priv, void *db)
-{
-	job(priv, db, read_event, MS);
-	return 0;
-}
-
-static void m_read_continue(void *priv, void *db)
-{
-	(void)priv;
-	(void)db;
-}
-
-static int m_start_replace(void *priv, void *db)
-{
-	(void)priv;
-	(void)db;
-	return 0;
-}
-
-static void replace_event(struct event *e)
-{
-	struct node *n = &nodes[e->node];
-
-	if (job_alive(e)) {
-		if (bug != BUG_NO_REPLACE) {
-			n->content = n->incoming;
-		}
-		rec_member_job_done(n->member, &n->content, 0, mono());
-		poll_node(n);
-	}
-}
-
-static int m_replace_feed(void *priv, void *db, const uint8_t *records, size_t len, bool last)
-{
-	struct node *n = priv;
-
-	if (len == sizeof(n->incoming)) {
-		memcpy(&n->incoming, records, len);
-	}
-	if (last) {
-		job(n, db, replace_event, MS);
-	}
-	return 0;
 }
 
 static void m_stop_jobs(void *priv, void *db)
@@ -571,7 +499,7 @@ static void m_ended(void *priv, const struct recovery_id *id, uint32_t generatio
 
 		if (!o->content_changed && !n->content_changed &&
 		    recovery_id_cmp(&o->committed[1], &n->committed[1]) == 0 &&
-		    (o->content.seqnum != n->content.seqnum || o->content.value != n->content.value) && o->dbd &&
+		    !content_equal(&o->content, &n->content) && o->dbd &&
 		    recovery_id_cmp(rec_member_id(o->member), id) == 0) {
 			fail("after recovery, persistent contents of %u and %u differ", n->pnn, o->pnn);
 		}
@@ -597,11 +525,13 @@ static const struct rec_member_ops member_ops = {.send = send_any,
 						 .start_scan = m_start_scan,
 						 .scan_continue = m_scan_continue,
 						 .strip = m_strip,
-						 .start_state = m_start_state,
-						 .start_read = m_start_read,
-						 .read_continue = m_read_continue,
-						 .start_replace = m_start_replace,
-						 .replace_feed = m_replace_feed,
+						 .start_state = content_start_state,
+						 .parts = content_parts,
+						 .contents_forget = content_forget,
+						 .start_read = content_start_read,
+						 .read_continue = content_read_continue,
+						 .start_replace = content_start_replace,
+						 .replace_feed = content_feed,
 						 .stop_jobs = m_stop_jobs,
 						 .apply = m_apply,
 						 .lineage_tell = m_lineage_tell,
@@ -682,6 +612,8 @@ void deliver(struct event *e)
 		DELIVER(REC_ORDERS, rec_orders, rec_member_on_orders(n->member, from, &m, mono()));
 		DELIVER(REC_CONTENT_STATE, rec_content_state, rec_leader_on_content_state(n->leader, from, &m, mono()));
 		DELIVER(REC_CONTENT_PLAN, rec_content_plan, rec_member_on_content_plan(n->member, from, &m, mono()));
+		DELIVER(REC_CONTENT_PARTS, rec_content_parts, rec_member_on_content_parts(n->member, from, &m, mono()));
+		DELIVER(REC_CONTENT_BEGIN, rec_content_begin, rec_member_on_content_begin(n->member, from, &m, mono()));
 		DELIVER(REC_CONTENT, rec_content, rec_member_on_content(n->member, from, &m, mono()));
 		DELIVER(REC_DB_PREPARED, rec_db, rec_leader_on_prepared(n->leader, from, &m, mono()));
 		DELIVER(REC_DB_COMMIT, rec_db, {
@@ -736,7 +668,7 @@ void dbd_start(struct node *n)
 	n->generation = 0;
 	n->poll_at = n->wish_at = n->not_before = 0;
 	n->n_led = n->wish_generation = 0;
-	n->rejoin = n->fenced = false;
+	n->rejoin = n->fenced = n->content_known = false;
 }
 
 void dbd_kill(struct node *n)

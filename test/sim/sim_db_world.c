@@ -22,6 +22,7 @@ uint64_t stat_locks, stat_grants, stat_recoveries, stat_lost, stat_events, stat_
 uint64_t stat_late, stat_late_committed;
 struct recovery_id late_id;
 uint64_t stat_slots, stat_dirty, stat_scans, stat_compared;
+uint64_t stat_contents, stat_content_parts, stat_content_sent, stat_content_wrong;
 
 uint64_t rnd(uint64_t n)
 {
@@ -170,6 +171,8 @@ void send_any(void *priv, uint32_t to, enum lane_proc proc, const void *msg)
 		SEND_CASE(REC_ORDERS, rec_orders);
 		SEND_CASE(REC_CONTENT_STATE, rec_content_state);
 		SEND_CASE(REC_CONTENT_PLAN, rec_content_plan);
+		SEND_CASE(REC_CONTENT_PARTS, rec_content_parts);
+		SEND_CASE(REC_CONTENT_BEGIN, rec_content_begin);
 		SEND_CASE(REC_CONTENT, rec_content);
 		SEND_CASE(REC_DB_PREPARED, rec_db);
 		SEND_CASE(REC_DB_COMMIT, rec_db);
