@@ -37,7 +37,8 @@
  *   V13 A target replaces its contents in one transaction: what it has in the parts that the source names goes, what comes is stored, and all of that is kept only if sequence
  *       number and digest of the result are those that the source told. A source sends the end only if what it read is what it told the leader. So sums decide what
  *       travels, never what comes of it: old ones, wrong ones or ones that agree by chance cost another recovery.
- *   V14 A member of which parts did not make up the whole asks for everything (no sums) until that database was PREPARED. So it costs one recovery more, not more.
+ *   V14 A member that could not replace its contents in parts, for whatever reason, asks for everything (no sums) until that database was PREPARED, or a recovery has ended.
+ *       So that costs one recovery more, and then is as if there were no parts. If the whole contents are not what their source told, the source is to blame.
  *   V8  Every step can be abandoned at any point; a later recovery starts from what the files say.
  */
 #ifndef CORE_RECOVERY_H
@@ -96,7 +97,7 @@ struct rec_leader_ops {
 	/* Worth a line in the log. */
 	void (*note)(void *priv, const char *text);
 	/*
-	 * This node kept the recovery from going on: it reported status for a step (EAGAIN, ESTALE: not yet, which may be nobody's fault), or, ETIMEDOUT, did
+	 * This node kept the recovery from going on: it reported status for a step (EAGAIN, ESTALE: not yet, which may be nobody's fault; ECANCELED: nobody's), or, ETIMEDOUT, did
 	 * not answer BEGIN. May be NULL.
 	 */
 	void (*culprit)(void *priv, uint32_t node, int status, const char *text);

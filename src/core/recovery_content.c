@@ -185,17 +185,16 @@ void rec_member_on_content_parts(struct rec_member *m, uint32_t from, const stru
 		return;
 	}
 	in = &db->parts_in[i];
-	if (in->in || !content_parts_valid(msg->sums.n)) {
-		mdb_failed(db, EPROTO, "sums of contents that cannot be");
+	if (in->in) {
 		return;
 	}
-	in->v = talloc_array(db, uint64_t, msg->sums.n + 1);
+	in->in = true;
+	in->n = content_parts_valid(msg->sums.n) ? msg->sums.n : 0; /* what means nothing means "everything" */
+	in->v = talloc_array(db, uint64_t, in->n + 1);
 	if (in->v == NULL) {
 		mdb_failed(db, ENOMEM, "cannot keep sums of contents");
 		return;
 	}
-	in->in = true;
-	in->n = msg->sums.n;
 	if (in->n > 0) {
 		memcpy(in->v, msg->sums.v, in->n * sizeof(uint64_t));
 	}
@@ -246,6 +245,9 @@ static void send_if_asked(struct mdb *db)
 		}
 	}
 	make_map(db, &map);
+	for (uint32_t i = 0; i < db->n_targets; i++) {
+		TALLOC_FREE(db->parts_in[db->targets[i]].v);
+	}
 	msg.parts = map.n;
 	msg.map = (struct ctdb_blob){(uint32_t)content_map_size(map.n), map.bits};
 	send_targets(db, LANE_PROC_REC_CONTENT_BEGIN, &msg);
@@ -325,7 +327,7 @@ void rec_member_read_done(struct rec_member *m, void *handle, uint64_t seqnum, u
 	m->stats.content_records += records * db->n_targets;
 	if (seqnum != db->seqnum || digest != db->digest_told) {
 		m->ops.contents_forget(m->priv, db->handle);
-		mdb_failed(db, EAGAIN, "others have changed the file since its state was told"); /* nobody's fault */
+		mdb_failed(db, ECANCELED, "others have changed the file since its state was told");
 		return;
 	}
 	content_send(db, NULL, 0, true);
@@ -397,17 +399,29 @@ void content_job_done(struct mdb *db)
 	}
 }
 
+/* What this node lacks, or a file that stands still, does not come of how the contents came. */
+static bool is_own_fault(int status)
+{
+	return status == ETIMEDOUT || status == ENOSPC || status == ENOMEM;
+}
+
+/*
+ * Parts: whatever it was, a damage in the file among others, everything may help (V14). The whole contents: either this
+ * node cannot store them, or they are not what their source told the leader, who knows the source.
+ */
 void content_job_failed(struct mdb *db, int status)
 {
-	if (db->state == MDB_REPLACE && status == EILSEQ && db->by_parts) {
+	if (db->state != MDB_REPLACE) {
+		mdb_failed(db, status, "reading or writing the file failed");
+	} else if (db->by_parts) {
 		whole_add(db->m, db->id);
 		db->m->ops.contents_forget(db->m->priv, db->handle);
-		mdb_failed(db, EAGAIN,
-			   "the parts that came do not make up the source's contents, all are fetched next");
-	} else if (db->state == MDB_REPLACE && status == EILSEQ) {
-		mdb_failed(db, EILSEQ, "the contents that came are not what the source said");
+		mdb_failed(db, is_own_fault(status) ? status : ECANCELED,
+			   "its contents could not be replaced in parts, all are fetched next");
+	} else if (status == EILSEQ) {
+		mdb_failed(db, EREMOTEIO, "the contents that came are not what their source said");
 	} else {
-		mdb_failed(db, status, "reading or writing the file failed");
+		mdb_failed(db, status, "its contents could not be replaced");
 	}
 }
 
@@ -431,7 +445,7 @@ void content_run(struct mdb *db, struct mono now)
 	db->heard = mono_is_set(db->heard) ? db->heard : now;
 	end = mono_add_ms(db->heard, 2 * (uint64_t)m->patience_ms);
 	if (!mono_before(now, end)) {
-		mdb_failed(db, EAGAIN, "other members say nothing about its contents");
+		mdb_failed(db, ECANCELED, "other members say nothing about its contents");
 	} else {
 		m->look = mono_min(m->look, end);
 	}

@@ -28,6 +28,7 @@ struct ldb {
 	bool *valid;                       /* by member index */
 	bool *prepared;                    /* by member index */
 	struct rec_content_state *content; /* by member index; id zero: not yet told */
+	uint32_t source;                   /* of the contents, when they are planned */
 };
 
 struct rec_leader {
@@ -354,14 +355,16 @@ static int send_plan(struct rec_leader *l)
 	uint32_t n = 0;
 	int ret = make_union(l);
 
-	dlist_for_each(e, &l->dbs) {
+	dlist_for_each(e, &l->dbs)
+	{
 		n++;
 	}
 	plan.dbs.v = talloc_array(l->run, struct rec_db_plan, n > 0 ? n : 1);
 	if (ret != 0 || plan.dbs.v == NULL) {
 		return ENOMEM;
 	}
-	dlist_for_each(e, &l->dbs) {
+	dlist_for_each(e, &l->dbs)
+	{
 		struct ldb *db = dlist_entry(e, struct ldb, link);
 
 		ldb_base(l, db);
@@ -479,7 +482,7 @@ static void content_plan(struct rec_leader *l, struct ldb *db)
 			best = i;
 		}
 	}
-	plan.source = l->members[best];
+	plan.source = db->source = l->members[best];
 	plan.targets.v = targets;
 	for (uint32_t i = 0; i < l->n_members; i++) {
 		const struct rec_content_state *c = &db->content[i];
@@ -547,10 +550,17 @@ void rec_leader_on_prepared(struct rec_leader *l, uint32_t from, const struct re
 		return;
 	}
 	if (m->status != 0) {
-		char *text = talloc_asprintf(l->run, "recovery of database %s failed on node %u: %s", db->name, from,
-					     strerror((int)m->status));
+		bool by_source =
+			m->status == EREMOTEIO && !model_is_volatile(db->flags) && db->state != LDB_WAIT_STATES;
+		char *text = by_source ? talloc_asprintf(l->run,
+							 "database %s: what node %u sent to node %u is not what it had "
+							 "told: look at it there with 'ctdb db check'",
+							 db->name, db->source, from)
+				       : talloc_asprintf(l->run, "recovery of database %s failed on node %u: %s",
+							 db->name, from, strerror((int)m->status));
 
-		blame(l, from, (int)m->status, text != NULL ? text : "recovery of a database failed there");
+		blame(l, by_source ? db->source : from, (int)m->status,
+		      text != NULL ? text : "recovery of a database failed there");
 		want_restart(l, text != NULL ? text : "recovery of a database failed on a node", now);
 		return;
 	}
@@ -591,7 +601,8 @@ const char *rec_leader_waiting_for(TALLOC_CTX *mem, const struct rec_leader *l)
 	if (l->state == LEADER_BEGIN) {
 		return waiting_members(talloc_strdup(mem, "answers of nodes"), l, NULL);
 	}
-	dlist_for_each(e, &l->dbs) {
+	dlist_for_each(e, &l->dbs)
+	{
 		const struct ldb *db = dlist_entry(e, struct ldb, link);
 
 		if (db->state != LDB_COMMITTED) {

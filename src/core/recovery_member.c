@@ -482,7 +482,7 @@ void rec_member_forget(struct rec_member *m, uint32_t db_id, void *handle)
 		return;
 	}
 	if (db->state != MDB_IDLE && db->state != MDB_COMMITTED) {
-		mdb_failed(db, EAGAIN, "it was detached"); /* nobody's fault */
+		mdb_failed(db, ECANCELED, "it was detached");
 	}
 	mdb_drop_handle(db);
 }
@@ -515,6 +515,8 @@ void rec_member_on_end(struct rec_member *m, uint32_t from, const struct rec_end
 		return;
 	}
 	m->normal = m->ended = true;
+	m->n_whole = 0; /* of databases that are detached */
+	m->whole_all = false;
 	m->ops.ended(m->priv, &m->id, m->generation, m->members, m->n_members);
 }
 

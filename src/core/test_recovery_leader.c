@@ -210,6 +210,26 @@ static void test_who_failed_is_named(void **state)
 	assert_int_equal(w->blame, ENOMEM);
 }
 
+/* Who cannot make up what its source told is not to blame, but the source is. */
+static void test_source_is_named(void **state)
+{
+	struct world *w = *state;
+	struct recovery_id none = {0};
+	struct rec_db failed = {.id = world_id(1), .db_id = 5, .status = EREMOTEIO};
+
+	lead(w);
+	for (uint32_t p = 0; p < 3; p++) {
+		reply(w, p, 1, 0, &none, NULL);
+	}
+	for (uint32_t p = 0; p < 3; p++) {
+		state_of(w, p, p == 1 ? 7 : 6, p);
+	}
+	rec_leader_on_prepared(w->leader, 2, &failed, w->now);
+	assert_int_equal(w->culprits, 1);
+	assert_int_equal(w->culprit, 1);
+	assert_int_equal(w->blame, EREMOTEIO);
+}
+
 static void reply_two(struct world *w, uint32_t from)
 {
 	char one[] = "one.tdb", two[] = "two.tdb";
@@ -469,9 +489,16 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_source),        TEST(test_flags_of_all),        TEST(test_damaged_copy_is_no_source),
-		TEST(test_full),          TEST(test_who_failed_is_named), TEST(test_all_who_failed_are_named),
-		TEST(test_late_database), TEST(test_late_database_fails), TEST(test_restarts_slow_down),
+		TEST(test_source),
+		TEST(test_flags_of_all),
+		TEST(test_damaged_copy_is_no_source),
+		TEST(test_full),
+		TEST(test_who_failed_is_named),
+		TEST(test_source_is_named),
+		TEST(test_all_who_failed_are_named),
+		TEST(test_late_database),
+		TEST(test_late_database_fails),
+		TEST(test_restarts_slow_down),
 		TEST(test_nonsense),
 	};
 

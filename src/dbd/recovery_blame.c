@@ -12,8 +12,8 @@
  * Credits, of which 2 for each configured node (at least 6) mean a ban: 1 for an error that a node reports, at most one
  * a second; as many as there are nodes if it cost everybody a time-out. That a node is not ready yet (EAGAIN, ESTALE)
  * counts only when no recovery has come to its end for so long: it may have to do with a view or link that is just
- * changing. Times: a node's own part fails after 2/3 of RecoverTimeout, others wait for all of it, so that the one at
- * fault is named.
+ * changing. What is nobody's fault (ECANCELED) never counts. Times: a node's own part fails after 2/3 of
+ * RecoverTimeout, others wait for all of it, so that the one at fault is named.
  */
 #define SPACING_MS  1000
 #define CREDITS_MAX 100
@@ -80,6 +80,9 @@ static uint32_t credits_of(const struct recovery *r, int status, struct mono now
 {
 	if (status == ETIMEDOUT) {
 		return configured(r);
+	}
+	if (status == ECANCELED) {
+		return 0;
 	}
 	if (status == EAGAIN || status == ESTALE) {
 		return mono_is_set(r->trying_since) && mono_ms_between(r->trying_since, now) >= timeout_ms(r) ? 1 : 0;

@@ -23,12 +23,14 @@ struct db_job {
 	struct worker_job *job;
 	uint32_t source; /* REPLACE; and what has to come of it */
 	uint64_t seqnum, digest;
+	bool by_parts;
 	struct mono busy; /* it is at work since, or since its last sign of life; never: it waits for others */
 };
 
 static struct db_job *job_find(struct recovery *r, const struct db *db)
 {
-	dlist_for_each(e, &r->jobs) {
+	dlist_for_each(e, &r->jobs)
+	{
 		struct db_job *j = dlist_entry(e, struct db_job, link);
 
 		if (j->db == db) {
@@ -71,8 +73,10 @@ static bool contents_known(const struct db *db)
 
 static void say_differs(const struct db_job *j, const struct worker_state *got)
 {
-	log_error("database %s: what came from node %u has sequence number %llu and digest %016llx, it said %llu and "
-		  "%016llx: nothing is stored",
+	log_write(j->by_parts ? LOG_LVL_NOTICE : LOG_LVL_ERROR,
+		  "database %s: with what came from node %u it has sequence number %llu and digest %016llx, that node "
+		  "said "
+		  "%llu and %016llx: nothing is stored",
 		  j->db->name, j->source, (unsigned long long)got->seqnum, (unsigned long long)got->digest,
 		  (unsigned long long)j->seqnum, (unsigned long long)j->digest);
 }
@@ -287,6 +291,7 @@ int recovery_start_replace(void *priv, void *db, const struct rec_replace *what)
 		j->source = what->source;
 		j->seqnum = what->seqnum;
 		j->digest = what->digest;
+		j->by_parts = what->map.n > 0;
 	}
 	return ret;
 }
@@ -337,7 +342,8 @@ void recovery_patience_check(void *priv)
 	uint32_t patience = recovery_patience_ms(r);
 
 	next = mono_min(next, freeze_patience(r, now));
-	dlist_for_each_safe(e, &r->jobs) {
+	dlist_for_each_safe(e, &r->jobs)
+	{
 		struct db_job *j = dlist_entry(e, struct db_job, link);
 
 		/* Nobody else waits for it then. */
