@@ -65,7 +65,6 @@ enum bug {
 	/* contents in parts */
 	BUG_PARTS_KEEP,      /* records that were deleted at the source stay */
 	BUG_PARTS_UNCHECKED, /* V13: what comes of it is not looked at */
-	BUG_PARTS_AGAIN,     /* V14: nobody remembers that parts did not make up the whole */
 };
 
 static const char *const bug_names[] = {
@@ -74,8 +73,7 @@ static const char *const bug_names[] = {
 	"silent-fence", "kept-wiped",    "skip-digest",     "forget-dead",   "kept-always",    "digest-stale",
 	"vac-one-step", "vac-ignore-no", "vac-skip-member", "vac-keep-tomb", "vac-no-recheck", "vac-never",
 	"keep-copy",    "early-revoked", "no-strip",        "strip-late",    "strip-owner",    "forget-copies",
-	"copy-rsn",     "no-pin",        "late-served",     "late-lost",     "parts-keep",     "parts-unchecked",
-	"parts-again"};
+	"copy-rsn",     "no-pin",        "late-served",     "late-lost",     "parts-keep",     "parts-unchecked"};
 
 /* ---- world ---- */
 

@@ -185,7 +185,7 @@ static int replace(struct node *n)
 	if (bug != BUG_PARTS_UNCHECKED &&
 	    (result.value[0] != n->replace.seqnum || digest_of(&result) != n->replace.digest)) {
 		stat_content_wrong++;
-		return bug == BUG_PARTS_AGAIN ? EIO : EILSEQ;
+		return EILSEQ;
 	}
 	if (bug == BUG_NO_REPLACE) {
 		return 0;
