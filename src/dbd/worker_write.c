@@ -164,7 +164,7 @@ static int wipe(struct wjob *job)
 }
 
 /*
- * Parts are replaced in place: what is equal is not written, and only what has another length moves. To remove all of
+ * Parts are replaced in place: what is equal is not written, and only what has grown moves. To remove all of
  * them first would leave free space all over the file, and TDB looks through it for each record that comes.
  */
 struct replace {
