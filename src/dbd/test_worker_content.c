@@ -262,9 +262,42 @@ static void assert_unchanged(struct transfer *x, const struct worker_state *befo
 	assert_int_equal(test_run(x->t, x->pool, x->to.db, WORKER_CHECK, NULL), 0);
 }
 
+/* Size of the last one that was read. */
+static uint32_t last_record(struct transfer *x)
+{
+	const uint8_t *p = x->records.data, *start = p;
+	size_t left = x->records.len, n = left;
+	struct recdata r;
+
+	while (left > 0) {
+		start = p;
+		n = left;
+		assert_int_equal(recdata_next(&p, &left, &r), 0);
+	}
+	assert_true(start != x->records.data);
+	return (uint32_t)n;
+}
+
+static void assert_refused_twice(struct transfer *x, const char *key, const struct worker_state *before)
+{
+	const uint8_t *p = x->records.data;
+	size_t left = x->records.len;
+	uint32_t len = x->records.len;
+	struct recdata r = {0};
+
+	while (r.keylen != strlen(key) || memcmp(r.key, key, r.keylen) != 0) {
+		assert_int_equal(recdata_next(&p, &left, &r), 0);
+	}
+	collect(x, NULL, r.key - RECDATA_HEAD, recdata_size(r.keylen, r.datalen));
+	assert_int_equal(replace(x, x->pool, 6, x->from.state.digest, NULL), EPROTO);
+	assert_unchanged(x, before);
+	x->records.len = len;
+}
+
 /* Whatever comes, only what the source has is kept. */
 static void test_refused(void **state)
 {
+	uint32_t last;
 	struct worker_state before, got = {0};
 	struct content_map map;
 	struct transfer x;
@@ -281,9 +314,18 @@ static void test_refused(void **state)
 	assert_unchanged(&x, &before);
 	/* Not all of it came. */
 	map = x.map;
-	x.records.len -= (uint32_t)recdata_size(x.records.data[8], x.records.data[12]); /* at least */
-	assert_int_not_equal(replace(&x, x.pool, 6, x.from.state.digest, NULL), 0);
+	last = last_record(&x);
+	x.records.len -= last;
+	assert_int_equal(replace(&x, x.pool, 6, x.from.state.digest, NULL), EILSEQ);
 	assert_unchanged(&x, &before);
+	/* A part of a record. */
+	x.records.len += last - 1;
+	assert_int_equal(replace(&x, x.pool, 6, x.from.state.digest, NULL), EBADMSG);
+	assert_unchanged(&x, &before);
+	/* One twice: that is new, and that is there. */
+	x.records.len += 1;
+	assert_refused_twice(&x, "key 9999", &before);
+	assert_refused_twice(&x, "key 3", &before);
 	/* A record in a part that is not replaced. */
 	x.map = (struct content_map){0};
 	read_map(&x);
@@ -297,6 +339,179 @@ static void test_refused(void **state)
 	x.map.n = 3;
 	assert_int_equal(replace(&x, x.pool, 6, x.from.state.digest, NULL), EBADMSG);
 	assert_unchanged(&x, &before);
+}
+
+static void assert_same_records(struct db *a, struct db *b)
+{
+	TDB_DATA key = tdb_firstkey(a->tdb);
+	int n = 0;
+
+	while (key.dptr != NULL) {
+		TDB_DATA next = tdb_nextkey(a->tdb, key), in_a = tdb_fetch(a->tdb, key), in_b = tdb_fetch(b->tdb, key);
+
+		assert_non_null(in_b.dptr);
+		assert_int_equal(in_a.dsize, in_b.dsize);
+		assert_memory_equal(in_a.dptr, in_b.dptr, in_a.dsize);
+		free(in_a.dptr);
+		free(in_b.dptr);
+		free(key.dptr);
+		key = next;
+		n++;
+	}
+	assert_int_equal(tdb_traverse_read(b->tdb, NULL, NULL), n);
+}
+
+#define MANY 20000
+
+/* Of what some of the parts have: longer, shorter, emptied, filled, removed, only the rsn; and some new ones. */
+static void change_parts(struct db *db, uint32_t parts)
+{
+	char key[32], value[400];
+
+	memset(value, 'v', sizeof(value));
+	assert_int_equal(tdb_transaction_start(db->tdb), 0);
+	for (int i = 0; i < MANY + MANY / 20; i++) {
+		int n = snprintf(key, sizeof(key), "key %d", i);
+
+		if (content_hash((uint8_t *)key, (size_t)n) % parts % 10 >= 3) {
+			continue;
+		}
+		if (i < MANY && i % 11 == 0) {
+			drop(db, i);
+			continue;
+		}
+		n = i % 7 == 0 ? 0 : i % 5 == 0 ? 50 : i * 37 % 390;
+		value[n] = '\0';
+		set(db, i, 2, value);
+		value[n] = 'v';
+	}
+	set_seqnum(db, 6);
+	assert_int_equal(tdb_transaction_commit(db->tdb), 0);
+}
+
+static void fill_many(struct db *db)
+{
+	char value[400];
+
+	memset(value, 'v', sizeof(value));
+	assert_int_equal(tdb_transaction_start(db->tdb), 0);
+	for (int i = 0; i < MANY; i++) {
+		int n = i % 13 == 0 ? 0 : i % 5 == 0 ? 50 : i * 53 % 300;
+
+		value[n] = '\0';
+		set(db, i, 1, value);
+		value[n] = 'v';
+	}
+	set_seqnum(db, 5);
+	assert_int_equal(tdb_transaction_commit(db->tdb), 0);
+}
+
+static void test_many_changed(void **state)
+{
+	struct test_dir *t = *state;
+	struct transfer x = {.t = t, .pool = test_pool(t, 1)};
+	struct db *in_parts;
+
+	test_dbs_open(t);
+	x.from.db = test_attach(t, "from.tdb", DB_PERSISTENT);
+	x.to.db = in_parts = test_attach(t, "to.tdb", DB_PERSISTENT);
+	fill_many(x.from.db);
+	fill_many(x.to.db);
+	look(&x, &x.to);
+	change_parts(x.from.db, x.to.state.n_sums);
+	look(&x, &x.from);
+	compare(&x);
+	read_map(&x);
+	assert_true(x.read.records > MANY / 5 && x.read.records < MANY * 2 / 5);
+	assert_int_equal(replace(&x, x.pool, 6, x.from.state.digest, NULL), 0);
+	assert_equal(&x);
+	assert_same_records(x.from.db, in_parts);
+	/* As if all of it had come. */
+	x.to.db = test_attach(t, "whole.tdb", DB_PERSISTENT);
+	x.map = (struct content_map){0};
+	read_map(&x);
+	assert_int_equal(replace(&x, x.pool, 6, x.from.state.digest, NULL), 0);
+	assert_equal(&x);
+	assert_same_records(x.to.db, in_parts);
+}
+
+/* ---- damaged files ---- */
+
+static uint8_t *read_file(struct transfer *x, size_t *len)
+{
+	FILE *f = fopen(x->to.db->path, "r");
+	uint8_t *bytes;
+
+	assert_non_null(f);
+	assert_int_equal(fseek(f, 0, SEEK_END), 0);
+	*len = (size_t)ftell(f);
+	rewind(f);
+	bytes = talloc_array(x->t, uint8_t, *len);
+	assert_int_equal(fread(bytes, 1, *len, f), *len);
+	fclose(f);
+	return bytes;
+}
+
+static void overwrite(struct transfer *x, size_t at, const void *bytes, size_t len)
+{
+	FILE *f = fopen(x->to.db->path, "r+");
+
+	assert_non_null(f);
+	assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+	assert_int_equal(fwrite(bytes, 1, len, f), len);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* By parts it fails, again and again, and changes nothing. As a whole it repairs. */
+static void assert_needs_whole(struct transfer *x)
+{
+	uint8_t *before, *after;
+	size_t n_before, n_after;
+
+	look(x, &x->to);
+	compare(x);
+	read_map(x);
+	for (int i = 0; i < 2; i++) {
+		before = read_file(x, &n_before);
+		assert_int_equal(replace(x, x->pool, 6, x->from.state.digest, NULL), EIO);
+		after = read_file(x, &n_after);
+		assert_int_equal(n_after, n_before);
+		assert_memory_equal(after, before, n_before);
+	}
+	x->map = (struct content_map){0};
+	read_map(x);
+	assert_int_equal(replace(x, x->pool, 6, x->from.state.digest, NULL), 0);
+	assert_equal(x);
+	assert_same_records(x->from.db, x->to.db);
+}
+
+/* A walk through the file shows a key that cannot be found. */
+static void test_rotten_key(void **state)
+{
+	uint8_t record[6 + sizeof(uint64_t)] = "key 77";
+	uint64_t rsn = 1;
+	struct transfer x;
+	uint8_t *file, *at;
+	size_t len;
+
+	scene(&x, *state, DB_PERSISTENT);
+	memcpy(record + 6, &rsn, sizeof(rsn));
+	file = read_file(&x, &len);
+	at = memmem(file, len, record, sizeof(record));
+	assert_non_null(at);
+	overwrite(&x, (size_t)(at - file) + 2, "z", 1); /* kez 77 */
+	assert_needs_whole(&x);
+}
+
+/* Only who needs a place for a record sees it. */
+static void test_rotten_list_of_free_space(void **state)
+{
+	uint32_t nonsense = 12345;
+	struct transfer x;
+
+	scene(&x, *state, DB_PERSISTENT);
+	overwrite(&x, 168, &nonsense, sizeof(nonsense));
+	assert_needs_whole(&x);
 }
 
 /* The worker is killed at each of its writes: before or after, nothing in between. */
@@ -343,7 +558,7 @@ static void killed_at_each_step(struct test_dir *t, uint32_t flags, unsigned lea
 
 static void test_killed_at_each_step(void **state)
 {
-	killed_at_each_step(*state, DB_PERSISTENT, 10);
+	killed_at_each_step(*state, DB_PERSISTENT, 8);
 }
 
 static void test_killed_at_each_step_replicated(void **state)
@@ -361,6 +576,9 @@ int main(void)
 		TEST(test_moves_what_differs_replicated),
 		TEST(test_whole_and_empty),
 		TEST(test_refused),
+		TEST(test_many_changed),
+		TEST(test_rotten_key),
+		TEST(test_rotten_list_of_free_space),
 		TEST(test_killed_at_each_step),
 		TEST(test_killed_at_each_step_replicated),
 	};

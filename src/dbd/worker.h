@@ -41,7 +41,8 @@ int worker_pool_new(TALLOC_CTX *mem, struct tevent_context *ev, const char *prog
  * WORKER_UPDATE     input: a classic rec_buffer of TRANS3_COMMIT; one TDB transaction; for each record: existing rsn >= new rsn with
  *		     different content fails all (EEXIST). Synced when persistent.						       ordered
  * WORKER_REPLACE    input streamed: rec_data batches; one TDB transaction that removes what is there, only in the parts that input names if there are parts, and
- *		     stores them all; EPROTO: one is in another part. check: EILSEQ, and nothing is changed, if state of the result, which is
+ *		     stores them all. By parts, in place: what is equal is not written; EPROTO: one is in another part, or came before; EIO: the file
+ *		     is damaged. A whole one repairs it. check: EILSEQ, and nothing is changed, if state of the result, which is
  *		     told, is not seqnum and digest.									       ordered
  * WORKER_WIPE	     removes every record.										       ordered
  * WORKER_PAGE	     a part of SCAN: keys whose hash is part modulo parts, from chain on, until there are some 100 KB; state.next_chain: where to go

@@ -1,5 +1,5 @@
 /* Inside of the program ctdb-db-worker: worker_main.c (frames), worker_tdb.c (open files), worker_scan.c,
- * worker_state.c, worker_write.c (jobs), worker_journal.c. */
+ * worker_state.c, worker_write.c (jobs), worker_keys.c, worker_journal.c. */
 #ifndef DBD_WORKER_PROG_H
 #define DBD_WORKER_PROG_H
 

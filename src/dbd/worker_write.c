@@ -7,8 +7,11 @@
 
 #include "dbd/recdata.h"
 #include "dbd/worker.h"
+#include "dbd/worker_keys.h"
 #include "dbd/worker_state.h"
 #include "protocol/classic.h"
+
+#define RECORD_ABOUT 256 /* bytes of a file for one record */
 
 static TDB_DATA tdb_bytes(const uint8_t *p, size_t len)
 {
@@ -154,86 +157,136 @@ int wjob_update(struct wjob *job)
 
 /* ---- REPLACE ---- */
 
-/* Keys of one hash chain, rec_data without data: what is read in it cannot be removed meanwhile. */
-struct replaced {
-	struct content_map map;
-	uint8_t *keys;
-	size_t len;
-	bool no_memory;
-};
-
-static int replaced_key(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, void *priv)
-{
-	struct replaced *r = priv;
-	size_t n = recdata_size(key.dsize, 0);
-
-	if (!content_map_has(&r->map, key.dptr, key.dsize)) {
-		return 0;
-	}
-	if (r->len + n > talloc_get_size(r->keys)) {
-		uint8_t *more = talloc_realloc(NULL, r->keys, uint8_t, 2 * (r->len + n));
-
-		r->no_memory = more == NULL;
-		if (r->no_memory) {
-			return -1;
-		}
-		r->keys = more;
-	}
-	recdata_put(r->keys + r->len, 0, key.dptr, (uint32_t)key.dsize, NULL, 0);
-	r->len += n;
-	return 0;
-}
-
-static int remove_keys(struct wjob *job, struct replaced *r)
-{
-	const uint8_t *p = r->keys;
-	struct recdata key;
-
-	while (recdata_next(&p, &r->len, &key) == 0) {
-		errno = 0;
-		if (tdb_delete(job->tdb, tdb_bytes(key.key, key.keylen)) != 0) {
-			return wtdb_errno(job->tdb);
-		}
-	}
-	return 0;
-}
-
 static int wipe(struct wjob *job)
 {
 	errno = 0;
 	return tdb_wipe_all(job->tdb) == 0 ? 0 : wtdb_errno(job->tdb);
 }
 
-/* What is in the parts, also what counts as absent. */
-static int remove_parts(struct wjob *job, struct replaced *r)
-{
-	unsigned n = (unsigned)tdb_hash_size(job->tdb), chain;
-	int error = 0;
+/*
+ * Parts are replaced in place: what is equal is not written, and only what has grown moves. To remove all of
+ * them first would leave free space all over the file, and TDB looks through it for each record that comes.
+ */
+struct replace {
+	struct wjob *job;
+	struct content_map map;
+	struct keyset *keys; /* in these parts, marked if it came; NULL: everything is replaced */
+	int error;
+};
 
-	for (chain = 0; chain < n && error == 0; chain++) {
-		errno = 0;
-		if (tdb_traverse_chain(job->tdb, chain, replaced_key, r) == -1 || r->no_memory) {
-			error = r->no_memory ? ENOMEM : wtdb_errno(job->tdb);
-		} else {
-			error = remove_keys(job, r);
-		}
+/* Also what counts as absent. */
+static int replace_key(struct tdb_context *tdb, TDB_DATA key, TDB_DATA data, void *priv)
+{
+	struct replace *r = priv;
+
+	if (!content_map_has(&r->map, key.dptr, key.dsize)) {
+		return 0;
 	}
-	TALLOC_FREE(r->keys);
-	return error;
+	if (keyset_find(r->keys, key.dptr, key.dsize) != NULL) {
+		r->error = EIO; /* twice: damaged */
+	} else if (keyset_add(r->keys, key.dptr, key.dsize) == NULL) {
+		r->error = ENOMEM;
+	}
+	return r->error != 0 ? -1 : 0;
 }
 
-static int store_all(struct wjob *job, const struct content_map *map, const struct worker_feed *feed)
+static int replace_begin(struct replace *r)
+{
+	int error;
+
+	if (r->map.n == 0) {
+		return wipe(r->job);
+	}
+	r->keys = keyset_new(r->job, tdb_map_size(r->job->tdb) / RECORD_ABOUT);
+	if (r->keys == NULL) {
+		return ENOMEM;
+	}
+	error = wjob_each_chain(r->job, replace_key, r, NULL);
+	return r->error != 0 ? r->error : error;
+}
+
+struct same_record {
+	const struct recdata *new;
+	bool same;
+};
+
+static int compare_same(TDB_DATA key, TDB_DATA data, void *priv)
+{
+	struct same_record *s = priv;
+
+	s->same = data.dsize == s->new->datalen &&memcmp(data.dptr, s->new->data, data.dsize) == 0;
+	return 0;
+}
+
+/* NOEXIST: what a walk through the file has shown is not where it belongs, so the file is damaged. */
+static int damaged(struct wjob *job)
+{
+	int error = wtdb_errno(job->tdb);
+
+	return error == ENOENT || error == EEXIST ? EIO : error;
+}
+
+static int store_changed(struct wjob *job, const struct recdata *r)
+{
+	struct same_record s = {.new = r};
+	TDB_DATA key = tdb_bytes(r->key, r->keylen);
+
+	errno = 0;
+	if (tdb_parse_record(job->tdb, key, compare_same, &s) != 0) {
+		return damaged(job);
+	}
+	if (s.same || tdb_store(job->tdb, key, tdb_bytes(r->data, r->datalen), TDB_MODIFY) == 0) {
+		return 0;
+	}
+	return damaged(job);
+}
+
+static int store_new(struct replace *r, const struct recdata *rec)
+{
+	struct keyset_key *k = keyset_add(r->keys, rec->key, rec->keylen);
+
+	if (k == NULL) {
+		return ENOMEM;
+	}
+	k->marked = true;
+	errno = 0;
+	if (tdb_store(r->job->tdb, tdb_bytes(rec->key, rec->keylen), tdb_bytes(rec->data, rec->datalen), TDB_INSERT) !=
+	    0) {
+		return damaged(r->job);
+	}
+	return 0;
+}
+
+static int store_in_parts(struct replace *r, const struct recdata *rec)
+{
+	struct keyset_key *k;
+
+	if (!content_map_has(&r->map, rec->key, rec->keylen)) {
+		return EPROTO;
+	}
+	k = keyset_find(r->keys, rec->key, rec->keylen);
+	if (k == NULL) {
+		return store_new(r, rec);
+	}
+	if (k->marked) {
+		return EPROTO;
+	}
+	k->marked = true;
+	return store_changed(r->job, rec);
+}
+
+static int store_all(struct replace *r, const struct worker_feed *feed)
 {
 	const uint8_t *p = feed->records.data;
 	size_t left = feed->records.len;
-	struct recdata r;
+	struct recdata rec;
 	int error;
 
-	while ((error = recdata_next(&p, &left, &r)) == 0) {
-		if (r.datalen < REC_HEADER_SIZE) {
+	while ((error = recdata_next(&p, &left, &rec)) == 0) {
+		if (rec.datalen < REC_HEADER_SIZE) {
 			return EBADMSG;
 		}
-		error = content_map_has(map, r.key, r.keylen) ? store(job, &r) : EPROTO;
+		error = r->keys != NULL ? store_in_parts(r, &rec) : store(r->job, &rec);
 		if (error != 0) {
 			return error;
 		}
@@ -241,7 +294,7 @@ static int store_all(struct wjob *job, const struct content_map *map, const stru
 	return error == ENOENT ? 0 : error;
 }
 
-static int store_feeds(struct wjob *job, const struct content_map *map)
+static int store_feeds(struct replace *r)
 {
 	struct worker_feed feed = {.last = false};
 	int error = 0;
@@ -252,12 +305,20 @@ static int store_feeds(struct wjob *job, const struct content_map *map)
 		if (mem == NULL) {
 			return ENOMEM;
 		}
-		if (wjob_wait(job, mem, &feed) == WORKER_FRAME_FEED) {
-			error = store_all(job, map, &feed);
+		if (wjob_wait(r->job, mem, &feed) == WORKER_FRAME_FEED) {
+			error = store_all(r, &feed);
 		}
 		talloc_free(mem);
 	}
 	return error;
+}
+
+static int remove_unmarked(struct keyset_key *key, void *priv)
+{
+	struct wjob *job = priv;
+
+	errno = 0;
+	return key->marked || tdb_delete(job->tdb, tdb_bytes(key->bytes, key->len)) == 0 ? 0 : damaged(job);
 }
 
 /* In the transaction: nobody else has seen what came of it yet. */
@@ -275,26 +336,33 @@ static int check_result(struct wjob *job)
 	return error;
 }
 
+static int replace(struct replace *r)
+{
+	int error = replace_begin(r);
+
+	if (error == 0) {
+		error = store_feeds(r);
+	}
+	if (error == 0 && r->keys != NULL) {
+		error = keyset_each(r->keys, remove_unmarked, r->job);
+	}
+	TALLOC_FREE(r->keys);
+	if (error == 0 && r->job->start.check) {
+		error = check_result(r->job);
+	}
+	return error;
+}
+
 int wjob_replace(struct wjob *job)
 {
-	struct replaced r = {.keys = NULL};
+	struct replace r = {.job = job};
 	int error;
 
 	if (!content_map_set(&r.map, job->start.parts, job->start.input.data, job->start.input.len)) {
 		return EBADMSG;
 	}
 	error = begin_alone(job);
-	if (error != 0) {
-		return error;
-	}
-	error = r.map.n == 0 ? wipe(job) : remove_parts(job, &r);
-	if (error == 0) {
-		error = store_feeds(job, &r.map);
-	}
-	if (error == 0 && job->start.check) {
-		error = check_result(job);
-	}
-	return finish(job, error);
+	return error != 0 ? error : finish(job, replace(&r));
 }
 
 /*

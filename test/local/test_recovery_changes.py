@@ -198,12 +198,12 @@ def contents_travel_in_parts(cluster, opcode, name, records, away, back):
     commit(cluster, opcode, name, [(b"key 200", b""), (b"key 201", b"")])
     before = attempts(cluster)
     costs = recover(cluster, act=back)
-    limit = 5 / 100 * (attempts(cluster) - before)  # each may be abandoned when all is done
+    assert 1 <= attempts(cluster) - before <= 3, costs
     assert ctdb(cluster, 2, "record", "get", name, "key 101") == "new value 101"
     assert ctdb(cluster, 2, "record", "get", name, "new key") == "new"
     assert "OK: 0 of 1 databases wrong" in ctdb(cluster, 2, "db", "check", name)
-    assert 0 < total(costs, "content_bytes") < limit * 130 * records, costs  # about 135 bytes a record
-    assert 8 <= total(costs, "content_records") < limit * records, costs
+    assert 0 < total(costs, "content_bytes") < 5 / 100 * 130 * records, costs  # about 135 bytes a record; each attempt may be abandoned when all is done
+    assert 8 <= total(costs, "content_records") < 5 / 100 * records, costs
     told = [json.loads(ctdb(cluster, pnn, "-o", "json", "db", "status", name))["recovery"]["total"] for pnn in range(3)]
     for word in ("content_records", "content_bytes"):
         assert sum(t[word] for t in told) >= total(costs, word), (told, costs)
