@@ -81,13 +81,14 @@ static bool has_part(const struct content_map *map, uint32_t p)
 	return (map->bits[p / 8] & (1U << (p % 8))) != 0;
 }
 
-bool content_map_is_full(const struct content_map *map)
+bool content_map_is_large(const struct content_map *map)
 {
-	uint32_t p;
+	uint32_t has = 0;
 
-	for (p = 0; p < map->n && has_part(map, p); p++) {
+	for (uint32_t p = 0; p < map->n; p++) {
+		has += has_part(map, p);
 	}
-	return p == map->n;
+	return has > map->n / 2;
 }
 
 bool content_map_has(const struct content_map *map, const uint8_t *key, size_t keylen)

@@ -40,7 +40,11 @@ void content_parts_fold(uint64_t *sums, uint32_t n, uint32_t fewer);
 
 /* Adds the parts of map->n = n_own in which the two differ, as far as the coarser of both can tell. */
 void content_map_add(struct content_map *map, const uint64_t *own, uint32_t n_own, const uint64_t *theirs, uint32_t n_theirs);
-bool content_map_is_full(const struct content_map *map); /* no part is missing */
+/*
+ * More than half of the parts: then everything is sent, for at most twice the bytes. Records that grow are moved in a TDB file one by one, which looks for room for each;
+ * of very many that takes longer than writing all of them anew.
+ */
+bool content_map_is_large(const struct content_map *map);
 bool content_map_has(const struct content_map *map, const uint8_t *key, size_t keylen);
 size_t content_map_size(uint32_t n); /* bytes of bits that are used */
 /* From a message: false if bytes and count do not fit, or there are bits that stand for nothing. */

@@ -220,7 +220,7 @@ static void make_map(struct mdb *db, struct content_map *map)
 			content_map_add(map, own, n, in->v, in->n);
 		}
 	}
-	if (content_map_is_full(map)) {
+	if (content_map_is_large(map)) {
 		*map = (struct content_map){.n = 0};
 	}
 }

@@ -76,7 +76,7 @@ static void differs(uint32_t n_own, uint32_t n_theirs)
 {
 	struct content_map map = {.n = n_own};
 	uint32_t coarser = n_own < n_theirs ? n_own : n_theirs;
-	uint32_t in = 0;
+	uint32_t in = 0, parts = 0;
 	uint8_t key[32];
 
 	fill(sums_a, n_own);
@@ -94,7 +94,11 @@ static void differs(uint32_t n_own, uint32_t n_theirs)
 		in += content_map_has(&map, key, key_of(i, key));
 	}
 	assert_true(in < 4 * RECORDS / coarser + 50);
-	assert_int_equal(content_map_is_full(&map), in == RECORDS);
+	for (uint32_t p = 0; p < map.n; p++) {
+		parts += map.bits[p / 8] >> p % 8 & 1;
+	}
+	assert_true(parts >= 1);
+	assert_int_equal(content_map_is_large(&map), 2 * parts > map.n);
 }
 
 static void test_map(void **state)
@@ -113,7 +117,7 @@ static void test_map_from_message(void **state)
 
 	assert_true(content_map_set(&map, 0, NULL, 0));
 	assert_true(content_map_has(&map, bits, 1));
-	assert_true(content_map_is_full(&map));
+	assert_false(content_map_is_large(&map)); /* it stands for everything */
 	assert_false(content_map_set(&map, 0, bits, 1));
 	assert_false(content_map_set(&map, 4, bits, 1)); /* there is no part 4 */
 	assert_true(content_map_set(&map, 8, bits, 1));
@@ -123,10 +127,13 @@ static void test_map_from_message(void **state)
 	assert_false(content_map_set(&map, 1, bits, 1));
 	assert_true(content_map_set(&map, LANE_PARTS, bits, CONTENT_PARTS_MAP));
 	assert_false(content_map_set(&map, 2 * LANE_PARTS, bits, 2 * CONTENT_PARTS_MAP));
-	assert_false(content_map_is_full(&map));
+	assert_false(content_map_is_large(&map));
 	memset(bits, 0xFF, sizeof(bits));
 	assert_true(content_map_set(&map, 16, bits, 2));
-	assert_true(content_map_is_full(&map));
+	assert_true(content_map_is_large(&map));
+	bits[1] = 0;
+	assert_true(content_map_set(&map, 16, bits, 2));
+	assert_false(content_map_is_large(&map)); /* half of them */
 }
 
 int main(void)

@@ -657,7 +657,7 @@ static void test_damaged_wants_everything(void **state)
 static void test_source(void **state)
 {
 	struct world *w = *state;
-	uint64_t sums[8], coarse[2] = {10 + 12 + 14 + 16, 11 + 13 + 15 + 17 + 1};
+	uint64_t sums[8], coarse[4] = {10 + 14, 11 + 15, 12 + 16, 13 + 17 + 1};
 
 	content_scene(w, 1, true, true);
 	memcpy(sums, w->parts, sizeof(sums));
@@ -668,9 +668,9 @@ static void test_source(void **state)
 	told(w, ME, sums, 8);
 	told(w, 3, sums, 8);
 	assert_int_equal(w->sent[LANE_PROC_REC_CONTENT_BEGIN], 0);
-	told(w, 2, coarse, 2);
+	told(w, 2, coarse, 4);
 	assert_int_equal(w->sent[LANE_PROC_REC_CONTENT_BEGIN], 2);
-	assert_true(w->map.n == 8 && w->map.bits[0] == 0xAE);
+	assert_true(w->map.n == 8 && w->map.bits[0] == 0x8C);
 	assert_int_equal(w->started, 2);
 	assert_true(rec_member_read_batch(w->member, &w->db, (const uint8_t *)"12345", 5));
 	rec_member_read_done(w->member, &w->db, 100, 1, 3, w->now);
@@ -686,7 +686,7 @@ static void test_source(void **state)
 	assert_int_equal(rec_member_stats(w->member)->content_bytes, 0);
 }
 
-/* One that has nothing, or we know nothing of our own: everything. */
+/* One that has nothing, or more than half differs, or we know nothing of our own: everything. */
 static void test_source_sends_everything(void **state)
 {
 	struct world *w = *state;
@@ -700,10 +700,19 @@ static void test_source_sends_everything(void **state)
 	content_scene(w, 2, true, true);
 	w->n_parts = 0;
 	content_plan(w, 2, ME, 0, 0);
-	rec_member_on_content_parts(
-		w->member, 0, &(struct rec_content_parts){.id = world_id(2), .db_id = 9, .sums = {8, sums}}, w->now);
+	told_in(w, 2, 0, sums, 8);
 	assert_int_equal(w->sent[LANE_PROC_REC_CONTENT_BEGIN], 3);
 	assert_int_equal(w->map.n, 0);
+	for (uint32_t half = 4; half <= 5; half++) {
+		content_scene(w, half, true, true);
+		memcpy(sums, w->parts, sizeof(sums));
+		for (uint32_t p = 0; p < half; p++) {
+			sums[p]++;
+		}
+		content_plan(w, half, ME, 0, 0);
+		told_in(w, half, 0, sums, 8);
+		assert_int_equal(w->map.n, half == 4 ? 8 : 0);
+	}
 }
 
 /* V13: what was read is not what was told. */
