@@ -284,11 +284,14 @@ static void assert_refused_twice(struct transfer *x, const char *key, const stru
 	size_t left = x->records.len;
 	uint32_t len = x->records.len;
 	struct recdata r = {0};
+	uint8_t *again;
 
 	while (r.keylen != strlen(key) || memcmp(r.key, key, r.keylen) != 0) {
 		assert_int_equal(recdata_next(&p, &left, &r), 0);
 	}
-	collect(x, NULL, r.key - RECDATA_HEAD, recdata_size(r.keylen, r.datalen));
+	again = talloc_memdup(x->t, r.key - RECDATA_HEAD, recdata_size(r.keylen, r.datalen)); /* collect() moves all */
+	collect(x, NULL, again, recdata_size(r.keylen, r.datalen));
+	talloc_free(again);
 	assert_int_equal(replace(x, x->pool, 6, x->from.state.digest, NULL), EPROTO);
 	assert_unchanged(x, before);
 	x->records.len = len;
