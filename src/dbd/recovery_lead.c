@@ -215,7 +215,8 @@ void recovery_wish_again(struct recovery *r)
 	mono_timer_set_earlier(r->lead_timer, mono_add_ms(mono_now(), WISH_REPEAT_MS));
 }
 
-static void want(struct recovery *r, uint32_t generation, bool full, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void want(struct recovery *r, uint32_t generation, bool full,
+						       const char *fmt, va_list ap)
 {
 	if (generation <= GENERATION_NONE || generation != rec_member_generation(r->member)) {
 		return;
