@@ -386,7 +386,7 @@ static bool remember_dead(struct glock_lock_state *s)
 	return true;
 }
 
-/* Of a process on this node that has no number the kernel knows as much as the daemon. */
+/* A process id of this node that nobody has any more needs no question. */
 static bool is_gone_here(const struct ctdb_client *c, const struct server_id *id)
 {
 	return id->vnn == c->pnn && (id->pid > INT32_MAX || (kill((pid_t)id->pid, 0) != 0 && errno == ESRCH));

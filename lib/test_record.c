@@ -416,20 +416,13 @@ static void test_traverse_local(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lock_store_fetch),
-		cmocka_unit_test(test_store_again_and_again),
-		cmocka_unit_test(test_fetch_remote),
-		cmocka_unit_test(test_header_rules),
-		cmocka_unit_test(test_lock_gives_up),
-		cmocka_unit_test(test_busy_chain),
-		cmocka_unit_test(test_lock_twice),
-		cmocka_unit_test(test_delete),
-		cmocka_unit_test(test_models),
-		cmocka_unit_test(test_store_after_loss),
-		cmocka_unit_test(test_readonly_copy),
-		cmocka_unit_test(test_readonly_without_copies),
-		cmocka_unit_test(test_set_readonly),
-		cmocka_unit_test(test_traverse_local),
+		cmocka_unit_test(test_lock_store_fetch), cmocka_unit_test(test_store_again_and_again),
+		cmocka_unit_test(test_fetch_remote),     cmocka_unit_test(test_header_rules),
+		cmocka_unit_test(test_lock_gives_up),    cmocka_unit_test(test_busy_chain),
+		cmocka_unit_test(test_lock_twice),       cmocka_unit_test(test_delete),
+		cmocka_unit_test(test_models),           cmocka_unit_test(test_store_after_loss),
+		cmocka_unit_test(test_readonly_copy),    cmocka_unit_test(test_readonly_without_copies),
+		cmocka_unit_test(test_set_readonly),     cmocka_unit_test(test_traverse_local),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

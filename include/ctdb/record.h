@@ -72,9 +72,9 @@ int ctdb_record_peek(struct ctdb_db *db, struct ctdb_data key, TALLOC_CTX *mem, 
  * All non-empty records in the cluster, in no order. Of a persistent or replicated database: this node's, as they were
  * at one moment. Of a volatile one each active node walks its file once and tells what it owns when it comes by: what
  * does not move is told once; what moves from node to node meanwhile at most once by each node, so twice (the higher
- * rsn is newer) or not at all. fn gets each record; returning false ends the traverse without error. The time-out is for the time between two
- * records. When a node needs longer than the daemon's own limit the traverse ends early without a sign: do not use it
- * to prove absence.
+ * rsn is newer) or not at all. fn gets each record; returning false ends the traverse without error. The time-out is
+ * for the time between two records. When a node needs longer than the daemon's own limit the traverse ends early
+ * without a sign: do not use it to prove absence.
  */
 typedef bool (*ctdb_traverse_fn)(void *priv, struct ctdb_data key, struct ctdb_record_header header,
 				 struct ctdb_data data);

@@ -19,4 +19,16 @@ uint32_t hash_lookup3(const uint8_t *key, size_t len);
  */
 uint64_t hash_check64(uint64_t seed, const void *data, size_t len);
 
+/*
+ * FNV-1a (64 bits, http://www.isthe.com/chongo/tech/comp/fnv): over len more bytes; h at first HASH_FNV1A64. Not for
+ * what somebody could gain by forging.
+ */
+#define HASH_FNV1A64 0xcbf29ce484222325ULL
+uint64_t hash_fnv1a64(uint64_t h, const void *data, size_t len);
+/*
+ * The end of MurmurHash3 (64 bits; public domain): each bit of h decides about half of the bits of the result, so sums
+ * of such values do not cancel by chance.
+ */
+uint64_t hash_mix64(uint64_t h);
+
 #endif

@@ -1,4 +1,4 @@
-/* hash_lookup3 against published and observed values. */
+/* Hashes against published and observed values. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,9 +59,18 @@ static void test_check64(void **state)
 	assert_int_not_equal(hash_check64(0, buf, 8), hash_check64(0, buf, 16));
 }
 
+static void test_fnv1a64(void **state)
+{
+	assert_true(hash_fnv1a64(HASH_FNV1A64, "", 0) == 0xcbf29ce484222325ULL);
+	assert_true(hash_fnv1a64(HASH_FNV1A64, "foobar", 6) == 0x85944171f73967e8ULL);
+	assert_true(hash_fnv1a64(hash_fnv1a64(HASH_FNV1A64, "foo", 3), "bar", 3) == 0x85944171f73967e8ULL);
+	assert_true(hash_mix64(1) == 0xb456bcfc34c2cb2cULL); /* as MurmurHash3's end has it */
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_values), cmocka_unit_test(test_check64)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_values), cmocka_unit_test(test_check64),
+					   cmocka_unit_test(test_fnv1a64)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,7 +117,7 @@ static json_t *freeze_text(const struct db_freeze *f)
 		snprintf(who, sizeof(who), "process %u%s%s%s of ", f->pid, f->name[0] != '\0' ? " (" : "", f->name,
 			 f->name[0] != '\0' ? ")" : "");
 	}
-	return output_check(json_sprintf("%s, by %snode %u, since %" PRIu64 " s", freeze_words(f->state), who, f->node,
+	return output_check(json_sprintf("%s, by %snode %u, for %" PRIu64 " s", freeze_words(f->state), who, f->node,
 					 f->frozen_ms / 1000));
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "protocol/reload_rpc.h"
 #include "shared/log.h"
 #include "shared/msg.h"
@@ -22,12 +23,7 @@
 
 static void digest_add(uint64_t *digest, const void *data, size_t len)
 {
-	const uint8_t *p = data;
-
-	/* FNV-1a: nobody forges it, it only has to differ. */
-	for (size_t i = 0; i < len; i++) {
-		*digest = (*digest ^ p[i]) * 0x100000001B3ULL;
-	}
+	*digest = hash_fnv1a64(*digest, data, len);
 }
 
 /* Two locks would be two leaders. (Servers of etcd may be named differently on each node; its key may not.) */
@@ -53,7 +49,7 @@ static void digest_node(uint64_t *digest, uint32_t pnn, const struct conf_node *
 
 uint64_t nodes_digest(const struct conf *conf, const struct conf_nodes *nodes)
 {
-	uint64_t digest = 0xCBF29CE484222325ULL;
+	uint64_t digest = HASH_FNV1A64;
 	char line[160];
 
 	for (uint32_t p = 0; p < nodes->n; p++) {
@@ -321,7 +317,7 @@ struct asked {
 /* A node whose list is read again and again says the same, or one thing and then the other. */
 static bool says_news(struct nodes *n, uint32_t pnn, const char *why)
 {
-	uint64_t digest = 0xCBF29CE484222325ULL;
+	uint64_t digest = HASH_FNV1A64;
 	struct mono now = mono_now(), at = n->said_at[pnn];
 
 	digest_add(&digest, why, strlen(why));

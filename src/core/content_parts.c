@@ -3,31 +3,13 @@
 
 #include <string.h>
 
+#include "base/hash.h"
+
 #define RECORDS_A_PART 16U
-
-uint64_t content_fnv1a(uint64_t h, const void *data, size_t len)
-{
-	const uint8_t *p = data;
-	size_t i;
-
-	for (i = 0; i < len; i++) {
-		h = (h ^ p[i]) * 0x100000001b3ULL;
-	}
-	return h;
-}
-
-uint64_t content_mix(uint64_t h)
-{
-	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdULL;
-	h ^= h >> 33;
-	h *= 0xc4ceb9fe1a85ec53ULL;
-	return h ^ (h >> 33);
-}
 
 uint64_t content_hash(const uint8_t *key, size_t keylen)
 {
-	return content_mix(content_fnv1a(CONTENT_FNV1A, key, keylen));
+	return hash_mix64(hash_fnv1a64(HASH_FNV1A64, key, keylen));
 }
 
 uint32_t content_parts_count(uint64_t records)

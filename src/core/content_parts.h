@@ -1,7 +1,7 @@
 /*
  * Contents of a persistent or replicated database, summed up by parts, so that a recovery sends only what differs. A record is in part h % n of n parts, n a power
  * of two; h is a hash of its key alone: FNV-1a (64 bits, offset basis 0xcbf29ce484222325, prime 0x100000001b3) over the bytes of the key, then
- * content_mix(). All nodes must agree about it; it has nothing to do with TDB's own hash. The sum of a part is that of the digests of its records, modulo 2^64, and the sum of all
+ * hash_mix64(). All nodes must agree about it; it has nothing to do with TDB's own hash. The sum of a part is that of the digests of its records, modulo 2^64, and the sum of all
  * parts is the digest of the contents. Part p of n has the records of parts p and p + n of 2n: sums of more parts give those of fewer. Pure.
  */
 #ifndef CORE_CONTENT_PARTS_H
@@ -22,10 +22,6 @@ struct content_map {
 	uint8_t bits[CONTENT_PARTS_MAP];
 };
 
-uint64_t content_fnv1a(uint64_t h, const void *data, size_t len);
-#define CONTENT_FNV1A 0xcbf29ce484222325ULL
-/* Each bit of h decides about half of the bits of the result: sums of such values do not cancel. */
-uint64_t content_mix(uint64_t h);
 uint64_t content_hash(const uint8_t *key, size_t keylen);
 
 /* How many parts, for so many records: 0, or such that there are 8 to 16 of them in each on average, LANE_PARTS at most. */

@@ -55,19 +55,9 @@ bool slot_digest_known(struct slot_digest *d, uint32_t n_slots)
 	return d->known && d->n_slots == n_slots;
 }
 
-/* Sums of such values do not cancel by chance: each bit of the key decides about half of the bits. */
 static uint64_t key_hash(const uint8_t *key, size_t keylen)
 {
-	uint64_t h = 0xcbf29ce484222325ULL ^ keylen;
-
-	for (size_t i = 0; i < keylen; i++) {
-		h = (h ^ key[i]) * 0x100000001b3ULL;
-	}
-	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdULL;
-	h ^= h >> 33;
-	h *= 0xc4ceb9fe1a85ec53ULL;
-	return h ^ (h >> 33);
+	return hash_mix64(hash_fnv1a64(HASH_FNV1A64 ^ keylen, key, keylen));
 }
 
 static uint32_t column_of(uint32_t dmaster)

@@ -54,7 +54,6 @@ struct attaches {
 };
 
 static void try_attach(struct attach *at);
-static void go_on(void *priv);
 
 /* ---- rounds ---- */
 
@@ -113,7 +112,8 @@ static void round_timeout(void *priv)
 
 static struct round *round_find(struct attaches *a, const struct db *db)
 {
-	dlist_for_each(e, &a->rounds) {
+	dlist_for_each(e, &a->rounds)
+	{
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->db == db) {
@@ -200,16 +200,13 @@ int attach_add_flags(struct db *db, uint32_t flags)
 	if ((flags & DB_STICKY) != 0 && records_set_sticky(db) != 0) {
 		return ENOMEM;
 	}
-	if (flags != 0) {
-		db_set_flag(db, flags);
-		log_info("database %s: %s%s", db->name,
-			 (flags & DB_READONLY) != 0 ? "read-only copies are possible" : "",
-			 (flags & DB_STICKY) == 0     ? ""
-			 : (flags & DB_READONLY) != 0 ? ", records may be sticky"
-						      : "records may be sticky");
+	db_set_flag(db, flags);
+	if ((flags & DB_STICKY) != 0) {
+		log_info("database %s: records may be sticky", db->name);
 	}
 	if ((flags & DB_READONLY) != 0) {
 		records_set_readonly(db);
+		log_info("database %s: read-only copies are possible", db->name);
 	}
 	return 0;
 }
@@ -446,7 +443,8 @@ static void move_all(struct dlist *from, struct dlist *to)
 
 void attaches_on_reply(struct attaches *a, uint32_t from, const struct lane_attach_reply *m)
 {
-	dlist_for_each(e, &a->rounds) {
+	dlist_for_each(e, &a->rounds)
+	{
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (r->id != m->id || from >= LANE_NODES || !r->waits_for[from]) {
@@ -476,7 +474,8 @@ void attaches_db_gone(struct attaches *a, const struct db *db)
 
 void attaches_node_lost(struct attaches *a, uint32_t pnn)
 {
-	dlist_for_each_safe(e, &a->rounds) {
+	dlist_for_each_safe(e, &a->rounds)
+	{
 		struct round *r = dlist_entry(e, struct round, link);
 
 		if (pnn < LANE_NODES && r->waits_for[pnn]) {
@@ -487,7 +486,8 @@ void attaches_node_lost(struct attaches *a, uint32_t pnn)
 
 void attaches_recovery_began(struct attaches *a)
 {
-	dlist_for_each_safe(e, &a->rounds) {
+	dlist_for_each_safe(e, &a->rounds)
+	{
 		round_deferred(dlist_entry(e, struct round, link));
 	}
 	move_all(&a->again, &a->deferred);
@@ -532,7 +532,8 @@ static void unlink_all(struct dlist *list)
 /* Requests belong to their controls and may be freed behind. */
 static int attaches_destructor(struct attaches *a)
 {
-	dlist_for_each(pos, &a->rounds) {
+	dlist_for_each(pos, &a->rounds)
+	{
 		unlink_all(&dlist_entry(pos, struct round, link)->attaches_waiting);
 	}
 	unlink_all(&a->deferred);

@@ -53,7 +53,8 @@ void control_get_dbmap(struct control *ctl)
 		control_reply(ctl, -1, NULL, 0, "no memory");
 		return;
 	}
-	dlist_for_each(e, dbs_list(ctl->dbd->dbs)) {
+	dlist_for_each(e, dbs_list(ctl->dbd->dbs))
+	{
 		struct db *db = dlist_entry(e, struct db, link);
 
 		map.dbs.v[i++] = (struct classic_db_id_flags){.db_id = db->id, .flags = db->flags};

@@ -121,7 +121,8 @@ static void answer_waiting(struct edit *e, const char *error)
 
 static struct edit *find(const struct edits *all, const struct db *db)
 {
-	dlist_for_each(l, &all->list) {
+	dlist_for_each(l, &all->list)
+	{
 		struct edit *e = dlist_entry(l, struct edit, link);
 
 		if (e->db == db) {
@@ -283,7 +284,8 @@ static struct edit *start(struct edits *all, struct db *db, const struct control
 
 void edits_recovery_began(struct edits *all)
 {
-	dlist_for_each_safe(l, &all->list) {
+	dlist_for_each_safe(l, &all->list)
+	{
 		drop(dlist_entry(l, struct edit, link), "a recovery has begun");
 	}
 }
@@ -322,7 +324,8 @@ uint32_t edits_count(const struct edits *all)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(l, &all->list) {
+	dlist_for_each(l, &all->list)
+	{
 		n++;
 	}
 	return n;
@@ -414,7 +417,8 @@ void control_freeze(struct control *ctl)
 	if (r == NULL) {
 		return;
 	}
-	dlist_for_each(l, dbs_list(ctl->dbd->dbs)) {
+	dlist_for_each(l, dbs_list(ctl->dbd->dbs))
+	{
 		ok = ok && freeze_one(r, dlist_entry(l, struct db, link));
 	}
 	freeze_answer(r, ok);
@@ -684,7 +688,8 @@ void edits_on_message(struct edits *all, uint64_t srvid, const uint8_t *data, si
 	if (all->n_pushing == 0) {
 		return;
 	}
-	dlist_for_each_safe(l, &all->list) {
+	dlist_for_each_safe(l, &all->list)
+	{
 		struct edit *e = dlist_entry(l, struct edit, link);
 
 		if (e->pushing && e->srvid == srvid && !e->failed) {

@@ -46,37 +46,32 @@ static bool inactive_kills(struct control *ctl, struct client *c)
 	return true;
 }
 
-void control_process_exists(struct control *ctl)
+/* srvid: that it has registered; NULL: whatever it has. */
+static void tell_if_alive(struct control *ctl, pid_t pid, const uint64_t *srvid)
 {
-	pid_t pid = (pid_t)peek_u32(ctl->data);
 	bool found = false;
 
 	dlist_for_each_safe(e, &ctl->clients->list)
 	{
 		struct client *c = dlist_entry(e, struct client, link);
 
-		if (c->pid == pid && pid > 0 && !inactive_kills(ctl, c)) {
+		if (c->pid == pid && (srvid == NULL || srvids_has(c, *srvid)) && !inactive_kills(ctl, c)) {
 			found = true;
 		}
 	}
-	control_reply(ctl, found && alive(pid) ? 0 : -1, NULL, 0, NULL);
+	control_reply(ctl, found && pid > 0 && alive(pid) ? 0 : -1, NULL, 0, NULL);
+}
+
+void control_process_exists(struct control *ctl)
+{
+	tell_if_alive(ctl, (pid_t)peek_u32(ctl->data), NULL);
 }
 
 void control_check_pid_srvid(struct control *ctl)
 {
-	pid_t pid = (pid_t)peek_u32(ctl->data);
 	uint64_t srvid = peek_u64(ctl->data + 4);
-	bool found = false;
 
-	dlist_for_each_safe(e, &ctl->clients->list)
-	{
-		struct client *c = dlist_entry(e, struct client, link);
-
-		if (c->pid == pid && srvids_has(c, srvid) && !inactive_kills(ctl, c)) {
-			found = true;
-		}
-	}
-	control_reply(ctl, found && alive(pid) ? 0 : -1, NULL, 0, NULL);
+	tell_if_alive(ctl, (pid_t)peek_u32(ctl->data), &srvid);
 }
 
 void control_ping(struct control *ctl)

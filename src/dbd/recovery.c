@@ -84,7 +84,8 @@ static int op_list_dbs(void *priv, TALLOC_CTX *mem, struct rec_db_state **states
 	if (v == NULL) {
 		return ENOMEM;
 	}
-	dlist_for_each(e, dbs_list(r->dbd->dbs)) {
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
 		struct db *db = dlist_entry(e, struct db, link);
 
 		if (lineage_attach(r, db) != 0) {
@@ -124,7 +125,8 @@ static void close_all(struct recovery *r)
 
 	r->normal = false;
 	examinations_recovery_began(r->dbd);
-	dlist_for_each(e, dbs_list(r->dbd->dbs)) {
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
 		struct db *db = dlist_entry(e, struct db, link);
 
 		db->generation = GENERATION_NONE;
@@ -295,7 +297,8 @@ static void op_ended(void *priv, const struct recovery_id *id, uint32_t generati
 	r->generation = generation;
 	r->normal = r->ever_normal = true;
 	r->working = false;
-	dlist_for_each(e, dbs_list(r->dbd->dbs)) {
+	dlist_for_each(e, dbs_list(r->dbd->dbs))
+	{
 		struct db *db = dlist_entry(e, struct db, link);
 
 		if (db->lineage != NULL && db->generation == generation) {

@@ -74,9 +74,8 @@ static bool contents_known(const struct db *db)
 static void say_differs(const struct db_job *j, const struct worker_state *got)
 {
 	log_write(j->by_parts ? LOG_LVL_NOTICE : LOG_LVL_ERROR,
-		  "database %s: with what came from node %u it has sequence number %llu and digest %016llx, that node "
-		  "said "
-		  "%llu and %016llx: nothing is stored",
+		  "database %s: with what came from node %u it has sequence number %llu and digest %016llx, "
+		  "that node said %llu and %016llx: nothing is stored",
 		  j->db->name, j->source, (unsigned long long)got->seqnum, (unsigned long long)got->digest,
 		  (unsigned long long)j->seqnum, (unsigned long long)j->digest);
 }

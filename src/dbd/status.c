@@ -83,7 +83,8 @@ static void get_status(void *priv, struct rpc_call *call)
 		rpc_call_fail(call, ENOMEM);
 		return;
 	}
-	dlist_for_each(e, dbs_list(dbd->dbs)) {
+	dlist_for_each(e, dbs_list(dbd->dbs))
+	{
 		fill_db(dbd, dlist_entry(e, struct db, link), &s.dbs.v[i++]);
 	}
 	db_get_status_reply(call, &s);

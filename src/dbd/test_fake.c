@@ -356,7 +356,8 @@ static struct dlist all_dbs;
 
 struct db *db_find(struct dbs *dbs, uint32_t id)
 {
-	dlist_for_each(e, &all_dbs) {
+	dlist_for_each(e, &all_dbs)
+	{
 		struct db *db = dlist_entry(e, struct db, link);
 
 		if (db->id == id) {
@@ -375,7 +376,8 @@ uint32_t dbs_count(const struct dbs *dbs)
 {
 	uint32_t n = 0;
 
-	dlist_for_each(e, &all_dbs) {
+	dlist_for_each(e, &all_dbs)
+	{
 		n++;
 	}
 	return n;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "dbd/worker.h"
 
 static const char seqnum_key[] = "__db_sequence_number__"; /* the NUL belongs to the key */
@@ -19,20 +20,20 @@ static bool is_seqnum(TDB_DATA key, TDB_DATA data)
 static uint64_t fnv1a_u64(uint64_t h, uint64_t v)
 {
 	v = htole64(v);
-	return content_fnv1a(h, &v, sizeof(v));
+	return hash_fnv1a64(h, &v, sizeof(v));
 }
 
 static uint64_t record_digest(TDB_DATA key, TDB_DATA data, const struct rec_header *h, uint64_t *seqnum)
 {
-	uint64_t d = fnv1a_u64(CONTENT_FNV1A, key.dsize);
+	uint64_t d = fnv1a_u64(HASH_FNV1A64, key.dsize);
 
-	d = content_fnv1a(d, key.dptr, key.dsize);
+	d = hash_fnv1a64(d, key.dptr, key.dsize);
 	d = fnv1a_u64(d, h->rsn);
 	if (is_seqnum(key, data)) {
 		memcpy(seqnum, data.dptr + REC_HEADER_SIZE, sizeof(*seqnum));
-		return content_mix(fnv1a_u64(d, *seqnum));
+		return hash_mix64(fnv1a_u64(d, *seqnum));
 	}
-	return content_mix(content_fnv1a(d, data.dptr + REC_HEADER_SIZE, data.dsize - REC_HEADER_SIZE));
+	return hash_mix64(hash_fnv1a64(d, data.dptr + REC_HEADER_SIZE, data.dsize - REC_HEADER_SIZE));
 }
 
 void wstate_add(struct wstate *s, TDB_DATA key, TDB_DATA data, const struct rec_header *h)

@@ -206,7 +206,7 @@ static int replace_begin(struct replace *r)
 }
 
 struct same_record {
-	const struct recdata *new;
+	const struct recdata *wanted;
 	bool same;
 };
 
@@ -214,7 +214,7 @@ static int compare_same(TDB_DATA key, TDB_DATA data, void *priv)
 {
 	struct same_record *s = priv;
 
-	s->same = data.dsize == s->new->datalen &&memcmp(data.dptr, s->new->data, data.dsize) == 0;
+	s->same = data.dsize == s->wanted->datalen && memcmp(data.dptr, s->wanted->data, data.dsize) == 0;
 	return 0;
 }
 
@@ -228,7 +228,7 @@ static int damaged(struct wjob *job)
 
 static int store_changed(struct wjob *job, const struct recdata *r)
 {
-	struct same_record s = {.new = r};
+	struct same_record s = {.wanted = r};
 	TDB_DATA key = tdb_bytes(r->key, r->keylen);
 
 	errno = 0;

@@ -335,8 +335,8 @@ def test_clients_wait_while_it_is_frozen(cluster):
     frozen = [json.loads(db.good("-o", "json", "db", "status", db.name, pnn=pnn))["frozen"] for pnn in range(NODES)]
     assert all(f["state"] == "frozen" and f["node"] == 0 and f["seconds"] >= 0 for f in frozen), frozen
     assert frozen[0]["pid"] > 0 and frozen[0]["program"] == "ctdb" and frozen[1]["pid"] is None, frozen
-    assert f"Frozen: frozen, by process {frozen[0]['pid']} (ctdb) of node 0, since " in re.sub(" +", " ", db.good("db", "status", db.name))
-    assert "Frozen: frozen, by node 0, since " in re.sub(" +", " ", db.good("db", "status", db.name, pnn=1))
+    assert f"Frozen: frozen, by process {frozen[0]['pid']} (ctdb) of node 0, for " in re.sub(" +", " ", db.good("db", "status", db.name))
+    assert "Frozen: frozen, by node 0, for " in re.sub(" +", " ", db.good("db", "status", db.name, pnn=1))
     generation = json.loads(db.good("-o", "json", "cluster", "status", pnn=2))["generation"]
     db.good("db", "thaw", db.name, pnn=2)
     assert json.loads(db.good("-o", "json", "cluster", "status", pnn=2))["generation"] != generation  # the recovery is over

@@ -23,10 +23,9 @@ def shared(module_factory):
 
 
 @pytest.fixture
-def cluster(shared):
-    shared.wait_ready(2 * PATIENCE)
-    without_vacuuming(shared)
-    return shared
+def cluster(cluster):
+    without_vacuuming(cluster)
+    return cluster
 
 
 def connect(cluster, pnn):

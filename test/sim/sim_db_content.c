@@ -1,5 +1,6 @@
 /* Simulation of record engine and recovery: contents of the persistent database. See sim_db.c. Key 0 is the sequence
  * number. */
+#include "base/hash.h"
 #include "sim_db.h"
 
 #define BATCH 4 /* records in a message */
@@ -25,7 +26,7 @@ static uint64_t sum_up(const struct content *c, uint64_t *sums, uint32_t n)
 
 	memset(sums, 0, n * sizeof(*sums));
 	for (uint64_t k = 0; k < CONTENT_KEYS; k++) {
-		uint64_t d = content_mix(content_fnv1a(content_fnv1a(CONTENT_FNV1A, &k, sizeof(k)), &c->value[k], 8));
+		uint64_t d = hash_mix64(hash_fnv1a64(hash_fnv1a64(HASH_FNV1A64, &k, sizeof(k)), &c->value[k], 8));
 
 		if (c->value[k] != 0) {
 			sums[content_hash(key_bytes(&k), sizeof(k)) % n] += d;
