@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 
 
 class FakeProgram:
@@ -30,6 +31,8 @@ class FakeProgram:
         """Written beside and moved there, so that it is never read half; its time differs from that of the former one."""
         with open(self.state + ".new", "w", encoding="ascii") as f:
             f.write(lines)
+        self.stamp = getattr(self, "stamp", time.time_ns()) + 1_000_000  # the clock of files may stand still for 4 ms
+        os.utime(self.state + ".new", ns=(self.stamp, self.stamp))
         os.rename(self.state + ".new", self.state)
 
     def _read(self):

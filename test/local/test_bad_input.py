@@ -496,7 +496,7 @@ def test_leftovers_of_killed_processes(cluster):
         try:
             serves = lambda: '"ready":true' in subprocess.run(["ctdb", "-o", "json", "cluster", "status"], env=env, check=False,  # noqa: E731
                                                               executable=shutil.which("ctdb", path=env["PATH"]), **CAPTURE).stdout
-            wait_until(serves, what="the node")
+            wait_until(serves, 2 * PATIENCE, what="the node")
         finally:
             ctdbd.terminate()
         assert ctdbd.wait(PATIENCE) == 0

@@ -1,6 +1,7 @@
 """Programs of the administrator that run when the cluster changed: which, when, with what; those that fail, hang or must not run."""
 
 import itertools
+import json
 import os
 import re
 
@@ -46,6 +47,11 @@ def _since(node, event, index, value):
     return list(itertools.dropwhile(lambda words: words[index] != value, _noted(node, event)))
 
 
+def _news(runs):
+    """What was new in each. A machine that stood still may have cost the node its lease for a moment: that is told, too, and is not meant here."""
+    return [words[0] for words in runs if words[0] != "none"]
+
+
 def _log(node):
     with open(node.file("log", "log.ctdb"), encoding="utf-8", errors="replace") as f:
         return f.read()
@@ -64,7 +70,7 @@ def _chain(noted):
 
 @pytest.fixture(scope="module")
 def cluster(module_factory):
-    cluster = module_factory(nodes=3, mode="loopback", extra_config="[cluster]\n\tcallback timeout = 4s\n")
+    cluster = module_factory(nodes=3, mode="loopback", extra_config="[cluster]\n\tcallback timeout = 4s\n\tdead interval = 6s\n")
     for node in cluster.nodes:
         for event in EVENTS:
             _program(_directory(node, event), "10.note", NOTE)
@@ -80,13 +86,12 @@ def test_lost_leader(cluster):
         wait_until(lambda n=node: n.run(["ctdb", "leader"], check=False, timeout=2 * PATIENCE, **CAPTURE).stdout == "0\n", what="node 0 to lead")
     cluster.node(0).power_off()
     for node in cluster.nodes[1:]:
-        wait_until(lambda n=node: _since(n, "active-changed", 1, "0,1,2") == [["1,2", "0,1,2"]], what="the survivors' list")
-        wait_until(lambda n=node: _since(n, "leader-changed", 1, "0")[-1:] in ([["1", "0"]], [["2", "0"]]), what="the new leader")
-        assert len(_since(node, "leader-changed", 1, "0")) == 1
+        wait_until(lambda n=node: _news(_since(n, "active-changed", 1, "0,1,2")) == ["1,2"], what="the survivors' list")
+        wait_until(lambda n=node: _news(_since(n, "leader-changed", 1, "0")) in (["1"], ["2"]), what="the new leader")
         wait_until(lambda n=node: _since(n, "node-flags-changed", 2, "ok") == [["0", "disconnected", "ok"]], what="the lost node")
     cluster.node(0).power_on()
     for node in cluster.nodes:
-        wait_until(lambda n=node: _noted(n, "active-changed")[-1:] == [["0,1,2", "1,2" if n.pnn else "none"]], what="all active")
+        wait_until(lambda n=node: _news(_noted(n, "active-changed")[-1:]) == ["0,1,2"], what="all active")
         assert _chain(_noted(node, "active-changed")) and _chain(_noted(node, "leader-changed"))
     leader = _noted(cluster.node(1), "leader-changed")[-1][0]
     wait_until(lambda: [words[0] for words in _noted(cluster.node(0), "leader-changed")[-1:]] == [leader], what="the leader on the node that is back")
@@ -199,8 +204,12 @@ def test_program_that_waits_for_the_recovery(cluster_factory):
         _restart_clusterd(node)
     runs, begin = [len(_noted(node, "active-changed")) for node in cluster.nodes], [len(_log(node)) for node in cluster.nodes]
     cluster.node(1).power_off()
-    wait_until(lambda: not cluster.node(0).run(["ctdb", "cluster", "wait", "--for", "serving", "-t", "0.1"], check=False, **CAPTURE).returncode == 0,
-               what="the other one to stop")
+
+    def idle():
+        done = cluster.node(0).run(["ctdb", "-o", "json", "cluster", "status"], check=False, **CAPTURE)
+        return done.returncode == 0 and json.loads(done.stdout).get("active") is False
+
+    wait_until(idle, what="the other one to stop")
     cluster.node(1).power_on()
     cluster.wait_ready()
     for node in cluster.nodes:

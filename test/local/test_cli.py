@@ -329,7 +329,7 @@ def malformed_answers():
 def test_wrong_answers(tool, daemon, name, answer, code):
     daemon.override = lambda opcode, reqid, data: answer(opcode, reqid, data) if opcode == fake.GET_NODEMAP else None
     # Long enough for the questions before, which are answered.
-    limit = "3" if code == TIMEOUT else "30"
+    limit = "6" if code == TIMEOUT else "30"
     bad(tool(daemon.path, "-t", limit, "node", "list"), code, "GET_NODEMAP" if name in ("refused", "short", "count") else "")
     bad(tool(daemon.path, "-t", limit, "cluster", "status"), code, "")
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from support import CAPTURE, PATIENCE, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, output, wait_until
 
 OK, ERROR, USAGE, NOT_FOUND, TIMEOUT, NO_DAEMON = range(6)
 HEALTHY, DEGRADED, BAD, UNKNOWN = range(4)
@@ -130,12 +130,13 @@ def test_stopped_node_is_inactive_when_the_command_ends_and_serves_when_it_is_co
         assert (there["active"], there["generation"], there["flags"]) == (False, None, ["STOPPED", "INACTIVE"]), round_
         assert run(cluster, 2, "record", "get", "stopped.tdb", "key", "-t", "1").returncode != OK
         good(cluster, 0, "record", "set", "stopped.tdb", "key", str(round_))
-        assert as_json(cluster, 0, "cluster", "health", status=DEGRADED)["status"] == DEGRADED
+        wait_until(lambda: run(cluster, 0, "cluster", "health").returncode == DEGRADED, what="the others to be recovered")
         assert as_json(cluster, 2, "cluster", "health", status=BAD)["state"] == "INACTIVE"
         doc = as_json(cluster, 0, "node", "continue", "2")
         assert (doc["changed"], doc["active"], doc["flags"]) == (True, True, [])
         assert good(cluster, 2, "record", "get", "stopped.tdb", "key").strip() == str(round_)
-        assert as_json(cluster, 2, "cluster", "status")["ready"]
+        # A second recovery may follow at once, when the wish of the node that is back comes after the first had begun.
+        wait_until(lambda: as_json(cluster, 2, "cluster", "status")["ready"], what="node 2 to serve")
 
 
 def test_what_is_so_already_is_no_error(cluster):
@@ -165,7 +166,7 @@ def test_ban(cluster):
     assert as_json(cluster, 0, "node", "status", "2")["nodes"][0]["flags"] == []
     assert "STOPPED|INACTIVE" in good(cluster, 0, "node", "stop", "1") + good(cluster, 0, "node", "unban", "1")
     good(cluster, 0, "node", "continue", "1")
-    good(cluster, 0, "node", "ban", "2", "4")  # the command looks whether it is banned
+    good(cluster, 0, "node", "ban", "2", "12")  # the command looks whether it is banned
     wait_until(lambda: as_json(cluster, 0, "node", "status", "2")["nodes"][0]["active"], what="the end of the ban")
 
 
@@ -173,7 +174,7 @@ def test_last_active_node(cluster):
     good(cluster, 0, "node", "stop", "0")
     good(cluster, 0, "node", "stop", "1")
     assert "--force" in bad(cluster, 0, ERROR, "node 2 is the last active one", "node", "stop", "2")
-    assert as_json(cluster, 2, "cluster", "status")["ready"]
+    wait_until(lambda: as_json(cluster, 2, "cluster", "status")["ready"], what="node 2 to serve")  # node 0, without a view, did not wait for it
     good(cluster, 0, "node", "stop", "2", "--force")
     assert as_json(cluster, 2, "cluster", "health", status=BAD)["state"] == "INACTIVE"
     for pnn in range(3):
@@ -185,15 +186,17 @@ def test_node_that_is_off(cluster):
     cluster.node(2).power_off()
     try:
         # out of the view first, the link is given up a moment later
-        wait_until(lambda: "node 2 is disconnected: no link to it" in as_json(cluster, 0, "cluster", "status")["verdict"])
-        status = as_json(cluster, 0, "cluster", "status")
-        assert status["state"] == "DEGRADED" and not status["nodes"][2]["reachable"]
-        assert status["nodes"][2]["since_s"] >= 0
+        def noticed():
+            status = as_json(cluster, 0, "cluster", "status")
+            return status if status["state"] == "DEGRADED" and "node 2 is disconnected: no link to it" in status["verdict"] else None
+
+        node = wait_until(noticed, what="node 0 to notice")["nodes"][2]
+        assert not node["reachable"] and node["since_s"] >= 0
         for verb in ("stop", "continue", "enable"):
             bad(cluster, 0, ERROR, "node 2 is disconnected", "node", verb, "2")
         nodes = as_json(cluster, 0, "node", "ping", "all", status=ERROR)["nodes"]
         assert [n["error"] for n in nodes] == [None, None, "it is disconnected"]
-        assert as_json(cluster, 0, "cluster", "health", status=DEGRADED)["state"] == "DEGRADED"
+        wait_until(lambda: run(cluster, 0, "cluster", "health").returncode == DEGRADED, what="node 0 to be degraded and nothing worse")
         argv, options = at_off(cluster, 2, "cluster", "health")
         done = subprocess.run(argv, timeout=6 * PATIENCE, check=False, capture_output=True, **options)
         assert (done.returncode, done.stderr) == (UNKNOWN, "") and done.stdout.startswith("UNKNOWN: ")
@@ -295,7 +298,7 @@ class Events:
             return [json.loads(line) for line in f.read().split("\n")[:-1]]
 
     def wait(self, *kinds):
-        wait_until(lambda: all(any(e["event"] == kind for e in self.seen()) for kind in kinds), what=lambda: f"{kinds}: {self.seen()}")
+        wait_until(lambda: all(any(e["event"] == kind for e in self.seen()) for kind in kinds), 2 * PATIENCE, what=lambda: f"{kinds}: {self.seen()}")
         return self.seen()
 
     def __enter__(self):
@@ -340,7 +343,7 @@ def test_events_survive_restarts_of_daemons(cluster, tmp_path):
 
         wait_until(change)
         cluster.fault(1, "kill:clusterd")
-        events.wait("away", "back", "restarted")
+        events.wait("restarted")  # "away" and "back" are told only if it asked meanwhile
         n = len([e for e in events.seen() if e["event"] == "away"])
         cluster.fault(1, "kill:dbd")
         wait_until(lambda: len([e for e in events.seen() if e["event"] == "away"]) > n)
@@ -428,11 +431,11 @@ def test_old_forms_of_questions(cluster):
 
 def test_leader_resigns_with_a_lock(cluster_factory):
     """It answers when another one has the lock; what is told of the lock goes along."""
-    cluster = cluster_factory(3, arbitration="lock")
+    cluster = cluster_factory(3, arbitration="lock", extra_config=CALM)
     for _ in range(3):
         doc = as_json(cluster, 0, "leader", "resign")
         assert doc["former"] != doc["leader"] == agreed_leader(cluster)
         for pnn, detail in ((doc["former"], None), (doc["leader"], "held by this node")):
             expected = {"method": "lock", "state": "held", "detail": detail}
-            wait_until(lambda pnn=pnn, expected=expected: as_json(cluster, pnn, "cluster", "status")["arbitration"] == expected,
-                       what=lambda pnn=pnn: f"the lock as node {pnn} tells it: {as_json(cluster, pnn, 'cluster', 'status')['arbitration']}")
+            wait_until(lambda pnn=pnn, expected=expected: as_json(cluster, pnn, "cluster", "status").get("arbitration") == expected,
+                       what=lambda pnn=pnn: f"the lock as node {pnn} tells it: {as_json(cluster, pnn, 'cluster', 'status').get('arbitration')}")

@@ -180,7 +180,7 @@ def test_refused_and_garbage(tool, fake):
     fake.say(HEALTHY + "garbage 91\n")
     assert "malformed" in tool("node", "list", status=ERROR)
     fake.say(HEALTHY + "silent 91\n")
-    assert "no answer" in tool("-t", "2", "node", "list", status=TIMEOUT)
+    assert "no answer" in tool("-t", "5", "node", "list", status=TIMEOUT)
 
 
 # ---- the fake itself ----

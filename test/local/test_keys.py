@@ -266,8 +266,9 @@ def test_cluster_without_tls_says_so(cluster_factory):
     told = links(cluster, 0)
     assert told["security"] == "none" and "neither encrypted nor authenticated" in told["warning"]
     assert [(p["security"], p["key_id"]) for p in told["paths"] if p["state"] == "active"] == [("none", None)]
-    assert "neither encrypted nor authenticated" in ctdb(cluster, 1, "cluster", "status")
-    assert json.loads(ctdb(cluster, 1, "-o", "json", "cluster", "status"))["security"] == "none"
+    # A status does without what is not answered within 2 s.
+    wait_until(lambda: "neither encrypted nor authenticated" in ctdb(cluster, 1, "cluster", "status"), what="the warning")
+    wait_until(lambda: json.loads(ctdb(cluster, 1, "-o", "json", "cluster", "status")).get("security") == "none", what="the same in JSON")
     assert "there are no keys to change" in fail(cluster, 0, "cluster", "key", "rotate")
     assert "security = none" in fail(cluster, 0, "cluster", "key", "show-id")
 

@@ -61,7 +61,8 @@ def replace(cluster, pnn, address):
 
 def lead_by(cluster, pnn):
     def leads():
-        leader = json.loads(ctdb(cluster, 0, "-o", "json", "leader", "show"))["leader"]
+        done = cluster.node(0).run(["ctdb", "-o", "json", "leader", "show"], timeout=4 * PATIENCE, check=False, **CAPTURE)
+        leader = json.loads(done.stdout)["leader"] if done.returncode == 0 else None
         if leader not in (None, pnn):
             cluster.node(leader).run(["ctdb", "leader", "resign"], timeout=4 * PATIENCE, check=False, **CAPTURE)
         return leader == pnn

@@ -7,7 +7,7 @@ import stat
 import threading
 import time
 
-from support import CAPTURE, PATIENCE, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, output, wait_until
 
 
 def run(cluster, pnn, *words):
@@ -105,7 +105,7 @@ class Load:
 
 
 def test_add_remove_replace_under_load(cluster_factory):
-    cluster = cluster_factory(3)
+    cluster = cluster_factory(3, extra_config=CALM)
     node = cluster.next_node()
     was = text(cluster, 0)
     with Load(cluster, [0, 1, 2]) as load:
@@ -125,7 +125,7 @@ def test_add_remove_replace_under_load(cluster_factory):
     ctdb(cluster, 3, "record", "set", "all.tdb", "key", "value")
     assert ctdb(cluster, 0, "record", "get", "all.tdb", "key") == "value"
 
-    assert refused(cluster, 3, "node", "remove", "1") == "node 1 is still connected: stop its ctdbd first"
+    assert refused(cluster, 3, "node", "remove", "1").endswith(": stop its ctdbd first")  # another text when it leads
     cluster.fault(1, "shutdown")
     wait_until(lambda: run(cluster, 3, "node", "remove", "1").returncode == 0, what="node 1 to be removed")
     lines = [cluster.node(pnn).address for pnn in range(4)]
@@ -254,7 +254,7 @@ def test_differing_file_stays_out_and_gets_the_list(cluster):
 
 def test_reload_of_several(cluster_factory):
     """As with an old cluster: the new file is copied to all nodes, then one command."""
-    cluster = cluster_factory(4)
+    cluster = cluster_factory(4, extra_config=CALM)
     lines = text(cluster, 0).split()
     base = lines[0].rpartition(".")[0]
     cluster.fault(3, "shutdown")
@@ -292,6 +292,7 @@ def test_killed_in_the_middle(cluster_factory):
         for i in range(101, 109):
             lead = leader(cluster)
             victim = lead if i % 3 else (lead + 1) % 3
+            wait_until(lambda victim=victim: cluster.node(victim).find_program("ctdb-clusterd"), what="its clusterd")  # it pauses after each early end
             process = cluster.node((lead + 1) % 3).popen(["ctdb", "node", "replace", "3", f"{base}.{i}"], text=True, stdin=CAPTURE["stdin"],
                                                          stdout=-1, stderr=-1)
             time.sleep(rnd.random() * 0.05)
