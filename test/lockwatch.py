@@ -145,7 +145,7 @@ class Watch:
 
 
 def ctdb(cluster, pnn, *words):
-    return output(cluster.node(pnn).run(["ctdb", *words], timeout=2 * PATIENCE, check=False, **CAPTURE)).rstrip("\n")
+    return output(cluster.node(pnn).run(["ctdb", "-t", "60", *words], timeout=4 * PATIENCE, check=False, **CAPTURE)).rstrip("\n")
 
 
 def status(cluster, pnn):

@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 		.reload = reload,
 		.stop = behave("no-stop") ? NULL : stop,
 		.switches = switches,
-		.stop_limit_s = 1,
+		.stop_limit_s = behave("never-stops") || behave("hangs") ? 1 : 10,
 		.many_files = behave("many-files"),
 	};
 

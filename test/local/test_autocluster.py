@@ -23,7 +23,8 @@ echo "$$" >"$base/run.pid" 2>/dev/null
 exec sleep 3600
 """
 CTDB = """#!/bin/sh
-if [ -e "@DIR@/ready" ]; then echo '{"ready": true, "generation": 7, "nodes": [{"pnn": 0, "flags": []}, {"pnn": 1, "flags": []}, {"pnn": 2, "flags": []}]}'; else echo '{"ready": false, "verdict": "STARTING"}'; fi
+base=${CTDB_BASE:-/run/ctdb}
+if [ -e "@DIR@/ready" ] && [ -e "$base/run.pid" ]; then echo '{"ready": true, "generation": 7, "nodes": [{"pnn": 0, "flags": []}, {"pnn": 1, "flags": []}, {"pnn": 2, "flags": []}]}'; else echo '{"ready": false, "verdict": "STARTING"}'; fi
 """
 
 

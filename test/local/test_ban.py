@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from classic import Client, Closed
-from support import CAPTURE, PATIENCE, SLOW, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, SLOW, output, wait_until
 
 SET_RECMODE, SET_TUNABLE, GET_NODEMAP, SET_BAN_STATE, INTERFACE_CALL = 16, 48, 91, 109, 513
 CLUSTER_INTERFACE, SET_OWN_FLAGS, GET_STATE = 0x20C70001, 7, 1
@@ -90,9 +90,10 @@ class Sickness:
 
 
 @pytest.fixture
-def cluster(cluster_factory):
+def cluster(cluster_factory, request):
     # From one ban to the next a leader waits for ten of these.
-    cluster = cluster_factory(3, extra_config="[cluster]\n\tdead interval = 2s\n")
+    quick = request.node.name == "test_ban_ends_by_itself"
+    cluster = cluster_factory(3, extra_config="[cluster]\n\tdead interval = 2s\n" if quick else CALM)
     ctdb(cluster, 0, "db", "attach", "kept.tdb", "--model", "persistent")
     ctdb(cluster, 0, "db", "attach", "shared.tdb")
     ctdb(cluster, 0, "record", "set", "kept.tdb", "key", "before")
@@ -108,12 +109,12 @@ def test_node_whose_recovery_fails_is_banned(cluster):
     leader, (other, sick) = not_leader(cluster)
     sickness = Sickness(cluster, sick)
     recover(cluster, leader)
-    wait_until(lambda: "BANNED" in flags(cluster, other, sick), what=f"node {sick} to be banned")
+    wait_until(lambda: "BANNED" in flags(cluster, other, sick), 4 * PATIENCE, what=f"node {sick} to be banned")
     cluster.wait_ready(2 * PATIENCE, [leader, other])
     ctdb(cluster, other, "record", "set", "kept.tdb", "key", "without it")
     ctdb(cluster, other, "record", "set", "shared.tdb", "key", "without it")
-    assert "is banned for 300 s" in log(cluster, leader) and "kept.tdb" in log(cluster, leader)
-    assert status(cluster, leader)["leader"] == leader
+    assert any("is banned for 300 s" in log(cluster, pnn) and "kept.tdb" in log(cluster, pnn) for pnn in range(3))
+    assert status(cluster, other)["leader"] != sick
     wait_until(lambda: not status(cluster, sick)["ready"], what="the node not to serve")
     # Well again, and let in by command.
     sickness.heal()
@@ -129,10 +130,10 @@ def test_ban_ends_by_itself(cluster):
     set_tunable(cluster, "RecoveryBanPeriod", 2)
     sickness = Sickness(cluster, sick)
     recover(cluster, leader)
-    wait_until(lambda: log(cluster, sick).count("the ban of this node is over") > 1, timeout=2 * PATIENCE, what="the end of two bans")
+    wait_until(lambda: log(cluster, sick).count("the ban of this node is over") > 1, timeout=4 * PATIENCE, what="the end of two bans")
     sickness.heal()
     cluster.wait_ready(2 * PATIENCE)
-    assert "is banned for 2 s" in log(cluster, leader)
+    assert any("is banned for 2 s" in log(cluster, pnn) for pnn in range(3))
 
 
 def test_leader_that_is_sick_itself(cluster):
@@ -140,7 +141,7 @@ def test_leader_that_is_sick_itself(cluster):
     sick, others = not_leader(cluster)
     sickness = Sickness(cluster, sick)
     recover(cluster, sick)
-    wait_until(lambda: "BANNED" in flags(cluster, others[0], sick), timeout=2 * PATIENCE, what=f"node {sick} to be banned")
+    wait_until(lambda: "BANNED" in flags(cluster, others[0], sick), timeout=4 * PATIENCE, what=f"node {sick} to be banned")
     cluster.wait_ready(2 * PATIENCE, others)
     assert status(cluster, others[0])["leader"] in others
     sickness.heal()
@@ -156,9 +157,9 @@ def test_two_of_three_are_sick(cluster):
 
     def told():
         return "may be at fault itself" in log(cluster, leader) or "too few nodes would be left" in log(cluster, leader)
-    wait_until(told, timeout=2 * PATIENCE, what="the leader to notice")
+    wait_until(told, timeout=4 * PATIENCE, what="the leader to notice")
     wait_until(lambda: any("may be at fault itself" in log(cluster, pnn) or "keeps the cluster from going on" in log(cluster, pnn) for pnn in others),
-               timeout=2 * PATIENCE, what="the next one to notice")
+               timeout=4 * PATIENCE, what="the next one to notice")
     banned = {of for pnn in range(3) for of in range(3) if "BANNED" in flags(cluster, pnn, of)}
     assert len(banned) <= 1, "a storm of bans"
     for sickness in sick:
@@ -203,11 +204,11 @@ def test_flags_that_the_old_map_does_not_have(cluster):
 @pytest.mark.skipif(SLOW, reason="the time-out is for processes at full speed")
 def test_worker_that_stands_still_is_replaced(cluster):
     leader, (_, sick) = not_leader(cluster)
-    set_patience(cluster, 3)
+    set_patience(cluster, 9)
     ctdb(cluster, leader, "record", "set", "kept.tdb", "key", "so that the recovery has work for workers")
     cluster.fault(sick, "stop:ctdb-db-worker")
     recover(cluster, leader)
-    wait_until(lambda: "has not moved" in log(cluster, sick), what="the node to notice")
+    wait_until(lambda: "has not moved" in log(cluster, sick), 2 * PATIENCE, what="the node to notice")
     cluster.wait_ready(2 * PATIENCE)
     assert flags(cluster, leader, sick) == []
 
@@ -215,7 +216,7 @@ def test_worker_that_stands_still_is_replaced(cluster):
 @pytest.mark.skipif(SLOW, reason="the time-out is for processes at full speed")
 def test_node_whose_workers_always_stand_still_is_banned(cluster):
     leader, (other, sick) = not_leader(cluster)
-    set_patience(cluster, 3)
+    set_patience(cluster, 9)
     end, values = threading.Event(), itertools.count()
 
     def stop_all():
@@ -246,9 +247,9 @@ def test_node_whose_workers_always_stand_still_is_banned(cluster):
 @pytest.mark.skipif(SLOW, reason="the time-out is for processes at full speed")
 def test_node_whose_dbd_stands_still_is_banned(cluster):
     leader, (other, sick) = not_leader(cluster)
-    set_patience(cluster, 3)
+    set_patience(cluster, 5)
     cluster.fault(sick, "stop:ctdb-dbd")
-    wait_until(lambda: "BANNED" in flags(cluster, other, sick), timeout=2 * PATIENCE, what=f"node {sick} to be banned")
+    wait_until(lambda: "BANNED" in flags(cluster, other, sick), timeout=4 * PATIENCE, what=f"node {sick} to be banned")
     cluster.wait_ready(2 * PATIENCE, [leader, other])
     cluster.fault(sick, "cont:ctdb-dbd")
     ban(cluster, sick, 0)

@@ -464,7 +464,7 @@ def store_raw(cluster, db, pnn, key, value, rsn, dmaster):
 
 
 def without_mutexes(cluster_factory):
-    return cluster_factory(NODES, extra_config="[database]\n\ttdb mutexes = false\n")
+    return cluster_factory(NODES, extra_config=CALM + "[database]\n\ttdb mutexes = false\n")
 
 
 def test_check_finds_what_is_wrong(cluster_factory):
@@ -525,7 +525,7 @@ def test_check_finds_a_damaged_file(cluster_factory):
 
 def test_all_copies_are_damaged(cluster_factory, base):
     """Nobody can give the contents: the database is empty, says why, and takes nothing until a restore."""
-    cluster = cluster_factory(NODES)
+    cluster = cluster_factory(NODES, extra_config=CALM)
     db = Database(cluster, "persistent")
     db.fill(10)
     path = os.path.join(base, "file")

@@ -241,7 +241,7 @@ def test_h151_answers_go_out_while_requests_come_in(cluster):
 
 def test_h078_attach_waits_for_usable_databases(cluster_factory):
     """A node that starts alone without a majority makes its clients wait, and then shows them everything."""
-    cluster = cluster_factory(3)
+    cluster = cluster_factory(3, extra_config=CALM)
     with connect(cluster, 0) as c:
         db = c.attach("early.tdb", ATTACH_PERSISTENT)
         assert c.control(TRANS3_COMMIT, c.commit_buffer(db, [(b"k", b"v")], 1))[0] == 0

@@ -9,7 +9,7 @@ import pytest
 from autocluster.cluster import Cluster
 from lockwatch import Watch, log, status
 from olddaemon import find_debian_root
-from support import CAPTURE, PATIENCE, TOP, output, wait_until
+from support import CALM, CAPTURE, PATIENCE, TOP, output, wait_until
 
 # Goes wrong when a file of the node says so: "no" it fails, "hang" it does not answer.
 SICK = """#!/bin/sh
@@ -50,7 +50,7 @@ def make(request, cluster_factory, kind, **options):
 
 @pytest.fixture
 def cluster(request, cluster_factory, kind):
-    return make(request, cluster_factory, kind)
+    return make(request, cluster_factory, kind, extra_config=CALM)
 
 
 def helper_of(kind):
@@ -112,7 +112,7 @@ def test_planned_stop_of_the_holder(cluster):
         others = [pnn for pnn in range(3) if pnn != leader]
         watch.forget_inactive()
         watch.shutdown(leader)
-        assert watch.wait_leader(others) != leader
+        watch.wait_leader(others, but=leader)
         assert not [pnn for pnn in others if watch.inactive.get(pnn)]
         cluster.fault(leader, "power-on")
         cluster.wait_ready(2 * PATIENCE)
@@ -166,7 +166,7 @@ def test_helper_is_stopped(cluster, kind):
             wait_until(lambda: any(text in log(cluster, leader) for text in lost), what="the loss")
         else:
             time.sleep(2)
-            assert watch.leader() == leader and not watch.inactive
+            assert watch.wait_leader() == leader and not watch.inactive
         watch.wait_leader()
         cluster.wait_ready(2 * PATIENCE)
         watch.shutdown(watch.wait_leader())
@@ -249,7 +249,7 @@ def test_h112_another_lock_is_kept_out(cluster):
             f.write(text.replace(cluster.lock_file, cluster.lock_file + "2"))
         cluster.fault(2, "power-on")
         wait_until(lambda: "differs from this node's" in log(cluster, 0) + log(cluster, 1), what="the others to say so")
-        assert watch.wait_leader([0, 1]) in (0, 1)
+        watch.wait_leader([0, 1], but=2)
         wait_until(lambda: not status(cluster, 2)["ready"], what="node 2 not to serve")
         watch.shutdown(2)
         with open(node.file("ctdb.conf"), "w", encoding="utf-8") as f:
@@ -262,7 +262,7 @@ def test_h112_another_lock_is_kept_out(cluster):
 
 @pytest.fixture
 def etcd_cluster(cluster_factory):
-    return cluster_factory(3, arbitration="etcd", extra_config="[cluster]\n\tetcd ttl = 3s\n")
+    return cluster_factory(3, arbitration="etcd", extra_config="[cluster]\n\tetcd ttl = 8s\n")
 
 
 def unnoticed(cluster, watch):
@@ -362,7 +362,13 @@ def test_autocluster_makes_such_clusters(bindir, option, line):
         cluster = Cluster.open(name)
         with open(cluster.node(1).file("ctdb.conf"), encoding="utf-8") as f:
             assert line in f.read()
-        assert output(subprocess.run([tool, "status", name], timeout=PATIENCE, check=False, **CAPTURE)).startswith(f"{name}: 2 nodes, loopback, arbitration {option[2:]}")
+
+        def status():
+            done = subprocess.run([tool, "status", name], timeout=PATIENCE, check=False, **CAPTURE)
+            return done.stdout if done.returncode == 0 else None
+
+        # With the leases of the default a node that stood still for a moment has none.
+        assert wait_until(status, what="both nodes to serve").startswith(f"{name}: 2 nodes, loopback, arbitration {option[2:]}")
         processes = [p for machine in (*cluster.nodes, cluster.etcd) for p in machine.processes()]
     finally:
         output(subprocess.run([tool, "down", name], timeout=4 * PATIENCE, check=False, **CAPTURE))

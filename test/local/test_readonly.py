@@ -320,7 +320,7 @@ def test_sticky(cluster, nodes):
         counts = [uses(a, b), uses(b, a)]
         return max(counts) >= 30  # 150 ms: longer than a record is held otherwise
 
-    wait_until(fight, 2 * PATIENCE, "a record to stay")
+    wait_until(fight, 4 * PATIENCE, "a record to stay")
     for n in nodes:
         for name, value in (("HopcountMakeSticky", 50), ("StickyPindown", 200)):
             assert n.client.control(SET_TUNABLE, struct.pack("=II", value, len(name) + 1) + name.encode() + b"\0")[0] == 0

@@ -33,7 +33,7 @@ def recover(cluster, nodes=(0, 1, 2), act=None):
             client.good(SET_RECMODE, struct.pack("=I", RECMODE_ACTIVE))
     else:
         act()
-    wait_until(lambda: all(len(recoveries(cluster, pnn)) > before[pnn] for pnn in nodes), what="a recovery")
+    wait_until(lambda: all(len(recoveries(cluster, pnn)) > before[pnn] for pnn in nodes), timeout=2 * PATIENCE, what="a recovery")
     cluster.wait_ready(2 * PATIENCE, list(nodes))
     return [recoveries(cluster, pnn)[before[pnn] :] for pnn in nodes]
 
@@ -123,7 +123,7 @@ def test_asked_for(cluster):
     check(cluster, "asked.tdb", 2)
     for pnn in range(3):
         now = json.loads(ctdb(cluster, pnn, "-o", "json", "db", "status", "asked.tdb"))["recovery"]
-        assert now["count"] >= before[pnn]["count"] + 2 and now["full_count"] == before[pnn]["full_count"] + 1 and not now["wanted"]
+        assert now["count"] >= before[pnn]["count"] + 2 and now["full_count"] > before[pnn]["full_count"] and not now["wanted"]
         assert now["full"] and now["total"]["files"] >= before[pnn]["total"]["files"] + 1 and now["last"]["claimed"] == now["last"]["slots"]
     text = ctdb(cluster, 0, "db", "recover", "-n", "2")
     assert re.match(r"Generation: \d+\nFull: no\nMilliseconds: \d+\nNODE ", text) and len(text.splitlines()) == 7, text
@@ -161,8 +161,7 @@ def test_contents_that_nobody_wrote_are_not_read(cluster):
     ctdb(cluster, 1, "record", "set", "once.tdb", "key", "other")
     assert total(recover(cluster), "contents") == 3
     assert total(recover(cluster), "contents") == 0
-    cluster.fault(2, "power-off")
-    cluster.wait_ready(2 * PATIENCE, [0, 1])
+    recover(cluster, (0, 1), act=lambda: cluster.fault(2, "power-off"))
     ctdb(cluster, 1, "record", "set", "once.tdb", "key", "without 2")
     recover(cluster, act=lambda: cluster.fault(2, "power-on"))
     assert ctdb(cluster, 2, "record", "get", "once.tdb", "key") == "without 2"
@@ -177,15 +176,19 @@ def commit(cluster, opcode, name, records):
 
         def done():
             status, _, error = client.control(TRANS3_COMMIT, buffer)
-            assert status in (0, 2), (status, error)
+            assert status in (0, 2) or "a recovery is running" in error, (status, error)
             return status == 0 or client.seqnum(db) == number
 
         wait_until(done, what="a commit")
 
 
-def attempts(cluster):
-    with open(cluster.node(0).file("log", "log.ctdb"), encoding="utf-8") as f:
-        return len(re.findall(r"recovery \S+ begins: ", f.read()))
+def failures(cluster, name):
+    """How often a recovery of the contents of that database did not succeed."""
+    count = 0
+    for node in cluster.nodes:
+        with open(node.file("log", "log.ctdb"), encoding="utf-8") as f:
+            count += len(re.findall(rf"recovery of database {re.escape(name)} failed|database {re.escape(name)}: (?:with )?what ", f.read()))
+    return count
 
 
 def contents_travel_in_parts(cluster, opcode, name, records, away, back):
@@ -196,9 +199,9 @@ def contents_travel_in_parts(cluster, opcode, name, records, away, back):
     recover(cluster, (0, 1), act=away)
     commit(cluster, opcode, name, [(b"key %d" % i, b"new value %d" % i) for i in range(100, 104)] + [(b"new key", b"new")])
     commit(cluster, opcode, name, [(b"key 200", b""), (b"key 201", b"")])
-    before = attempts(cluster)
+    before = failures(cluster, name)
     costs = recover(cluster, act=back)
-    assert 1 <= attempts(cluster) - before <= 3, costs
+    assert failures(cluster, name) == before, costs
     assert ctdb(cluster, 2, "record", "get", name, "key 101") == "new value 101"
     assert ctdb(cluster, 2, "record", "get", name, "new key") == "new"
     assert "OK: 0 of 1 databases wrong" in ctdb(cluster, 2, "db", "check", name)

@@ -13,7 +13,7 @@ CONFIG = "[cluster]\n\theartbeat interval = 1s\n\tdead interval = 5s\n"
 
 
 def ctdb(cluster, pnn, *words):
-    return output(cluster.node(pnn).run(["ctdb", *words], timeout=4 * PATIENCE, check=False, **CAPTURE)).rstrip("\n")
+    return output(cluster.node(pnn).run(["ctdb", "-t", "60", *words], timeout=4 * PATIENCE, check=False, **CAPTURE)).rstrip("\n")
 
 
 @pytest.mark.slow
@@ -26,11 +26,11 @@ def test_sixteen_nodes(cluster_factory, request):
         for pnn in everybody:
             ctdb(cluster, pnn, "record", "set", "sixteen.tdb", f"key{pnn}", f"of {pnn}")
             assert ctdb(cluster, NODES - 1 - pnn, "record", "get", "sixteen.tdb", f"key{pnn}") == f"of {pnn}"
-        leader, begin = watch.leader(), time.monotonic()
+        leader = wait_until(lambda: watch.agreed(everybody) and [pnn for pnn in [watch.leader()] if pnn is not None], 4 * PATIENCE, "one leader")[0]
+        begin = time.monotonic()
         others = [pnn for pnn in everybody if pnn != leader]
         cluster.fault(leader, "power-off")
-        wait_until(lambda: watch.agreed(others), 4 * PATIENCE, "a view of the others")
-        assert watch.leader() in others
+        wait_until(lambda: watch.agreed(others) and watch.leader() in others, 4 * PATIENCE, "a view of the others")
         assert not watch.two_sides(begin)
         cluster.wait_ready(4 * PATIENCE, others)
         assert ctdb(cluster, others[0], "record", "get", "sixteen.tdb", f"key{leader}") == f"of {leader}"

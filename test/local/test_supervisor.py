@@ -489,7 +489,7 @@ def test_service_manager_is_told(node):
         server.bind(path)
         server.settimeout(PATIENCE)
         node.env["NOTIFY_SOCKET"] = path
-        node.env["WATCHDOG_USEC"] = "200000"
+        node.env["WATCHDOG_USEC"] = "2000000"
         node.launch()
         told = []
         while not any(text.startswith("READY=1") for text in told):

@@ -100,12 +100,14 @@ class Story:
 
     def fault(self, pnn, what):
         self.say(f"node {pnn}: {what}")
-        if what == "kill:ctdbd":  # dbkeep ends with it, and the volatile files with dbkeep: as if the power had gone
-            self.off.append((pnn, time.monotonic(), time.monotonic()))
+        begin, dbds = time.monotonic(), self.cluster.node(pnn).find_program("ctdb-dbd")
         try:
             self.cluster.fault(pnn, what)
         except ClusterError as e:  # a daemon that is just being started again
             self.say(str(e))
+        if what == "kill:ctdbd":  # dbkeep ends with it, and the volatile files with dbkeep: as if the power had gone
+            wait_until(lambda: not any(p.alive() for p in dbds), what="the end of the databases' daemon")
+            self.off.append((pnn, begin, time.monotonic()))
 
     def ctdb(self, pnn, *words):
         """Does not wait for it: vacuuming, among what else happens."""
@@ -214,7 +216,10 @@ class Story:
     # The end.
 
     def records(self, pnn, model):
-        return history.parse_dump(output(self.cluster.node(pnn).run(["ctdb", "db", "dump", f"h-{model}.tdb"], timeout=4 * PATIENCE, check=False, **CAPTURE)))
+        def dumped():
+            done = self.cluster.node(pnn).run(["ctdb", "db", "dump", f"h-{model}.tdb"], timeout=4 * PATIENCE, check=False, **CAPTURE)
+            return [done.stdout] if done.returncode == 0 else None  # a recovery that came late ends it
+        return history.parse_dump(wait_until(dumped, what="a dump")[0])
 
     def finish(self):
         self.clients.finish()

@@ -139,10 +139,10 @@ def ping(source, target):
 
 
 def test_leader_and_ping(nodes):
-    leaders = wait_until(lambda: (found := {n.status().get("leader") for n in nodes}) and len(found) == 1 and found, what="one leader")
+    leaders = wait_until(lambda: (found := {n.status().get("leader") for n in nodes}) and len(found) == 1 and None not in found and found, what="one leader")
     assert leaders <= set(range(NODES))
     for a in nodes:
-        assert {n["pnn"]: n["flags"] for n in a.status()["nodes"]} == {pnn: [] for pnn in range(NODES)}
+        wait_until(lambda a=a: {n["pnn"]: n["flags"] for n in a.status().get("nodes", [])} == {pnn: [] for pnn in range(NODES)}, what="all to be seen")
         for b in nodes:
             ping(a, b)
     # nobody listens on the transport port but Debian's daemon
@@ -323,11 +323,12 @@ def test_old_daemon_restart(nodes, victim):
 
 
 def test_tunneld_restart(nodes):
-    before = links(nodes[1])
+    before = {n.pnn: links(n)[0][1] for n in nodes[1:]}
     for p in nodes[0].programs("ctdb-tunneld"):
         p.signal(signal.SIGKILL)
-    wait_until(lambda: links(nodes[1])[0][1] > before[0][1], 4 * PATIENCE, "a new link")
+    wait_until(lambda: all(links(n)[0][1] > before[n.pnn] for n in nodes[1:]), 4 * PATIENCE, "new links")
     nodes.wait_ready()
+    wait_linked(nodes)
     for a in nodes:
         for b in nodes:
             ping(a, b)

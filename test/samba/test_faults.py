@@ -77,9 +77,10 @@ def test_killed_dbd_comes_back_and_samba_with_it(smb, own_daemons, tmp_path):
     node = smb.cluster.node(1)
     # This node owns the record of a file that a client of node 0 has open: it must survive the restart.
     assert smb.agent(1).call("create", name="kept-dbd-0")[0] == smb2.SHARING_VIOLATION
-    before = {p.pid for p in node.find_program("ctdb-dbd")}
+    before, servers = {p.pid for p in node.find_program("ctdb-dbd")}, node.find_program("smbd")
     smb.cluster.fault(1, "kill:ctdb-dbd")
     wait_until(lambda: {p.pid for p in node.find_program("ctdb-dbd")} - before, what="a new ctdb-dbd")
+    wait_until(lambda: not any(p.alive() for p in servers), 60, "the former smbd to notice")
     smb.cluster.wait_ready(60)
     smb.wait_serving(1)
     agent = smb.agent(1)
