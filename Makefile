@@ -32,6 +32,8 @@ help:
 	@echo "make clean          remove the build directories"
 
 build: deps-build
+# What a setup that was broken off has left would be taken for a directory that is set up.
+	@[ -f $(BUILD)/build.ninja ] || rm -rf $(BUILD)/meson-private
 	@[ -f $(BUILD)/build.ninja ] || meson setup $(BUILD) >$(BUILD)-setup.log 2>&1 || { cat $(BUILD)-setup.log; exit 1; }
 	@rm -f $(BUILD)-setup.log
 	@echo "Building in $(BUILD)/ (some minutes the first time)"; ninja -C $(BUILD) --quiet

@@ -232,7 +232,7 @@ static void gateway(struct world *w, struct ctdb_server_request *req, const stru
 	assert_int_equal(call.interface, 0x1234);
 	assert_int_equal(call.version, 2);
 	assert_int_equal(call.procedure, 3);
-	assert_int_equal(call.timeout_ms, 400);
+	assert_int_equal(call.timeout_ms, 60000);
 	assert_int_equal(call.node, 2);
 	assert_string_equal(call.endpoint, "transport");
 	if (w->status == 0) {
@@ -251,7 +251,7 @@ static void test_interface(void **state)
 					   .version = 2,
 					   .procedure = 3,
 					   .payload = data_of("question", 8),
-					   .timeout_ms = 400};
+					   .timeout_ms = 60000};
 	struct ctdb_data result = {0};
 	int32_t status = -1;
 

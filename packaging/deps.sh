@@ -65,8 +65,21 @@ fi
 
 echo "Installing:$missing"
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 LC_ALL=C
-if ! { apt-get -qq update && apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install $missing; } >"$log" 2>&1 </dev/null; then
-	tail -n 30 "$log" >&2
-	echo "apt-get could not install the packages above; the reason is in its last lines" >&2
-	exit 1
-fi
+apt="apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=5"
+
+install_missing() {
+	# Completes an installation that was broken off.
+	dpkg --configure -a || true
+	$apt update && $apt -y --no-install-recommends -o Dpkg::Use-Pty=0 install $missing
+}
+
+# Several times: mirrors fail, and for the lock of the package lists, which others may have, apt-get does not wait.
+for pause in 5 10 20 40 0; do
+	if install_missing >"$log" 2>&1 </dev/null; then
+		exit 0
+	fi
+	sleep "$pause"
+done
+tail -n 30 "$log" >&2
+echo "apt-get could not install the packages above; the reason is in its last lines" >&2
+exit 1

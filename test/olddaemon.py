@@ -15,11 +15,19 @@ class Unavailable(Exception):
 
 
 def _download(cache):
-    """apt-get writes the package into its working directory. It needs no root for that."""
-    done = subprocess.run(["apt-get", "download", "ctdb"], cwd=cache, capture_output=True, text=True, timeout=120, check=False,
-                          stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        raise Unavailable(f"Debian's ctdb package can not be downloaded: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+    """apt-get writes the package into its working directory. It needs no root for that. In the cache is only what has come as a whole."""
+    part = os.path.join(cache, "part")
+    shutil.rmtree(part, ignore_errors=True)
+    os.mkdir(part)
+    done = subprocess.run(["apt-get", "-o", "Acquire::Retries=5", "download", "ctdb"], cwd=part, capture_output=True, text=True, timeout=120,
+                          check=False, stdin=subprocess.DEVNULL)
+    packages = glob.glob(os.path.join(part, "ctdb_*.deb"))
+    if done.returncode != 0 or not packages:
+        why = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise Unavailable(f"Debian's ctdb package can not be downloaded: {why[-1]}")
+    for package in packages:
+        os.rename(package, os.path.join(cache, os.path.basename(package)))
+    shutil.rmtree(part)
 
 
 def debian_ctdb(cache):

@@ -20,6 +20,7 @@
 
 #define PATIENCE_S 60
 #define TOLD_MAX   16
+#define TERM_MS    2000 /* what a helper gets between SIGTERM and SIGKILL */
 
 struct told {
 	enum cluster_arbiter_answer answer;
@@ -218,11 +219,23 @@ static void let_go(struct world *w)
 	assert_true(is_idle(w));
 }
 
+/* What helpers with WAIT_GO wait for. */
+#define WAIT_GO "while [ ! -e $B/go ]; do sleep 0.05; done; "
+
+static void go(struct world *w)
+{
+	FILE *f = fopen(talloc_asprintf(w, "%s/go", w->base), "w");
+
+	assert_non_null(f);
+	fclose(f);
+}
+
 /* ---- tests ---- */
 
 static void test_held_and_released(void **state)
 {
 	struct world *w = *state;
+	struct mono begin;
 
 	helper(w, "trap 'echo released >$B/released; exit 0' TERM\nprintf 0\nwhile :; do sleep 0.05; done");
 	ask(w);
@@ -231,10 +244,13 @@ static void test_held_and_released(void **state)
 	assert_false(mono_is_set(next_told(w, CLUSTER_ARBITER_HELD)->until));
 	assert_true(arbiter_holds(w->cd->arbiter));
 	assert_int_equal(n_events, 1);
+	begin = mono_now();
 	let_go(w);
 	assert_int_equal(n_events, 2);
 	assert_false(arbiter_holds(w->cd->arbiter));
-	assert_int_equal(access(talloc_asprintf(w, "%s/released", w->base), F_OK), 0);
+	if (mono_ms_between(begin, mono_now()) < TERM_MS) { /* it was not killed */
+		assert_int_equal(access(talloc_asprintf(w, "%s/released", w->base), F_OK), 0);
+	}
 	ask(w);
 	(void)next_told(w, CLUSTER_ARBITER_HELD);
 	let_go(w);
@@ -247,6 +263,14 @@ static void test_arguments(void **state)
 	helper(w, "[ $# = 2 -a \"$1\" = one -a \"$2\" = two ] && printf 1 || printf 3");
 	ask(w);
 	(void)next_told(w, CLUSTER_ARBITER_CONTENDED);
+}
+
+/* One that is kept from running while it exits is taken for one that closed its standard output: not each time. */
+static bool slow_end(const char *text, const char *expected, unsigned *tries)
+{
+	const char closed[] = "helper closed its standard output";
+
+	return strcmp(text, expected) != 0 && strcmp(text, closed) == 0 && ++*tries < 4;
 }
 
 static const struct {
@@ -272,7 +296,9 @@ static const struct {
 
 static void test_endings_without_lock(void **state)
 {
-	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+	unsigned tries = 0;
+
+	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]);) {
 		struct world *w;
 		void *s;
 
@@ -280,7 +306,10 @@ static void test_endings_without_lock(void **state)
 		w = s;
 		helper(w, endings[i].script);
 		ask(w);
-		assert_string_equal(next_told(w, endings[i].answer)->text, endings[i].text);
+		if (!slow_end(next_told(w, endings[i].answer)->text, endings[i].text, &tries)) {
+			assert_string_equal(told[0].text, endings[i].text);
+			i++;
+		}
 		until_true(w, is_idle, "the end of the helper");
 		assert_true(gone(read_pid(w, "pid")));
 		assert_int_equal(n_told, 1);
@@ -291,19 +320,21 @@ static void test_endings_without_lock(void **state)
 static const struct {
 	const char *script, *text;
 } losses[] = {
-	{"printf 0; sleep 0.2; exit 4", "helper ended with status 4"},
-	{"printf 0; sleep 0.2; echo 'helper: the file is gone' >&2; exit 1", "the file is gone"},
-	{"printf 0; sleep 0.2; kill -9 $$", "helper was killed by signal 9"},
-	{"printf 0; sleep 0.2; exec >&-; sleep 100", "helper closed its standard output"},
-	{"printf 0; sleep 0.2; cat /dev/zero", "helper printed too much"},
-	{"printf 0; sleep 0.2; while :; do echo x >&2; done", "helper printed too much"},
+	{"printf 0; " WAIT_GO "exit 4", "helper ended with status 4"},
+	{"printf 0; " WAIT_GO "echo 'helper: the file is gone' >&2; exit 1", "the file is gone"},
+	{"printf 0; " WAIT_GO "kill -9 $$", "helper was killed by signal 9"},
+	{"printf 0; " WAIT_GO "exec >&-; sleep 100", "helper closed its standard output"},
+	{"printf 0; " WAIT_GO "cat /dev/zero", "helper printed too much"},
+	{"printf 0; " WAIT_GO "while :; do echo x >&2; done", "helper printed too much"},
 	/* the lock is its main process, not what it leaves behind */
-	{"printf 0; sleep 100 & echo $! >$B/child; sleep 0.2; exit 0", "helper ended with status 0"},
+	{"printf 0; sleep 100 & echo $! >$B/child; " WAIT_GO "exit 0", "helper ended with status 0"},
 };
 
 static void test_losses(void **state)
 {
-	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+	unsigned tries = 0;
+
+	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]);) {
 		struct world *w;
 		void *s;
 
@@ -312,7 +343,11 @@ static void test_losses(void **state)
 		helper(w, losses[i].script);
 		ask(w);
 		(void)next_told(w, CLUSTER_ARBITER_HELD);
-		assert_string_equal(next_told(w, CLUSTER_ARBITER_LOST)->text, losses[i].text);
+		go(w);
+		if (!slow_end(next_told(w, CLUSTER_ARBITER_LOST)->text, losses[i].text, &tries)) {
+			assert_string_equal(told[1].text, losses[i].text);
+			i++;
+		}
 		until_true(w, is_idle, "the end of the helper");
 		if (read_pid(w, "child") != 0) {
 			until_true(w, child_gone, "the end of its child");
@@ -378,14 +413,22 @@ static void test_talkative_helper(void **state)
 static void test_no_answer_in_time(void **state)
 {
 	struct world *w = *state;
+	struct mono begin = mono_now();
 
 	w->conf.cluster.lock_timeout = 1200; /* it has to have come to its trap; less than it is given to end */
-	helper(w, "trap '' TERM; while :; do sleep 1; done");
+	helper(w, "trap '' TERM; touch $B/done; while :; do sleep 1; done");
 	ask(w);
 	assert_string_equal(next_told(w, CLUSTER_ARBITER_FAILED)->text, "helper gave no answer within 1200 ms");
+	if (!said_all(w)) {
+		until_true(w, is_idle, "the end of a slow helper");
+		skip();
+	}
 	assert_false(is_idle(w));
 	/* it ignores SIGTERM: asked for again, the next one waits for its end, but not for ever */
 	ask(w);
+	if (mono_ms_between(begin, mono_now()) >= TERM_MS) {
+		skip(); /* SIGKILL may come first, then the next helper is tried */
+	}
 	assert_non_null(strstr(next_told(w, CLUSTER_ARBITER_FAILED)->text, "the former helper (pid "));
 	until_true(w, is_idle, "SIGKILL");
 	assert_true(gone(read_pid(w, "pid")));
@@ -415,16 +458,18 @@ static void test_stopped_helper(void **state)
 static void test_asked_again_at_once(void **state)
 {
 	struct world *w = *state;
+	struct mono begin;
 
-	helper(w, "[ -e $B/once ] && { printf 0; sleep 100; }\ntouch $B/once\nprintf 0; sleep 0.2; exec >&-\n"
-		  "trap 'sleep 0.5; touch $B/ended; exit 0' TERM; while :; do sleep 0.05; done");
+	/* the first one ends only by SIGKILL; the second one looks for it */
+	helper(w, "[ -e $B/first ] && { kill -0 $(cat $B/first) 2>/dev/null && exit 7; printf 0; sleep 100; }\n"
+		  "trap '' TERM; echo $$ >$B/first; printf 0; exec >&-; while :; do sleep 0.05; done");
 	ask(w);
 	(void)next_told(w, CLUSTER_ARBITER_HELD);
 	ask_again = true;
+	begin = mono_now();
 	(void)next_told(w, CLUSTER_ARBITER_LOST);
-	assert_int_not_equal(access(talloc_asprintf(w, "%s/ended", w->base), F_OK), 0);
 	(void)next_told(w, CLUSTER_ARBITER_HELD);
-	assert_int_equal(access(talloc_asprintf(w, "%s/ended", w->base), F_OK), 0);
+	assert_true(mono_ms_between(begin, mono_now()) >= TERM_MS);
 	let_go(w);
 }
 
@@ -455,13 +500,14 @@ static void test_bounded(void **state)
 	w->conf.cluster.etcd_endpoints = w->conf.cluster.etcd_key = talloc_strdup(w, "x");
 	assert_int_equal(symlink("helper", talloc_asprintf(w, "%s/ctdb-lock-etcd", w->base)), 0);
 	helper(w, talloc_asprintf(w,
-				  "printf 0; sleep 0.3; printf '\\nuntil 17\\n%s\\n'; sleep 0.3; printf '%s\\n%s\\n'; "
-				  "sleep 100",
+				  "printf 0; sleep 0.3; printf '\\nuntil 17\\n%s\\n'; " WAIT_GO
+				  "printf '%s\\n%s\\n'; sleep 100",
 				  now_plus(w, 5000), now_plus(w, 6000), now_plus(w, 5500)));
 	assert_true(w->config.arbiter_bounded);
 	ask(w);
 	first = next_told(w, CLUSTER_ARBITER_HELD)->until;
 	assert_true(mono_is_set(first));
+	go(w);
 	second = next_told(w, CLUSTER_ARBITER_HELD)->until;
 	assert_true(mono_before(first, second));
 	assert_true(arbiter_holds(w->cd->arbiter));

@@ -85,7 +85,8 @@ static int setup(void **state)
 	assert_int_equal(mkdir(path_of(f, "run/msg"), 0700), 0);
 	assert_int_equal(mkdir(path_of(f, "var"), 0700), 0);
 	write_file(path_of(f, "nodes"), "127.0.0.1\n");
-	write_file(path_of(f, "ctdb.conf"), "[cluster]\nnode address = 127.0.0.1\n");
+	/* A lease lasts longer than a process may stand still. */
+	write_file(path_of(f, "ctdb.conf"), "[cluster]\nnode address = 127.0.0.1\ndead interval = 5s\n");
 	f->ev = tevent_context_init(f);
 	assert_int_equal(msg_open(f, f->ev, path_of(f, "run/msg"), "cli.1", 0, NULL, &f->msg, &err), 0);
 	assert_int_equal(msg_serve(f->msg, CLUSTER_INTERFACE, CLUSTER_VERSION, dispatch, f), 0);
@@ -229,7 +230,7 @@ static void test_others_read_the_nodes_file_again(void **state)
 		while (told < starts && mono_before(mono_now(), end)) {
 			turn(f);
 		}
-		assert_int_equal(told, starts);
+		assert_true(told >= starts); /* an answer that takes too long is asked for again */
 		stop(f, SIGKILL);
 	}
 	talloc_free(db);
@@ -312,13 +313,17 @@ static void test_damaged_term_file(void **state)
 {
 	struct fixture *f = *state;
 	struct cluster_status status;
+	struct mono end = limit();
 	char text[512];
 
 	start(f);
 	wait_active(f, &status);
+	do { /* that it leads is written while it is active already */
+		assert_true(mono_before(mono_now(), end));
+		usleep(10000);
+		read_file(path_of(f, "var/state/cluster-term.0"), text, sizeof(text));
+	} while (strstr(text, "term=1 vote=0 led=1") == NULL);
 	assert_int_equal(stop(f, SIGTERM), 0);
-	read_file(path_of(f, "var/state/cluster-term.0"), text, sizeof(text));
-	assert_non_null(strstr(text, "term=1 vote=0 led=1"));
 	strstr(text, "term=1")[5] = '2';
 	write_file(path_of(f, "var/state/cluster-term.0"), text);
 	expect_refusal(f, "cluster-term.0: damaged: ");

@@ -117,7 +117,7 @@ static void test_echo(void **state)
 	assert_int_equal(r.status, 0);
 	assert_int_equal(r.result.len, 5);
 	assert_memory_equal(r.result.data, "hello", 5);
-	send_call(fd, 2, "echo.1", fake->dbd->d->pnn, PROC_ECHO, 1000);
+	send_call(fd, 2, "echo.1", fake->dbd->d->pnn, PROC_ECHO, 60000);
 	assert_int_equal(answer(fd, 2).result.len, 5);
 	assert_true(fake_silent(fd));
 	close(fd);

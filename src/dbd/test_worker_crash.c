@@ -87,6 +87,9 @@ static void test_killed_while_waiting_for_lock(void **state)
 	test_store(db->tdb, "k", 1, 3, "v");
 	client = test_holder(t, db->path, db_open_flags(db), "lock", "k");
 	req = test_send(t, pool, db, WORKER_WIPE, NULL);
+	while (test_worker_pids(&pid, 1) != 1) {
+		test_loop_ms(t, 10);
+	}
 	test_loop_ms(t, 300);
 	assert_int_equal(test_worker_pids(&pid, 1), 1);
 	assert_int_equal(kill(pid, SIGKILL), 0);

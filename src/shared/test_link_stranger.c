@@ -414,7 +414,7 @@ static void test_list_changes(void **state)
 	WAIT_FOR(c, got.n == 2);
 	old = s;
 	util_stop(c, 0);
-	assert_true(closed(old));
+	WAIT_FOR(c, closed(old));
 	stranger_end(old);
 	scene_end(c);
 }

@@ -37,9 +37,9 @@ static void test_order(void **state)
 
 	again.again = mono_timer_new(ev, ev, fire, &again);
 	mono_timer_set(again.again, begin);
-	mono_timer_set(t_late, mono_add_ms(begin, 200));
 	mono_timer_set(t_early, mono_add_ms(begin, 50));
 	mono_timer_set(t_early, mono_add_ms(begin, 50)); /* changes nothing */
+	mono_timer_set(t_late, mono_add_ms(begin, 200));
 	mono_timer_set(t_past, (struct mono){1});
 	mono_timer_set(t_never, begin);
 	mono_timer_set(t_never, MONO_NEVER);
@@ -83,7 +83,7 @@ static void test_put_off(void **state)
 	mono_timer_set(t_again, MONO_NEVER);
 	mono_timer_set_earlier(t_again, mono_add_ms(begin, 80));
 	mono_timer_set(t_end, mono_add_ms(begin, 200));
-	while (end.n == 0) {
+	while (end.n == 0 || off.n == 0 || again.n == 0) {
 		assert_int_equal(tevent_loop_once(ev), 0);
 	}
 	assert_int_equal(off.n, 1);

@@ -2,6 +2,8 @@
 #ifndef TEST_FUZZ_LINK_H
 #define TEST_FUZZ_LINK_H
 
+#include <unistd.h>
+
 #include "fuzz.h"
 #include "protocol/link.h"
 #include "shared/link.h"
@@ -35,6 +37,16 @@ int fuzz_link_connect_from(const struct fuzz_mesh *m, uint32_t host);
 bool fuzz_link_write(int fd, const uint8_t *data, size_t len);
 /* Some turns of the loop, without waiting. */
 void fuzz_link_turns(void);
+#define FUZZ_WAITS 3000 /* of a millisecond */
+/* Such turns until it is true: what a machine sends to itself is not always there at once. */
+#define MUST_COME(condition)                                                                                           \
+	do {                                                                                                           \
+		for (int i_ = 0; i_ < FUZZ_WAITS && !(condition); i_++) {                                              \
+			usleep(1000);                                                                                  \
+			fuzz_link_turns();                                                                             \
+		}                                                                                                      \
+		MUST(condition);                                                                                       \
+	} while (0)
 /* Reset, and nothing is left of it in the mesh. */
 void fuzz_link_close(struct fuzz_mesh *m, int fd);
 /* No connection is waiting to be up, or to be answered. */

@@ -60,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fd[i] = fuzz_link_connect(m);
 		MUST(hello(m, fd[i], (how & 2) != 0, i));
 	}
-	MUST(m->up == ((how & 2) != 0));
+	MUST_COME(m->up == ((how & 2) != 0));
 	while (in.left > 0 && open) {
 		uint8_t kind = fuzz_byte(&in);
 
@@ -69,6 +69,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (uint32_t i = 0; i < classes; i++) {
 		fuzz_link_close(m, fd[i]);
 	}
-	MUST(!m->up);
+	MUST_COME(!m->up);
 	return 0;
 }

@@ -24,6 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(piece);
 	}
 	fuzz_link_close(m, fd);
-	MUST(!m->up);
+	MUST_COME(!m->up);
 	return 0;
 }
