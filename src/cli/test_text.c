@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -145,7 +146,11 @@ static void test_time(void **state)
 	assert_string_equal(text_time(1700000000, '-', buf), "2023-11-14 22:13:20");
 	assert_string_equal(text_time(UINT64_MAX, '-', buf), "?");
 	assert_string_equal(text_time(INT64_MAX, '-', buf), "?");
-	assert_true(strlen(text_time(67768036191000000ULL, '-', buf)) > 10); /* the last year that an int can hold */
+	if (sizeof(time_t) > 4) { /* the last year that an int can hold */
+		assert_true(strlen(text_time(67768036191000000ULL, '-', buf)) > 10);
+	} else {
+		assert_string_equal(text_time(1ULL << 32, '-', buf), "?");
+	}
 	assert_string_equal(text_time(67768036191676799ULL + 86400, '-', buf), "?");
 }
 

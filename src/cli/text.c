@@ -267,8 +267,8 @@ const char *text_time(uint64_t seconds, char separator, char buf[TEXT_TIME_MAX])
 	time_t t = (time_t)seconds;
 	struct tm tm;
 
-	/* Numbers that a file says may be any. */
-	if (seconds > INT64_MAX || localtime_r(&t, &tm) == NULL) {
+	/* Numbers that a file says may be any; time_t may have 32 bits. */
+	if (t < 0 || (uint64_t)t != seconds || localtime_r(&t, &tm) == NULL) {
 		return strcpy(buf, "?");
 	}
 	snprintf(buf, TEXT_TIME_MAX, "%lld%c%02d%c%02d %02d:%02d:%02d", tm.tm_year + 1900LL, separator, tm.tm_mon + 1,

@@ -74,9 +74,13 @@ static void leave_and_return(struct sim *s)
 	}
 }
 
+/* The same seed is the same run on all machines; arguments are evaluated in any order, so no two of a call are drawn.
+ */
 static void pause_one(struct sim *s)
 {
-	sim_pause(s, victim(s), sim_random(s, 3 * dead_ns(s)));
+	uint64_t ns = sim_random(s, 3 * dead_ns(s));
+
+	sim_pause(s, victim(s), ns);
 }
 
 static void kill_one(struct sim *s)
@@ -92,8 +96,9 @@ static void power_cut(struct sim *s)
 static void flags_of_one(struct sim *s)
 {
 	static const uint32_t flags[] = {0, 0, NODE_FLAG_STOPPED, NODE_FLAG_BANNED};
+	uint32_t of_it = flags[sim_random(s, 4)];
 
-	sim_set_flags(s, victim(s), flags[sim_random(s, 4)]);
+	sim_set_flags(s, victim(s), of_it);
 }
 
 static void loss(struct sim *s)
@@ -134,9 +139,13 @@ static void resign(struct sim *s)
 static void clock_of_one(struct sim *s)
 {
 	if (sim_random(s, 2) == 0) {
-		sim_suspend(s, victim(s), sim_random(s, 3 * dead_ns(s)));
+		uint64_t ns = sim_random(s, 3 * dead_ns(s));
+
+		sim_suspend(s, victim(s), ns);
 	} else {
-		sim_clock_jump(s, victim(s), sim_random(s, 5 * dead_ns(s)));
+		uint64_t ns = sim_random(s, 5 * dead_ns(s));
+
+		sim_clock_jump(s, victim(s), ns);
 	}
 }
 

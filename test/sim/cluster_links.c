@@ -40,12 +40,14 @@ void sim_one_way_calm(struct sim *s)
 void sim_culprit_trouble(struct sim *s)
 {
 	for (uint32_t i = 0; i <= sim_random(s, 3); i++) {
-		uint32_t leader = sim_leader(s), by = (uint32_t)sim_random(s, s->opt.nodes);
+		uint32_t leader = sim_leader(s), by = (uint32_t)sim_random(s, s->opt.nodes), pnn, credits;
 
 		if (leader != CLUSTER_NODE_NONE && sim_random(s, 4) != 0) {
 			by = leader;
 		}
-		sim_culprit(s, by, (uint32_t)sim_random(s, s->opt.nodes), 1 + (uint32_t)sim_random(s, 100));
+		credits = 1 + (uint32_t)sim_random(s, 100);
+		pnn = (uint32_t)sim_random(s, s->opt.nodes);
+		sim_culprit(s, by, pnn, credits);
 	}
 }
 

@@ -3,17 +3,20 @@
 
 test_ctdb_sim.py PROGRAM"""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 import unittest
 
-PROGRAM = sys.argv.pop(1)
-BUGS = re.findall(r"^ {24}([a-z-]+)  ", subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, check=True).stdout, re.M)
+# Programs of another machine are run by another one; meson says by which.
+PROGRAM = [*shlex.split(os.environ.get("MESON_EXE_WRAPPER", "")), sys.argv.pop(1)]
+BUGS = re.findall(r"^ {24}([a-z-]+)  ", subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, check=True).stdout, re.M)
 
 
 def sim(*args):
-    return subprocess.run([PROGRAM, *args], capture_output=True, text=True, check=False)
+    return subprocess.run([*PROGRAM, *args], capture_output=True, text=True, check=False)
 
 
 class SameRun(unittest.TestCase):
@@ -51,7 +54,7 @@ class Bugs(unittest.TestCase):
                 self.assertEqual(found.returncode, 1, found.stdout + found.stderr)
                 failure = re.match(r"run of seed \d+ FAILED (.*)\n", found.stdout).group(1)
                 replay = re.search(r"replay: (.*)\n$", found.stdout).group(1).split()
-                again = subprocess.run(replay, capture_output=True, text=True, check=False)
+                again = subprocess.run([*PROGRAM[:-1], *replay], capture_output=True, text=True, check=False)
                 self.assertEqual(again.returncode, 1)
                 self.assertIn("FAILED " + failure, again.stdout)
 
