@@ -18,6 +18,13 @@ void load_init(struct load *l, struct table *table, const struct group *group, u
 	}
 }
 
+void load_end(struct load *l)
+{
+	TALLOC_FREE(l->map);
+	table_close(l->table);
+	l->table = NULL;
+}
+
 /* Different for different v, and spread over all 64 bits. */
 static uint64_t mixed(uint64_t v)
 {

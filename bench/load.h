@@ -25,6 +25,8 @@ struct load {
 /* Asks for the slot map. */
 void load_init(struct load *l, struct table *table, const struct group *group, uint64_t n, uint64_t size,
 	       enum load_kind kind);
+/* Frees the map, and closes the table. */
+void load_end(struct load *l);
 /* Key number i; text is of LOAD_KEY_MAX bytes. */
 struct ctdb_data load_key(const struct load *l, uint64_t i, char *text);
 uint32_t load_owner(const struct load *l, uint64_t i);

@@ -232,6 +232,8 @@ static json_t *recovery_run(struct recovery *r)
 	json_object_set_new(result, "owned_before", json_integer((json_int_t)owned));
 	json_object_set_new(result, "owned_after", json_integer((json_int_t)load_count_owned(&r->load)));
 	group_meet(&r->group, PATIENCE_S);
+	load_end(&r->load);
+	session_close(r->s);
 	return result;
 }
 

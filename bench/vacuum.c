@@ -127,6 +127,8 @@ static json_t *vacuum_run(struct vacuum *v)
 	result = measure(v, probe);
 	group_meet(&v->group, PATIENCE_S);
 	probe_end(probe, pid);
+	load_end(&v->load);
+	session_close(v->s);
 	return result;
 }
 
