@@ -74,11 +74,14 @@ install_missing() {
 }
 
 # Several times: mirrors fail, and for the lock of the package lists, which others may have, apt-get does not wait.
-for pause in 5 10 20 40 0; do
+for pause in 5 10 20 40 ""; do
 	if install_missing >"$log" 2>&1 </dev/null; then
 		exit 0
 	fi
-	sleep "$pause"
+	if [ -n "$pause" ]; then
+		echo "apt-get failed ($(tail -n 1 "$log")): trying again in $pause s" >&2
+		sleep "$pause"
+	fi
 done
 tail -n 30 "$log" >&2
 echo "apt-get could not install the packages above; the reason is in its last lines" >&2

@@ -21,7 +21,7 @@ PATIENCE = 120 if SLOW else 30
 SLOW_CONFIG = "[cluster]\n\theartbeat interval = 1s\n\tdead interval = 10s\n"
 # The machine that runs the tests has other work, too: with the usual second a node that nobody harms would now and then be without a lease.
 BUSY_CONFIG = "[cluster]\n\tdead interval = 3s\n"
-# For clusters whose tests wait for no lost node, or seldom: a machine that stands still for seconds costs none its lease.
+# A machine that stands still for seconds costs no node its lease. For all clusters but those whose tests need that a lost node is noticed soon.
 CALM = "[cluster]\n\tdead interval = 6s\n"
 TEST_TOKEN = "CTDB_TEST_RUN"
 CAPTURE = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}

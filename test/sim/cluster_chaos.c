@@ -74,8 +74,7 @@ static void leave_and_return(struct sim *s)
 	}
 }
 
-/* The same seed is the same run on all machines; arguments are evaluated in any order, so no two of a call are drawn.
- */
+/* Arguments are evaluated in any order: no two of a call are drawn, or a seed is another run on another machine. */
 static void pause_one(struct sim *s)
 {
 	uint64_t ns = sim_random(s, 3 * dead_ns(s));

@@ -4,16 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "cluster_sim.h"
 
 static uint64_t hash_of(const char *text)
 {
-	uint64_t h = 0xCBF29CE484222325ULL;
-
-	for (; *text != '\0'; text++) {
-		h = (h ^ (uint8_t)*text) * 0x100000001B3ULL;
-	}
-	return h | 1;
+	return hash_fnv1a64(HASH_FNV1A64, text, strlen(text)) | 1;
 }
 
 int sim_nodes_parse(void *priv, TALLOC_CTX *mem, const char *text, struct cluster_list *list, char **err)
